@@ -1,0 +1,1 @@
+"""Neural Architecture Search at Initialization (NASI), exact, replayable and parallel on Ray."""

@@ -1,0 +1,57 @@
+"""Errors a user can cause or must act on; jobs print them as one line and exit with status 1.
+
+Bugs are not here: they stay ordinary exceptions with a traceback.
+"""
+
+from __future__ import annotations
+
+
+class NasiRayError(Exception):
+    """Root of the errors whose message tells the user what to do."""
+
+
+class UnknownNameError(NasiRayError):
+    """A name (space, preset, data source, ...) is none of the allowed ones."""
+
+    def __init__(self, kind: str, given: str, allowed: list[str]) -> None:
+        super().__init__(f"unknown {kind} {given!r}; choose one of {', '.join(sorted(allowed))}")
+
+
+class ConfigError(NasiRayError):
+    """A setting is out of its range, or settings contradict each other."""
+
+
+class DataError(NasiRayError):
+    """A data set is missing, empty, broken, or too small for what was asked."""
+
+
+class InvalidGenotypeError(NasiRayError):
+    """A stored cell is not one of its space, or has an unknown schema version."""
+
+
+class StorageError(NasiRayError):
+    """A read or write of the run directory failed (full disk, refused, unreachable)."""
+
+
+class RecordConflictError(NasiRayError):
+    """The run directory holds records that other settings made."""
+
+
+class RecordCorruptError(NasiRayError):
+    """A record file is torn or was altered."""
+
+
+class RunLockedError(NasiRayError):
+    """Another driver is writing to the same run."""
+
+
+class NoCapacityError(NasiRayError):
+    """No worker could be scheduled on the cluster in the time allowed."""
+
+
+class WorkerError(NasiRayError):
+    """Workers keep dying or failing, so the run cannot go on."""
+
+
+class SearchStoppedError(NasiRayError):
+    """The search was interrupted; what was computed is stored."""

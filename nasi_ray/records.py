@@ -1,0 +1,90 @@
+"""What a worker returns and the store keeps: one row per Monte-Carlo sample. Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sample:
+    """One Monte-Carlo sample: e_t, ∇_α e_t and the choices made (``method.md`` section 2)."""
+
+    index: int
+    """Sample index t, counted from 0."""
+    status: Status
+    """``failed`` when e or its gradient is not finite, or the evaluation raised every time."""
+    trace_norm: float
+    """e_t = ‖∇_θ L_t‖² (eq. 12); NaN exactly when failed, and never part of an estimate."""
+    grad: FloatArray
+    """∇_α e_t, shape (num_logits,), logits in the order of the space's decisions; NaN if failed."""
+    choices: IntArray
+    """Candidates chosen, flat: draws in order (one per step, or one per cell), decisions in order."""
+    error: str = ""
+    """Why the sample failed; empty when ok."""
+    seconds: float = 0.0
+    """Wall time of the evaluation."""
+    worker: str = ""
+    """Who evaluated it (for people; has no effect)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SampleTable:
+    """Samples as columns, sorted by index, each index once."""
+
+    index: IntArray
+    """shape (samples,)"""
+    ok: npt.NDArray[np.bool_]
+    """shape (samples,)"""
+    trace_norm: FloatArray
+    """shape (samples,); NaN where failed"""
+    grad: FloatArray
+    """shape (samples, num_logits); NaN where failed"""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Sample index -> why it failed, for the failed ones."""
+    seconds: FloatArray
+    """shape (samples,)"""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def from_samples(cls, samples: Iterable[Sample], num_logits: int) -> SampleTable:
+        """Sort samples by index; of an index given twice the first is kept.
+
+        Args:
+            samples: Any order.
+            num_logits: Length of every ``grad``.
+        """
+        by_index: dict[int, Sample] = {}
+        for sample in samples:
+            by_index.setdefault(sample.index, sample)
+        rows = [by_index[i] for i in sorted(by_index)]
+        return cls(
+            index=np.array([s.index for s in rows], dtype=np.int64),
+            ok=np.array([s.status == "ok" for s in rows], dtype=np.bool_),
+            trace_norm=np.array([s.trace_norm for s in rows], dtype=np.float64),
+            grad=np.array([s.grad for s in rows], dtype=np.float64).reshape(len(rows), num_logits),
+            errors={s.index: s.error for s in rows if s.status == "failed"},
+            seconds=np.array([s.seconds for s in rows], dtype=np.float64),
+        )
+
+    def below(self, num_samples: int) -> SampleTable:
+        """The rows with index < num_samples."""
+        end = int(np.searchsorted(self.index, num_samples))
+        return SampleTable(
+            index=self.index[:end],
+            ok=self.ok[:end],
+            trace_norm=self.trace_norm[:end],
+            grad=self.grad[:end],
+            errors={i: why for i, why in self.errors.items() if i < num_samples},
+            seconds=self.seconds[:end],
+        )
