@@ -59,4 +59,3 @@ class InProcessRunner(Generic[R]):
 
     def close(self) -> None:
         """Nothing to release."""
-

@@ -72,9 +72,7 @@ _DECISIONS = tuple(
 )
 
 
-def _select_cell(
-    alpha: Mapping[str, FloatArray], cell_type: str, pairing: str
-) -> tuple[Edge, ...]:
+def _select_cell(alpha: Mapping[str, FloatArray], cell_type: str, pairing: str) -> tuple[Edge, ...]:
     edges: list[Edge] = []
     for node in range(NUM_NODES):
         ops = np.argsort(-alpha[f"{cell_type}/node{node}/op"], kind="stable")[:2]

@@ -1,0 +1,144 @@
+"""What a user can set: frozen dataclasses, one per concern; the command line is made of them.
+
+``SampleConfig`` is what a sample is (its fields are the identity of a run's records),
+``EstimateConfig`` is how samples become a cell (answered from records at once), ``WorkerConfig``
+is who evaluates (has no effect on any number).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from nasi_ray.errors import ConfigError, UnknownNameError
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleConfig:
+    """What is sampled; a change of any of these makes other samples."""
+
+    space: str = "darts"
+    """Search space."""
+    seed: int = 0
+    """Root seed of weights, batches, labels and Gumbel noise."""
+    data: str = "random"
+    """random | a Parquet data set (directory or file) | an image folder (class/file) |
+    CIFAR10 | CIFAR100."""
+    labels: Literal["auto", "true", "random", "permuted"] = "auto"
+    """Labels of a batch; auto: true ones where the data has them, else random."""
+    batch_size: int = 64
+    """Images per sample, b."""
+    image_size: int = 32
+    """Height and width of the images in pixels."""
+    num_classes: int = 10
+    """Classes of random data; real data sets bring their own."""
+    augment: Literal["none", "crop-flip"] = "none"
+    """crop-flip: random crop with padding 4 and horizontal flip."""
+    init_channels: int = 16
+    """Channels C of the supernet's first cells."""
+    num_cells: int = 8
+    """Cells of the supernet; reductions at a third and two thirds."""
+    sample_per: Literal["step", "cell"] = "step"
+    """step: all cells of a type share one draw; cell: each cell draws its own."""
+    loss: Literal["cross-entropy", "mse"] = "cross-entropy"
+    """Loss whose gradient norm is measured; mse is against one-hot labels."""
+    temperature: float = 1.0
+    """Softmax temperature τ of the straight-through surrogate."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Arithmetic of the evaluation."""
+
+    def __post_init__(self) -> None:
+        _check(self, "seed", lambda v: v >= 0, "at least 0")
+        _check(self, "batch_size", lambda v: v >= 2, "at least 2 (batch norm needs them)")
+        _check(self, "image_size", lambda v: v >= 8, "at least 8")
+        _check(self, "num_classes", lambda v: v >= 2, "at least 2")
+        _check(self, "init_channels", lambda v: v >= 1, "at least 1")
+        _check(self, "num_cells", lambda v: v >= 3, "at least 3 (so that both cell types occur)")
+        _check(self, "temperature", lambda v: 0 < v < float("inf"), "positive and finite")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimateConfig:
+    """How samples become α and a cell; any change is answered from the records."""
+
+    num_samples: int = 100
+    """Monte-Carlo samples T."""
+    method: Literal["fix", "ada"] = "fix"
+    """How the constraint ν is determined: fixed, or adapted to the samples seen (eq. 41)."""
+    nu: float | Auto = 100.0
+    """Constraint ν (fix) or its initial value ν₀ (ada); auto: the mean trace norm of the first
+    50 samples, which are random architectures (eq. 40)."""
+    mu: float = 2.0
+    """Penalty coefficient μ."""
+    xi: float = 1.0
+    """Radius ξ of the step."""
+    pairing: Literal["rank", "shared-op"] = "rank"
+    """How a DARTS node's two operations and inputs are paired: best with best, or the best
+    operation on both inputs."""
+    norm_epsilon: float = 0.0
+    """Added under the root of ‖G‖; the authors' code is believed to use 1e-5."""
+
+    def __post_init__(self) -> None:
+        finite = float("inf")
+        _check(self, "num_samples", lambda v: v >= 1, "at least 1")
+        _check(self, "nu", lambda v: v == "auto" or 0 <= v < finite, "auto, or at least 0")
+        _check(self, "mu", lambda v: 0 <= v < finite, "at least 0 and finite")
+        _check(self, "xi", lambda v: 0 < v < finite, "positive and finite")
+        _check(self, "norm_epsilon", lambda v: 0 <= v < finite, "at least 0 and finite")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerConfig:
+    """Who evaluates the samples; no effect on the result on one kind of device."""
+
+    num_workers: int | Auto = "auto"
+    """Ray actors; auto: as many as the cluster's GPUs (or CPUs) hold; 0: this process, no Ray."""
+    gpus_per_worker: float | Auto = "auto"
+    """GPUs of one worker, fractions allowed; auto: 1 where the cluster has GPUs, else 0."""
+    threads_per_worker: int = 1
+    """CPU threads of one worker; a result is bit-identical only for the same number."""
+    capacity_timeout_s: float = 120.0
+    """How long to wait with no worker at all before giving up, in seconds."""
+
+    def __post_init__(self) -> None:
+        _check(self, "num_workers", lambda v: v == "auto" or v >= 0, "auto, or at least 0")
+        _check(
+            self,
+            "gpus_per_worker",
+            lambda v: v == "auto" or 0 <= v <= 1 or (v > 1 and v == int(v)),
+            "auto, a fraction from 0 to 1, or a whole number",
+        )
+        _check(self, "threads_per_worker", lambda v: v >= 1, "at least 1")
+        _check(self, "capacity_timeout_s", lambda v: v > 0, "positive")
+
+
+def _check(config: Any, name: str, allowed: Callable[[Any], bool], rule: str) -> None:
+    value = getattr(config, name)
+    if not allowed(value):
+        raise ConfigError(f"{name} is {value!r}; it must be {rule}")
+
+
+PRESETS: dict[str, EstimateConfig] = {
+    "nasi-fix": EstimateConfig(num_samples=100, method="fix", nu=100.0, mu=2.0),
+    "nasi-ada": EstimateConfig(num_samples=100, method="ada", nu=500.0, mu=2.0),
+}
+"""The paper's settings for DARTS (Sec. 5.2); batch size 64 is ``SampleConfig``'s default."""
+
+
+def get_preset(name: str) -> EstimateConfig:
+    """Look a preset up.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, list(PRESETS))
+    return PRESETS[name]
+
+
+def field_names(config_class: type) -> tuple[str, ...]:
+    """The field names of one of the dataclasses above."""
+    return tuple(field.name for field in fields(config_class))
