@@ -1,0 +1,1 @@
+"""What people see: drawings of cells, progress displays, the summary of a search."""
