@@ -1,0 +1,217 @@
+"""Batches as pure functions of (seed, index): any worker draws the same one, in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nasi_ray.config import SampleConfig
+from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.records import IntArray
+from nasi_ray.seeding import generator
+
+Labels = Literal["true", "random", "permuted"]
+Augment = Literal["none", "crop-flip"]
+CROP_PADDING = 4
+
+
+class Batches(Protocol):
+    """Anything that gives the batch of a sample index."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels are below it."""
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """The batch of one sample; the same at every call, whatever was drawn before.
+
+        Args:
+            index: Sample index t (≥ 0).
+
+        Returns:
+            Images, float32, shape (batch, 3, S, S); labels, int64, shape (batch,).
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomBatches:
+    """Pixels i.i.d. N(0, 1), labels i.i.d. uniform: data-free search (Sec. 4.1)."""
+
+    seed: int
+    """Root seed of the search."""
+    batch_size: int
+    """Images b of a batch."""
+    image_size: int
+    """Height and width S in pixels."""
+    num_classes: int
+    """Number of classes."""
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """See ``Batches``."""
+        shape = (self.batch_size, 3, self.image_size, self.image_size)
+        images = generator(self.seed, "batch", index).standard_normal(shape, dtype=np.float32)
+        labels = generator(self.seed, "labels", index).integers(self.num_classes, size=shape[0])
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageBatches:
+    """b distinct images of a data set, normalised by the set's mean and standard deviation."""
+
+    images: ImageSet
+    """The data set; only the rows of a batch are ever copied."""
+    seed: int
+    """Root seed of the search."""
+    batch_size: int
+    """Images b of a batch, at most as many as there are."""
+    labels: Labels = "true"
+    """true; random: uniform over the classes; permuted: the batch's true ones, shuffled."""
+    augment: Augment = "none"
+    """crop-flip: pad by 4 black pixels, crop at random, flip every other image; like torchvision's
+    ``RandomCrop`` and ``RandomHorizontalFlip`` before ``ToTensor`` and ``Normalize``, so the
+    padding is black and not the mean colour."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size > len(self.images):
+            raise DataError(
+                f"batch_size is {self.batch_size} and {self.images.source} has "
+                f"{len(self.images)} images; use a batch size of at most {len(self.images)}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set."""
+        return self.images.num_classes
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """See ``Batches``."""
+        chosen = generator(self.seed, "batch", index).choice(
+            len(self.images), self.batch_size, replace=False
+        )
+        pixels = self.images.images[chosen]
+        if self.augment == "crop-flip":
+            pixels = crop_flip(pixels, generator(self.seed, "augmentation", index))
+        images = normalise(pixels, self.images.mean, self.images.std)
+        return torch.from_numpy(images), torch.from_numpy(self._batch_labels(chosen, index))
+
+    def _batch_labels(self, chosen: IntArray, index: int) -> IntArray:
+        true = self.images.labels[chosen]
+        if self.labels == "true":
+            return true
+        rng = generator(self.seed, "labels", index)
+        if self.labels == "permuted":
+            return rng.permutation(true)
+        return rng.integers(self.num_classes, size=self.batch_size)
+
+
+def normalise(
+    pixels: PixelArray, mean: npt.NDArray[np.float32], std: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """(pixels / 255 - mean) / std, channel by channel, rounded as torchvision does.
+
+    Args:
+        pixels: shape (batch, 3, S, S)
+        mean: shape (3,), of pixels in [0, 1]
+        std: shape (3,), likewise
+
+    Returns:
+        shape (batch, 3, S, S)
+    """
+    images = pixels.astype(np.float32)
+    images /= np.float32(255)
+    images -= mean[:, None, None]
+    images /= std[:, None, None]
+    return images
+
+
+def crop_flip(pixels: PixelArray, rng: np.random.Generator) -> PixelArray:
+    """Crop each image at random after padding with black, and flip it with probability ½.
+
+    Args:
+        pixels: shape (batch, 3, S, S)
+        rng: Draws the offsets, then the flips.
+
+    Returns:
+        shape (batch, 3, S, S), a copy
+    """
+    num_images, _, _, size = pixels.shape
+    offsets = rng.integers(2 * CROP_PADDING + 1, size=(2, num_images, 1))
+    flipped = rng.integers(2, size=(num_images, 1)).astype(np.bool_)
+    margin = (CROP_PADDING, CROP_PADDING)
+    padded = np.pad(pixels, ((0, 0), (0, 0), margin, margin))
+    span = np.arange(size)
+    rows = offsets[0] + span
+    columns = offsets[1] + np.where(flipped, span[::-1], span)
+    cropped: PixelArray = padded[
+        np.arange(num_images)[:, None, None, None],
+        np.arange(3)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+    return cropped
+
+
+def resolve_labels(labels: Labels | Literal["auto"], data: str) -> Labels:
+    """Turn ``auto`` into what it stands for, and refuse what the data cannot give.
+
+    Args:
+        labels: ``SampleConfig.labels``.
+        data: ``SampleConfig.data``.
+
+    Raises:
+        ConfigError: If true labels are asked of random data.
+    """
+    if data == "random":
+        if labels in ("true", "permuted"):
+            raise ConfigError(
+                f"labels is {labels!r} and data is 'random', which has no labels; use labels auto "
+                "or random, or a data set"
+            )
+        return "random"
+    return "true" if labels == "auto" else labels
+
+
+def make_batches(config: SampleConfig, images: ImageSet | None) -> Batches:
+    """The batches that the settings describe.
+
+    Args:
+        config: Settings of a sample.
+        images: What ``load_images`` gave for ``config.data``; None for random data.
+
+    Raises:
+        ConfigError: If true labels are asked of random data, or augmentation.
+        DataError: If the data set is smaller than a batch.
+        ValueError: If ``images`` is not what the settings describe.
+    """
+    labels = resolve_labels(config.labels, config.data)
+    if (config.data == "random") != (images is None):
+        raise ValueError(
+            f"data is {config.data!r} but images were {'not ' * (images is None)}given"
+        )
+    if images is None:
+        if config.augment != "none":
+            raise ConfigError(
+                f"augment is {config.augment!r} and data is 'random', where it changes nothing; "
+                "use augment none, or a data set"
+            )
+        return RandomBatches(
+            seed=config.seed,
+            batch_size=config.batch_size,
+            image_size=config.image_size,
+            num_classes=config.num_classes,
+        )
+    if images.image_size != config.image_size:
+        raise ValueError(f"images are of size {images.image_size}, not {config.image_size}")
+    return ImageBatches(
+        images=images,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        labels=labels,
+        augment=config.augment,
+    )

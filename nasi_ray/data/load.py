@@ -1,0 +1,70 @@
+"""One entry for all sources of images: what the user names decides how it is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nasi_ray.data.cifar import CIFAR_NAMES, read_cifar
+from nasi_ray.data.folder import read_folder
+from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.parquet import choose_split, find_parquet_files, read_parquet
+from nasi_ray.errors import DataError, UnknownNameError
+
+_SOURCES = ["random", *CIFAR_NAMES, "a Parquet file or directory", "an image folder (class/file)"]
+
+
+def load_images(source: str, *, image_size: int, split: str = "train") -> ImageSet:
+    """Load a data set into memory.
+
+    Images of another size have their shorter side resized to S (bilinear, antialiased) and their
+    centre cropped; images of S x S pixels stay as they are, bit for bit.
+
+    Args:
+        source: ``CIFAR10``, ``CIFAR100``, or the path of a Parquet file, of a directory of them
+            (Hugging Face layout) or of an image folder. A folder that has one of those names is
+            reached as ``./CIFAR10``.
+        image_size: Height and width S in pixels (≥ 1).
+        split: Split to read, where the source has splits.
+
+    Raises:
+        UnknownNameError: If ``source`` is neither a known name nor a path.
+        DataError: If the data are missing, empty, broken or too large for the memory.
+        ValueError: If ``source`` is ``random`` (nothing to load) or ``image_size`` below 1.
+    """
+    if source == "random":
+        raise ValueError("random data are drawn, not loaded; see RandomBatches")
+    if image_size < 1:
+        raise ValueError(f"image_size is {image_size}; it must be at least 1")
+    if source in CIFAR_NAMES:
+        return read_cifar(source, image_size=image_size, split=split)
+    try:
+        return _read_path(_existing_path(source), image_size=image_size, split=split, source=source)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error})") from error
+
+
+def _existing_path(source: str) -> Path:
+    if "://" in source:
+        raise DataError(f"data {source!r} is not a local path; copy it here and name its directory")
+    path = Path(os.path.expanduser(source))
+    if source and path.exists():
+        return path
+    if len(path.parts) > 1 or source.startswith((".", "~")) or path.suffix:
+        raise DataError(
+            f"no such file or directory: {source}; data can be {', '.join(_SOURCES)} "
+            f"(looked in {Path.cwd()})"
+        )
+    raise UnknownNameError("data source", source, _SOURCES)
+
+
+def _read_path(path: Path, *, image_size: int, split: str, source: str) -> ImageSet:
+    if path.is_file():
+        return read_parquet([path], image_size=image_size, source=source)
+    if not any(path.iterdir()):
+        raise DataError(f"{source}: the directory is empty; data can be {', '.join(_SOURCES)}")
+    files = find_parquet_files(path)
+    if files:
+        chosen = choose_split(files, path, split)
+        return read_parquet(chosen, image_size=image_size, source=source)
+    return read_folder(path, image_size=image_size, split=split, source=source)
