@@ -9,6 +9,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+LOCK_NAME = "run.lock"
+"""Belongs to ``lock``: never listed, and no name to read, write or delete."""
+
 
 class Storage(Protocol):
     """A run directory. Names are relative, ``/``-separated, without ``..``."""
@@ -47,11 +50,32 @@ class Storage(Protocol):
         """
 
     def delete(self, name: str) -> None:
-        """Remove a name; it is no error if it is gone already."""
+        """Remove a name; it is no error if it is gone already.
+
+        Raises:
+            StorageError: If the storage refused, or cannot be reached.
+        """
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run as its only writer while the context is open.
 
-        Raises:
-            RunLockedError: If another driver holds it; says who, and since when.
+        Raises (on entering):
+            RunLockedError: If another driver holds it; says who, and since when. Where a lock can
+                be lost (a lease that could not be renewed), later writes raise it too.
+            StorageError: If the storage cannot be written.
         """
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that could leave the run directory or means the lock.
+
+    Raises:
+        ValueError: If ``name`` is not a relative path of plain segments.
+    """
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+        raise ValueError(
+            f"invalid name {name!r} in a run directory; allowed are relative names "
+            "separated by '/', without empty segments, '.' and '..'"
+        )
+    if name == LOCK_NAME:
+        raise ValueError(f"{LOCK_NAME!r} belongs to the lock of the run; choose another name")

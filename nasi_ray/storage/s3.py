@@ -1,0 +1,159 @@
+"""A run directory below an S3 prefix; credentials, region and endpoint are boto3's own matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+
+from nasi_ray.errors import StorageError
+from nasi_ray.storage.base import LOCK_NAME, check_name
+from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
+from nasi_ray.storage.s3_lease import Lease
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+LEASE_S = 60.0
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 6},
+    connect_timeout=10,
+    read_timeout=60,
+)
+_MAX_TRIES = 3
+
+
+class S3Storage:
+    """Objects below ``s3://bucket/prefix``, each written by one PUT, so whole or not at all."""
+
+    def __init__(
+        self, bucket: str, prefix: str, client: S3Client | None = None, *, lease_s: float = LEASE_S
+    ) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            bucket: Name of an existing bucket.
+            prefix: Without ``/`` at its ends; empty for the whole bucket.
+            client: Replaces the client boto3 makes of its environment.
+            lease_s: Seconds after which the lock of a dead driver may be taken over.
+
+        Raises:
+            StorageError: If boto3 can make no client (unknown profile, malformed settings).
+        """
+        self._bucket = bucket
+        self._prefix = prefix
+        self._lease_s = lease_s
+        self._lease: Lease | None = None
+        with one_line_errors("use", self.uri):
+            try:
+                self._client: S3Client = client or boto3.client("s3", config=_CONFIG)
+            except ValueError as error:  # a malformed endpoint
+                raise StorageError(
+                    f"cannot use {self.uri}: {error}; correct AWS_ENDPOINT_URL"
+                ) from error
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def list(self, prefix: str) -> list[str]:
+        """Names that start with ``prefix``, sorted (see ``Storage``)."""
+        base = f"{self._prefix}/" if self._prefix else ""
+        names = []
+        with one_line_errors("list", self.uri):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=base + prefix):
+                names += [item["Key"].removeprefix(base) for item in page.get("Contents", [])]
+        # Names that end with "/" are the folders a console makes.
+        return sorted(n for n in names if n and n != LOCK_NAME and not n.endswith("/"))
+
+    def read(self, name: str) -> bytes:
+        """The whole content (see ``Storage``)."""
+        key, uri = self._key(name)
+        with one_line_errors("read", uri):
+            for _ in range(_MAX_TRIES - 1):
+                # boto3 retries the request, but not a body that breaks off.
+                with suppress(HTTPClientError, IncompleteReadError):
+                    return self._get(key, uri)
+            return self._get(key, uri)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Store whole or not at all, replacing what was there (see ``Storage``)."""
+        key, uri = self._key(name)
+        self._check_lease()
+        with one_line_errors("write", uri):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Like ``write``, but only if the name is free (see ``Storage``)."""
+        key, uri = self._key(name)
+        self._check_lease()
+        with one_line_errors("write", uri):
+            for _ in range(_MAX_TRIES):
+                try:
+                    self._client.put_object(
+                        Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*"
+                    )
+                    return True
+                except ClientError as error:
+                    if not is_condition_failed(error):
+                        raise
+                    retried = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                try:
+                    stored = self.read(name)
+                except FileNotFoundError:  # a conflict with a put or delete that is over now
+                    continue
+                # Of a retried request an attempt may have gone through with its answer lost.
+                return retried and stored == data
+        raise StorageError(f"cannot write {uri}: conflicting writes to it; try again")
+
+    def delete(self, name: str) -> None:
+        """Remove a name, if it is there (see ``Storage``)."""
+        key, uri = self._key(name)
+        self._check_lease()
+        with one_line_errors("delete", uri):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run by a lease that a thread renews (see ``Storage`` and ``Lease``).
+
+        A driver that could not renew it in time writes nothing more once another has taken it.
+        """
+        key = f"{self._prefix}/{LOCK_NAME}" if self._prefix else LOCK_NAME
+        lease = Lease(self._client, self._bucket, key, run_uri=self.uri, duration_s=self._lease_s)
+        lease.acquire()
+        self._lease = lease
+        try:
+            yield
+        finally:
+            self._lease = None
+            lease.release()
+
+    def _get(self, key: str, uri: str) -> bytes:
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if is_missing(error):
+                raise FileNotFoundError(f"{uri} does not exist") from None
+            raise
+
+    def _key(self, name: str) -> tuple[str, str]:
+        check_name(name)
+        key = f"{self._prefix}/{name}" if self._prefix else name
+        return key, f"s3://{self._bucket}/{key}"
+
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+
+if TYPE_CHECKING:
+    from nasi_ray.storage.base import Storage
+
+    _: Storage = S3Storage("", "")

@@ -1,0 +1,91 @@
+"""What boto3 raises, as one line that names the URI and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from nasi_ray.errors import StorageError
+
+_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
+_ADVICE_OF_CODE = {
+    "AccessDenied": "allow s3:ListBucket on the bucket and s3:GetObject, s3:PutObject and "
+    "s3:DeleteObject below the prefix",
+    "NoSuchBucket": "create the bucket, or correct its name",
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "ExpiredToken": "renew the AWS session and start again",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "QuotaExceeded": "free some space there, or use another bucket",
+}
+_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+_MISSING = {"NoSuchKey", "404"}
+
+
+@contextmanager
+def one_line_errors(action: str, uri: str) -> Iterator[None]:
+    """Turn everything boto3 raises into ``StorageError``.
+
+    Args:
+        action: What was tried, as in "cannot <action> <uri>".
+        uri: The object or prefix it was tried on.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        reason, advice = _explain(error)
+        raise StorageError(f"cannot {action} {uri}: {reason}; {advice}") from error
+
+
+def is_condition_failed(error: ClientError) -> bool:
+    """Whether a conditional request was refused because its condition does not hold."""
+    return _code(error) in _CONDITION_FAILED
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether there is no such object (the bucket exists)."""
+    return _code(error) in _MISSING
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _explain(error: ClientError | BotoCoreError) -> tuple[str, str]:
+    if isinstance(error, ClientError):
+        return _explain_answer(error)
+    reason = " ".join(str(error).split())
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return reason, _CREDENTIALS
+    if isinstance(error, ProfileNotFound):
+        return reason, "correct AWS_PROFILE, or unset it"
+    if isinstance(error, BotoConnectionError | HTTPClientError):
+        return reason, "check the network, AWS_ENDPOINT_URL and AWS_REGION, and try again"
+    return reason, "check the AWS settings (environment and ~/.aws)"
+
+
+def _explain_answer(error: ClientError) -> tuple[str, str]:
+    code = _code(error)
+    answer = error.response.get("Error", {})
+    metadata = error.response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
+    attempts = metadata.get("RetryAttempts", 0) + 1
+    message = " ".join(str(answer.get("Message", "")).split()).rstrip(".")
+    reason = f"{code} (HTTP {status}, attempt {attempts}) {message}".strip()
+    if advice := _ADVICE_OF_CODE.get(code):
+        return reason, advice
+    if status == 403:
+        return reason, _ADVICE_OF_CODE["AccessDenied"]
+    if status >= 500 or code in ("SlowDown", "RequestTimeout"):
+        return reason, "the service is failing or overloaded: try again"
+    return reason, "check the AWS settings (environment and ~/.aws)"

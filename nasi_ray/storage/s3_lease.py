@@ -1,0 +1,220 @@
+"""The lock of a run on S3: a lease object, taken and renewed by conditional writes.
+
+S3 has no lock that goes away with its holder, so the lock is an object that must be renewed. A
+holder trusts it for ``duration_s`` counted from before the request that renewed it, by its own
+monotonic clock; a contender takes it over once it has gone unrenewed for ``duration_s`` plus the
+resolution of the times S3 gives, both read from the server. No two clocks are ever compared.
+What remains: a request already under way when the lease runs out may still land, which does no
+harm to records (never overwritten, and the same for the same settings).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from nasi_ray.errors import NasiRayError, RunLockedError, StorageError
+from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_LOG = logging.getLogger(__name__)
+_SERVER_TIME_RESOLUTION_S = 1.0
+_MAX_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    """The lease object as it was read."""
+
+    content: dict[str, Any]
+    etag: str
+    expires_in_s: float
+
+    @property
+    def holder(self) -> str:
+        host, pid, since = (self.content.get(key, "?") for key in ("host", "pid", "since"))
+        return f"pid {pid} on {host} since {since}"
+
+
+class Lease:
+    """One holding of the lock; not to be used again once released."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, *, run_uri: str, duration_s: float
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._run_uri = run_uri
+        self._duration_s = duration_s
+        self._owner = uuid.uuid4().hex
+        self._since = datetime.now(UTC)
+        self._etag = ""
+        self._valid_until = 0.0
+        self._lost_because = ""
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="nasi-ray-lease", daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lease and begin to renew it.
+
+        Raises:
+            RunLockedError: If another driver holds it.
+            StorageError: If S3 cannot be reached, or ignores conditions.
+        """
+        with one_line_errors("lock", self._run_uri):
+            self._acquire()
+            if self._put(IfNoneMatch="*"):
+                self.release()
+                raise StorageError(
+                    f"cannot lock {self._run_uri}: the endpoint ignores If-None-Match, so two "
+                    "drivers could write at once; use an S3 service with conditional writes"
+                )
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that this driver is still the only writer; renews a lease that ran out.
+
+        Raises:
+            RunLockedError: If another driver took the lease.
+            StorageError: If the lease ran out and S3 cannot be reached to renew it.
+        """
+        if self._lost_because:
+            raise RunLockedError(self._lost_because)
+        if time.monotonic() >= self._valid_until:
+            self._renew()
+
+    def release(self) -> None:
+        """Give the lease back if it is still ours; a failure is logged (it expires anyway)."""
+        self._stop.set()
+        try:
+            with self._mutex, one_line_errors("unlock", self._run_uri):
+                stored = self._get()
+                if stored and stored.content.get("owner") == self._owner:
+                    self._delete(stored.etag)
+        except NasiRayError as error:
+            _LOG.warning("%s (the lock expires in %.0f s)", error, self._duration_s)
+
+    def _acquire(self) -> None:
+        for _ in range(_MAX_TRIES):
+            started = time.monotonic()
+            etag = self._put(IfNoneMatch="*")
+            if not etag:
+                stored = self._get()
+                if stored is None:
+                    continue
+                if stored.content.get("owner") == self._owner:  # our put, retried inside boto3
+                    etag = stored.etag
+                elif stored.expires_in_s > 0:
+                    raise RunLockedError(
+                        f"{self._run_uri} is being written by {stored.holder}; stop it, use "
+                        "another run directory, or, if it died, try again in "
+                        f"{stored.expires_in_s:.0f} s"
+                    )
+                else:
+                    _LOG.warning("taking over %s from %s", self._run_uri, stored.holder)
+                    etag = self._put(IfMatch=stored.etag)
+            if etag:
+                self._etag, self._valid_until = etag, started + self._duration_s
+                return
+        raise RunLockedError(f"{self._run_uri} is being locked by other drivers; try again")
+
+    def _renew(self) -> None:
+        with self._mutex, one_line_errors("renew the lock of", self._run_uri):
+            if self._stop.is_set():
+                return
+            for _ in range(_MAX_TRIES):
+                started = time.monotonic()
+                if etag := self._put(IfMatch=self._etag):
+                    self._etag, self._valid_until = etag, started + self._duration_s
+                    return
+                stored = self._get()
+                if stored is None or stored.content.get("owner") != self._owner:
+                    holder = f"taken over by {stored.holder}" if stored else "removed"
+                    self._lost_because = (
+                        f"the lock of {self._run_uri} was {holder} while this driver could not "
+                        "renew it; nothing more is written: start again with the same settings"
+                    )
+                    raise RunLockedError(self._lost_because)
+                self._etag = stored.etag  # a put of ours went through though S3 answered otherwise
+            raise StorageError(f"cannot renew the lock of {self._run_uri}: conflicting answers")
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._duration_s / 3):
+            try:
+                self._renew()
+            except RunLockedError as error:
+                _LOG.error("%s", error)
+                return
+            except StorageError as error:
+                _LOG.warning("%s", error)
+
+    def _put(self, **condition: str) -> str | None:
+        """Write the lease; its ETag, or None where the condition does not hold."""
+        now = datetime.now(UTC)
+        content = {
+            "owner": self._owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": self._since.isoformat(timespec="seconds"),
+            "expires": (now + timedelta(seconds=self._duration_s)).isoformat(),
+            "duration_s": self._duration_s,
+        }
+        body = json.dumps(content).encode()
+        try:
+            answer = self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._key,
+                Body=body,
+                **condition,  # type: ignore[arg-type]
+            )
+        except ClientError as error:
+            if is_condition_failed(error) or is_missing(error):
+                return None
+            raise
+        return answer["ETag"]
+
+    def _get(self) -> _Stored | None:
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        try:
+            content = dict(json.loads(answer["Body"].read()))
+            duration_s = float(content["duration_s"])
+        except (ValueError, TypeError, KeyError):  # not written by this program
+            content, duration_s = {}, self._duration_s
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+        age_s = (now - answer["LastModified"]).total_seconds()
+        return _Stored(
+            content=content,
+            etag=answer["ETag"],
+            expires_in_s=duration_s + _SERVER_TIME_RESOLUTION_S - age_s,
+        )
+
+    def _delete(self, etag: str) -> None:
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._key, IfMatch=etag)
+        except ClientError as error:
+            if is_condition_failed(error) or is_missing(error):
+                return
+            if error.response.get("Error", {}).get("Code") != "NotImplemented":
+                raise
+            self._client.delete_object(Bucket=self._bucket, Key=self._key)

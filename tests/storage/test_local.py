@@ -1,0 +1,188 @@
+"""LocalStorage: the contract, and what only a file system does (full disk, kill, permissions)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nasi_ray.errors import RunLockedError, StorageError
+from nasi_ray.storage import LocalStorage, Storage
+from tests.contracts.storage import ACTIONS, StorageContract
+
+
+class TestLocalStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return LocalStorage(tmp_path / "runs" / "a")
+
+    @pytest.fixture
+    def same_storage(self, tmp_path: Path) -> Storage:
+        return LocalStorage(tmp_path / "runs" / "a")
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "run")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def files_below(path: Path) -> list[str]:
+    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("method", ["write", "create"])
+def test_a_full_disk_leaves_no_half_file_and_says_so(full_disk: Path, method: str) -> None:
+    storage = LocalStorage(full_disk)
+    storage.write("a", b"old")
+    with pytest.raises(StorageError) as error:
+        getattr(storage, method)("b" if method == "create" else "a", b"x" * 100_000)
+    assert str(error.value).startswith(f"cannot write {full_disk}/")
+    assert "No space left on device; free some space" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert files_below(full_disk) == ["a"]
+    assert storage.read("a") == b"old"
+    storage.write("c", b"x" * 30_000)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_failing_fsync_fails_the_write(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    storage.write("a", b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=os.strerror(number)):
+        storage.write("a", b"new")
+    assert files_below(Path(storage.uri)) == ["a"]
+    assert storage.read("a") == b"old"
+
+
+def test_a_short_write_is_continued(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: whole_write(fd, data[:7]))
+    storage.write("a", b"0123456789" * 10)
+    assert storage.read("a") == b"0123456789" * 10
+
+
+def test_data_and_directories_are_synced_before_write_returns(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    whole_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        whole_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    storage.write("samples/a", b"1")
+    root = storage.uri
+    assert [os.path.dirname(root), root] == synced[:2]
+    assert synced[2].startswith(f"{root}/samples/.tmp-")
+    assert synced[3:] == [f"{root}/samples"]
+
+
+@pytest.mark.parametrize("action", list(ACTIONS))
+def test_a_file_in_place_of_the_directory_is_one_line(tmp_path: Path, action: str) -> None:
+    (tmp_path / "run").write_text("a file")
+    storage = LocalStorage(tmp_path / "run")
+    with pytest.raises(StorageError, match=rf"^cannot \w+ {tmp_path}/run[^\n]*$"):
+        ACTIONS[action](storage)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EACCES, "make it writable"), (errno.EROFS, "make it writable"), (errno.EIO, "$")],
+)
+def test_a_refused_write_names_path_reason_and_remedy(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def refuse(*args: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    storage.write("b", b"")
+    monkeypatch.setattr(os, "open", refuse)
+    expected = rf"cannot write {storage.uri}/a: {os.strerror(number)}.*{advice}"
+    with pytest.raises(StorageError, match=expected):
+        storage.write("a", b"")
+
+
+def test_only_old_temporary_files_go_when_the_lock_is_taken(storage: LocalStorage) -> None:
+    storage.write("samples/a", b"1")
+    old, young = (Path(storage.uri) / "samples" / f".tmp-1-{n}" for n in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 3600, time.time() - 3600))
+    assert storage.list("") == ["samples/a"]
+    with storage.lock():
+        assert not old.exists()
+        assert young.exists()
+    assert storage.list("") == ["samples/a"]
+
+
+def test_of_many_creators_one_wins(storage: LocalStorage) -> None:
+    start = threading.Barrier(8)
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        start.wait()
+        if storage.create("identity.json", b"%d" % number):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert storage.read("identity.json") == b"%d" % won[0]
+    assert files_below(Path(storage.uri)) == ["identity.json"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_kernel_releases_the_lock_of_a_dead_driver(
+    storage: LocalStorage, end: signal.Signals
+) -> None:
+    code = (
+        "import sys, time; from nasi_ray.storage import LocalStorage\n"
+        "with LocalStorage(sys.argv[1]).lock(): print('locked', flush=True); time.sleep(60)"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, storage.uri], stdout=subprocess.PIPE, text=True
+    )
+    with driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "locked\n"
+        driver.send_signal(end)
+        if end == signal.SIGSTOP:  # stopped is not dead
+            with pytest.raises(RunLockedError, match=f"pid {driver.pid} "), storage.lock():
+                pass
+            driver.kill()
+        driver.wait()
+    with storage.lock():
+        pass
