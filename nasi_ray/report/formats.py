@@ -1,0 +1,59 @@
+"""Numbers and messages as people read them; pure functions of text and numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, links
+    r"|\x1b[@-Z\\-_]?"
+)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """``1:02:03``; ``?`` where the time is not known or not finite."""
+    if seconds is None or not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def format_rate(per_second: float | None) -> str:
+    """``3.4/s``; per minute below 1/s, per hour below 1/min; ``?/s`` where it is not known."""
+    if per_second is None or not math.isfinite(per_second):
+        return "?/s"
+    for unit, scale in (("s", 1), ("min", 60), ("h", 3600)):
+        rate = per_second * scale
+        if rate >= 1 or unit == "h":
+            break
+    return f"{rate:.1f}/{unit}" if rate < 9.95 else f"{rate:.0f}/{unit}"
+
+
+def format_number(value: float | None) -> str:
+    """Four significant digits; ``?`` where the number is not known or not finite."""
+    if value is None or not math.isfinite(value):
+        return "?"
+    return f"{value:.4g}"
+
+
+def format_uncertain(value: float | None, error: float | None) -> str:
+    """``0.0123 ± 0.0041``: two significant digits of the error, and the value to the same place."""
+    if value is None or error is None or not math.isfinite(value) or not math.isfinite(error):
+        return f"{format_number(value)} ± {format_number(error)}"
+    if error <= 0 or not 1e-6 <= error < 1e6:
+        return f"{value:.3g} ± {error:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, escape sequences and other control characters."""
+    bare = _ESCAPE_SEQUENCE.sub("", text)
+    return "".join(c for c in " ".join(bare.split()) if c.isprintable())
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 worker``, ``2 workers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
