@@ -1,0 +1,145 @@
+"""What a number of a table means: data set, split, schedule, unit. Nothing is looked up here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from nasi_ray.errors import DataError
+from nasi_ray.records import FloatArray
+
+Split = Literal["train", "valid", "test"]
+Unit = Literal["fraction", "percent"]
+
+SPLIT_NAMES: dict[Split, str] = {"train": "training", "valid": "validation", "test": "test"}
+"""As messages spell them."""
+
+METADATA_KEY = b"nasi_ray.metric"
+"""Key of a Parquet column's metadata that holds ``Metric.to_json``."""
+
+_NB201_COLUMN = re.compile(
+    r"(cifar10|cifar100|imagenet16_120)_(valid|test)_accuracy_([1-9][0-9]*)ep"
+)
+_NB201_TRIALS = {"cifar10_test_accuracy_12ep": 1, "cifar10_valid_accuracy_12ep": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """The meaning of one column of accuracies."""
+
+    column: str
+    """Its name in the table."""
+    dataset: str
+    """``cifar10``, ``cifar100`` or ``imagenet16_120``."""
+    split: Split
+    """The images it was measured on."""
+    epochs: int
+    """The training schedule's length; the number is the one at its end."""
+    unit: Unit
+    """``fraction`` in [0, 1] or ``percent`` in [0, 100], as stored."""
+    trained_on: str
+    """The images it was trained on; ``not stated`` where the source does not say."""
+    num_trials: int | None
+    """Trials per architecture; None where it differs or is not known."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        trials = "trials: not stated" if self.num_trials is None else f"trials: {self.num_trials}"
+        return (
+            f"{self.column} ({self.dataset} {SPLIT_NAMES[self.split]} accuracy after {self.epochs} epochs, "
+            f"{self.unit}, {trials}, trained on: {self.trained_on})"
+        )
+
+    def to_json(self) -> str:
+        """Text for a column's metadata."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def to_percent(self, values: FloatArray) -> FloatArray:
+        """Convert stored accuracies to percent."""
+        return values * 100.0 if self.unit == "fraction" else values
+
+    def error_percent(self, values: FloatArray) -> FloatArray:
+        """Convert stored accuracies to errors in percent."""
+        return 100.0 - self.to_percent(values)
+
+
+def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str) -> Metric | None:
+    """Tell what a column means.
+
+    Args:
+        column: Its name.
+        metadata: Its Parquet metadata; a table that ``convert`` made says there what it holds.
+        key: The table's key column: ``hash`` (NAS-Bench-101 cells) or ``arch`` (NAS-Bench-201).
+
+    Returns:
+        None if it holds no accuracies that we know the meaning of.
+
+    Raises:
+        DataError: If its metadata is broken.
+    """
+    if metadata and METADATA_KEY in metadata:
+        return _from_json(column, metadata[METADATA_KEY])
+    if key == "hash":
+        return _NB101_TEST if column == _NB101_TEST.column else None
+    match = _NB201_COLUMN.fullmatch(column)
+    if match is None:
+        return None
+    dataset, split, epochs = match.groups()
+    return nb201_metric(dataset, split, int(epochs), num_trials=_NB201_TRIALS.get(column))
+
+
+def nb101_metric(split: str, epochs: int, *, num_trials: int | None) -> Metric:
+    """Column of a NAS-Bench-101 table that has every schedule: ``<split>_accuracy_<epochs>ep``."""
+    return Metric(
+        column=f"{split}_accuracy_{epochs}ep",
+        dataset="cifar10",
+        split="valid" if split == "valid" else "test",
+        epochs=epochs,
+        unit="fraction",
+        trained_on="40,000 of the training images",
+        num_trials=num_trials,
+    )
+
+
+def nb201_metric(dataset: str, split: str, epochs: int, *, num_trials: int | None) -> Metric:
+    """Column of a NAS-Bench-201 table: ``<dataset>_<split>_accuracy_<epochs>ep``."""
+    images = "25,000 of the training images" if split == "valid" else "all 50,000 training images"
+    return Metric(
+        column=f"{dataset}_{split}_accuracy_{epochs}ep",
+        dataset=dataset,
+        split="valid" if split == "valid" else "test",
+        epochs=epochs,
+        unit="percent",
+        trained_on=images if dataset == "cifar10" else "all training images",
+        num_trials=num_trials,
+    )
+
+
+# The column of the tables of mean test accuracies, of 3 trials at the full schedule.
+_NB101_TEST = Metric(
+    column="test_accuracy",
+    dataset="cifar10",
+    split="test",
+    epochs=108,
+    unit="fraction",
+    trained_on="40,000 of the training images",
+    num_trials=3,
+)
+
+
+def _from_json(column: str, text: bytes) -> Metric:
+    try:
+        metric = Metric(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"column {column!r} has broken {METADATA_KEY.decode()} metadata ({error}); "
+            "convert the table again"
+        ) from error
+    if metric.column != column:
+        raise DataError(
+            f"column {column!r} has the metadata of {metric.column!r}; convert the table again"
+        )
+    return metric

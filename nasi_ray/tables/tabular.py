@@ -1,0 +1,255 @@
+"""Look accuracies up in a Parquet table by architecture or hash.
+
+A table says of every number which split and schedule it is, and never gives one for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nasi_ray.errors import DataError
+from nasi_ray.records import FloatArray, IntArray
+from nasi_ray.spaces.graph import Bytes
+from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
+from nasi_ray.spaces.nb201 import NB201Architecture
+from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
+
+Key = NB1Shot1Architecture | NB201Architecture | str | bytes
+"""An architecture, a hash (hexadecimal or 16 bytes) or a NAS-Bench-201 string."""
+
+_KEY_COLUMNS = ("hash", "arch")
+_HASH_BYTES = 16
+
+
+class TabularBenchmark:
+    """A table in memory, keyed by NAS-Bench-101 hash or by NAS-Bench-201 string."""
+
+    def __init__(self, table: pa.Table, name: str) -> None:
+        """Index a table.
+
+        Args:
+            table: Has a column ``hash`` (16 bytes) or ``arch`` (string).
+            name: For error messages.
+
+        Raises:
+            DataError: If it has neither, or rows of one key disagree.
+        """
+        self.name = name
+        self.key = next((k for k in _KEY_COLUMNS if k in table.column_names), "")
+        if not self.key:
+            raise DataError(
+                f"{name} has columns {', '.join(table.column_names)}; needed is 'hash' or 'arch'"
+            )
+        self._table = table
+        found = (column_metric(f.name, f.metadata, self.key) for f in table.schema)
+        self.metrics: Mapping[str, Metric] = {m.column: m for m in found if m is not None}
+        """Column name -> what its numbers mean."""
+        self._trials = {column: _trial_matrix(table[column], name) for column in self.metrics}
+        keys = _key_array(table[self.key], self.key, name)
+        self._order = np.argsort(keys, kind="stable").astype(np.int64)
+        self._sorted = keys[self._order]
+        self._check_repeated()
+
+    @classmethod
+    def open(cls, path: str | Path) -> TabularBenchmark:
+        """Read a Parquet file.
+
+        Raises:
+            DataError: If there is no such file, it is not Parquet, or it is not a table as above.
+        """
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError:
+            raise DataError(f"there is no table {path}; give the path of a Parquet file") from None
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"table {path} cannot be read as Parquet: {reason}") from error
+        return cls(table, str(path))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def metric(
+        self, split: Split, *, dataset: str | None = None, epochs: int | None = None
+    ) -> Metric:
+        """Find the one column of accuracies that is what was asked for.
+
+        Args:
+            split: The images measured on.
+            dataset: May be left out if the table has the split for one data set only.
+            epochs: May be left out if the table has the split for one schedule only.
+
+        Raises:
+            DataError: If none or more than one is; says what there is.
+        """
+        found = [
+            m
+            for m in self.metrics.values()
+            if m.split == split and dataset in (None, m.dataset) and epochs in (None, m.epochs)
+        ]
+        if len(found) == 1:
+            return found[0]
+        asked = [f"{SPLIT_NAMES[split]} accuracy", *([dataset] if dataset else [])]
+        asked += [f"{epochs} epochs"] if epochs is not None else []
+        has = "; ".join(m.describe() for m in (found or self.metrics.values())) or "no accuracies"
+        verb = "has more than one" if found else "has no"
+        raise DataError(f"{self.name} {verb} {', '.join(asked)}; it has {has}")
+
+    def rows(self, keys: Iterable[Key] | Bytes) -> IntArray:
+        """Find rows; of equal rows of a key the first.
+
+        Args:
+            keys: Architectures, hashes or strings; or hashes as an array of shape (cells, 16).
+
+        Returns:
+            shape (cells,)
+
+        Raises:
+            DataError: If one is not in the table; names the first.
+        """
+        wanted = self._wanted(keys)
+        if not len(self):
+            raise DataError(f"{self.name} has no rows")
+        position = np.searchsorted(self._sorted, wanted)
+        position = np.minimum(position, len(self._sorted) - 1)
+        missing = self._sorted[position] != wanted
+        if missing.any():
+            raise DataError(
+                f"{self.name} has no architecture {self._show(wanted[int(np.argmax(missing))])}; "
+                f"missing are {int(missing.sum())} of the {len(wanted)} asked for"
+            )
+        return self._order[position]
+
+    def trials(self, metric: Metric, keys: Iterable[Key] | Bytes | None = None) -> FloatArray:
+        """Accuracies of every trial, as stored; one column for a table of means.
+
+        Args:
+            metric: From ``metric`` or ``metrics``.
+            keys: As for ``rows``; every row of the table if left out.
+
+        Returns:
+            shape (cells, trials); NaN where an architecture has fewer trials
+
+        Raises:
+            DataError: If the metric is of another table, or a key is missing.
+        """
+        if self.metrics.get(metric.column) != metric:
+            raise DataError(f"{self.name} does not have {metric.describe()}")
+        values = self._trials[metric.column]
+        return values.copy() if keys is None else values[self.rows(keys)]
+
+    def accuracies(self, metric: Metric, keys: Iterable[Key] | Bytes | None = None) -> FloatArray:
+        """Mean over trials, in the metric's unit, shape (cells,); arguments as for ``trials``.
+
+        Raises:
+            DataError: As for ``trials``, or if an architecture has no trial.
+        """
+        values = self.trials(metric, keys)
+        present = ~np.isnan(values)
+        counts = present.sum(axis=1)
+        if not counts.all():
+            raise DataError(
+                f"{self.name} has no {metric.describe()} of {int((counts == 0).sum())} of "
+                f"{len(counts)} architectures; leave those out or use another metric"
+            )
+        total = np.where(present, values, 0.0).sum(axis=1)
+        return np.asarray(total / counts, dtype=np.float64)
+
+    def errors_percent(
+        self, metric: Metric, keys: Iterable[Key] | Bytes | None = None
+    ) -> FloatArray:
+        """Mean error in percent, shape (cells,); arguments and errors as for ``accuracies``."""
+        return metric.error_percent(self.accuracies(metric, keys))
+
+    def accuracy(self, metric: Metric, key: Key) -> float:
+        """Mean accuracy of one architecture, in the metric's unit."""
+        return float(self.accuracies(metric, [key])[0])
+
+    def error_percent(self, metric: Metric, key: Key) -> float:
+        """Mean error of one architecture in percent."""
+        return float(self.errors_percent(metric, [key])[0])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Any column as an array, in the table's row order.
+
+        Raises:
+            DataError: If there is none of that name.
+        """
+        if name not in self._table.column_names:
+            raise DataError(
+                f"{self.name} has no column {name!r}; it has {', '.join(self._table.column_names)}"
+            )
+        return np.asarray(self._table[name].to_numpy())
+
+    def _wanted(self, keys: Iterable[Key] | Bytes) -> npt.NDArray[np.bytes_]:
+        if not isinstance(keys, np.ndarray):
+            return np.array([self._encode(key) for key in keys], dtype=self._sorted.dtype)
+        if self.key != "hash" or keys.dtype != np.uint8 or keys.shape[1:] != (_HASH_BYTES,):
+            raise DataError(
+                f"an array of {keys.dtype} of shape {keys.shape} is no key of {self.name}, which "
+                f"is keyed by {self.key}; needed is uint8 of shape (cells, {_HASH_BYTES}) or a list"
+            )
+        return np.ascontiguousarray(keys).view(f"S{_HASH_BYTES}").reshape(-1)
+
+    def _encode(self, key: Key) -> bytes:
+        if self.key == "arch":
+            text = key.to_string() if isinstance(key, NB201Architecture) else key
+            # A key longer than the widest of the table would be cut to fit, and could then match.
+            if isinstance(text, str) and len(text.encode()) <= self._sorted.dtype.itemsize:
+                return text.encode()
+            raise DataError(f"{self.name} is keyed by NAS-Bench-201 string; it has no {key!r}")
+        digest = key.hash() if isinstance(key, NB1Shot1Architecture) else key
+        try:
+            if isinstance(digest, str):
+                digest = bytes.fromhex(digest)
+        except ValueError:
+            digest = b""
+        if isinstance(digest, bytes) and len(digest) == _HASH_BYTES:
+            return digest
+        raise DataError(
+            f"{self.name} is keyed by NAS-Bench-101 hash (32 hexadecimal characters or "
+            f"{_HASH_BYTES} bytes); it has no {key!r}"
+        )
+
+    def _show(self, key: bytes) -> str:
+        return key.ljust(_HASH_BYTES, b"\0").hex() if self.key == "hash" else key.decode()
+
+    def _check_repeated(self) -> None:
+        same = self._sorted[1:] == self._sorted[:-1]
+        first, second = self._order[:-1][same], self._order[1:][same]
+        for column, values in self._trials.items():
+            if not np.array_equal(values[first], values[second], equal_nan=True):
+                raise DataError(f"{self.name} has rows of one {self.key} that differ in {column}")
+
+
+def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.bytes_]:
+    values = column.to_pylist()
+    if key == "hash":
+        if not all(isinstance(value, bytes) and len(value) == _HASH_BYTES for value in values):
+            raise DataError(f"column 'hash' of {name} must have {_HASH_BYTES} bytes in every row")
+        return np.frombuffer(b"".join(values), dtype=f"S{_HASH_BYTES}")
+    if not all(isinstance(value, str) and value for value in values):
+        raise DataError(f"column 'arch' of {name} must have a string in every row")
+    return np.array([value.encode() for value in values], dtype=np.bytes_)
+
+
+def _trial_matrix(column: pa.ChunkedArray, name: str) -> FloatArray:
+    """Accuracies with a column per trial; NaN where there are fewer."""
+    if not pa.types.is_list(column.type):
+        if not pa.types.is_floating(column.type):
+            raise DataError(f"{name} has accuracies of type {column.type}; needed are floats")
+        return np.asarray(column.to_numpy(), dtype=np.float64).reshape(-1, 1)
+    flat = column.combine_chunks()
+    lengths = np.asarray(flat.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+    matrix = np.full((len(flat), int(lengths.max(initial=0))), np.nan)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = flat.flatten().to_numpy(
+        zero_copy_only=False
+    )
+    return matrix
