@@ -218,7 +218,9 @@ def _draw_lines(
 ) -> None:
     for wire in wires:
         path = _rounded([(x + origin[0], y + origin[1]) for x, y in wire.points])
-        axes.add_patch(PathPatch(path, fill=False, edgecolor=color, linewidth=width, zorder=zorder))
+        axes.add_patch(
+            PathPatch(path, fill=False, edgecolor=color, linewidth=width, snap=False, zorder=zorder)
+        )
 
 
 def _rounded(points: Sequence[Point]) -> Path:

@@ -52,14 +52,13 @@ class DecisionRow:
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, under the headings of the table."""
-        sure = "?" if self.ratio is None else f"{self.ratio:.1f}"
         mark = "  undecided" if self.undecided else ""
         return (
             self.name,
             self.first,
             self.second,
             format_uncertain(self.margin, self.error),
-            sure + mark,
+            _sureness(self.ratio) + mark,
         )
 
 
@@ -116,6 +115,13 @@ def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
             )
         )
     return rows
+
+
+def _sureness(ratio: float | None) -> str:
+    if ratio is None:
+        return "?"
+    # Cut, not rounded: 1.96 must not read as 2.0 and be called undecided.
+    return ">99" if ratio >= 100 else f"{math.floor(ratio * 10) / 10:.1f}"
 
 
 def _choices(decision: Decision, logits: Sequence[float]) -> tuple[str, str]:

@@ -32,7 +32,7 @@ def _result() -> dict[str, Any]:
         "num_failed": 0,
         "alpha": {name: logits.tolist() for name, logits in alpha.items()},
         "margins": {name: float(x[0] - x[1]) for name, x in ordered.items()},
-        "margin_errors": dict.fromkeys(alpha, 0.01),
+        "margin_errors": dict.fromkeys(alpha, 0.05),
         "genotype": SPACE.select(alpha, pairing="rank").to_dict(),
         "trace_norm": {"mean": 123.456, "std": 7.5, "min": 100.0, "max": 150.0},
         "seconds": 3723.0,
@@ -52,9 +52,9 @@ def test_every_decision_has_a_line_with_its_choices_and_margin() -> None:
         cells = re.split(r"\s{2,}", line)
         assert cells[:3] == [decision.name, *(decision.candidates[i] for i in best[:2])]
         assert float(cells[3].split(" ± ")[0]) == pytest.approx(
-            result["margins"][decision.name], abs=0.0006
+            result["margins"][decision.name], abs=0.006
         )
-        assert float(cells[4]) == pytest.approx(result["margins"][decision.name] / 0.01, abs=0.06)
+        assert float(cells[4]) == pytest.approx(result["margins"][decision.name] / 0.05, abs=0.11)
 
 
 def test_the_head_names_the_settings() -> None:
@@ -97,6 +97,14 @@ def test_an_unknown_error_is_undecided(error: float | None) -> None:
     line = _line(summary_lines(result), "normal/node0/op")
     assert "± ?" in line
     assert line.endswith("?  undecided")
+
+
+@pytest.mark.parametrize(
+    ("margin", "shown"), [(1.99, "1.9  undecided"), (2.0, "2.0"), (99.9, "99.9"), (1e9, ">99")]
+)
+def test_the_ratio_shown_agrees_with_the_mark(margin: float, shown: str) -> None:
+    row = DecisionRow(name="x", first="a", second="b", margin=margin, error=1.0)
+    assert row.cells[-1] == shown
 
 
 @pytest.mark.parametrize(("margin", "undecided"), [(0.0, True), (0.1, False)])
