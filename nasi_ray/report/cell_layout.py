@@ -103,23 +103,14 @@ def layout_cell(edges: Sequence[Edge], concat: Iterable[int], *, op_gap: float) 
     first = BOX_HEIGHT / 2
     rows = [first + i // 2 * node_pitch + i % 2 * op_pitch for i in range(len(edges))]
     centres = [first + i * node_pitch + op_pitch / 2 for i in range(num_nodes)]
-    taps = [
-        tuple(rows[i] for i, (_, source) in enumerate(edges) if source == number)
+    taps: list[tuple[float, ...]] = [
+        tuple(row for row, (_, source) in zip(rows, edges, strict=True) if source == number)
         for number in range(NUM_INPUT_NODES + num_nodes)
     ]
     input_rows, order = _place_inputs(taps[0], taps[1], rows, centres)
-    starts = [*input_rows, *centres]
-    buses = [_Bus(i, starts[i], taps[i]) for i in range(len(taps))]
+    buses = [_Bus(i, row, taps[i]) for i, row in enumerate((*input_rows, *centres))]
     tracks, op_lefts, end = _place_columns(buses, order, depths)
-    ops = tuple(
-        Box(op_lefts[depths[i // 2]] + OP_WIDTH / 2, row, OP_WIDTH, BOX_HEIGHT)
-        for i, row in enumerate(rows)
-    )
-    node_offset = OP_WIDTH + ARROW + NODE_WIDTH / 2
-    nodes = tuple(
-        Box(op_lefts[depth] + node_offset, y, NODE_WIDTH, op_pitch + BOX_HEIGHT)
-        for depth, y in zip(depths, centres, strict=True)
-    )
+    ops, nodes = _place_ops_and_nodes(rows, centres, [op_lefts[depth] for depth in depths])
     inputs = tuple(Box(INPUT_WIDTH / 2, y, INPUT_WIDTH, BOX_HEIGHT) for y in input_rows)
     boxes = (*inputs, *nodes)
     output, concat_wires = _place_output(boxes, sorted(set(concat)), end)
@@ -131,11 +122,25 @@ def layout_cell(edges: Sequence[Edge], concat: Iterable[int], *, op_gap: float) 
         nodes=nodes,
         output=output,
         op_wires=tuple(
-            _wire(source, boxes[source], tracks.get(source, 0.0), op)
+            _wire(source, boxes[source], tracks[source], op)
             for (_, source), op in zip(edges, ops, strict=True)
         ),
         concat_wires=concat_wires,
     )
+
+
+def _place_ops_and_nodes(
+    rows: Sequence[float], centres: Sequence[float], lefts: Sequence[float]
+) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
+    ops = tuple(
+        Box(lefts[i // 2] + OP_WIDTH / 2, row, OP_WIDTH, BOX_HEIGHT) for i, row in enumerate(rows)
+    )
+    height = rows[1] - rows[0] + BOX_HEIGHT
+    nodes = tuple(
+        Box(left + OP_WIDTH + ARROW + NODE_WIDTH / 2, y, NODE_WIDTH, height)
+        for left, y in zip(lefts, centres, strict=True)
+    )
+    return ops, nodes
 
 
 def node_depths(edges: Sequence[Edge]) -> list[int]:
