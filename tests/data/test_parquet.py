@@ -1,0 +1,210 @@
+"""Parquet sets: Hugging Face layout, columns, classes, and errors that name the row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nasi_ray.data import load_images
+from nasi_ray.errors import DataError
+from tests.data.encoded import IMAGE_TYPE, pixels, png, write_parquet
+
+IMAGES = [png(seed) for seed in range(4)]
+EXPECTED = np.stack([pixels(seed, 8, 8).transpose(2, 0, 1) for seed in range(4)])
+
+
+def test_rows_come_in_order(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [2, 0, 1, 0])
+    data = load_images(str(path), image_size=8)
+    np.testing.assert_array_equal(data.images, EXPECTED, strict=True)
+    np.testing.assert_array_equal(data.labels, np.array([2, 0, 1, 0], dtype=np.int64), strict=True)
+    assert (data.num_classes, data.source, len(data), data.image_size) == (3, str(path), 4, 8)
+
+
+@pytest.mark.parametrize("image_column", ["img", "image"])
+@pytest.mark.parametrize("label_column", ["label", "fine_label", "labels"])
+@pytest.mark.parametrize("image_type", [IMAGE_TYPE, pa.binary(), pa.large_binary()])
+def test_column_names_and_types(
+    tmp_path: Path, image_column: str, label_column: str, image_type: object
+) -> None:
+    path = write_parquet(
+        tmp_path / "a.parquet",
+        IMAGES,
+        [0, 1, 0, 1],
+        image_column=image_column,
+        label_column=label_column,
+        image_type=image_type,
+        label_type=pa.int32(),
+    )
+    data = load_images(str(path), image_size=8)
+    np.testing.assert_array_equal(data.images, EXPECTED)
+    assert data.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_class_names_fix_the_number_of_classes(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1], class_names="abcdef")
+    assert load_images(str(path), image_size=8).num_classes == 6
+
+
+def test_same_content_is_the_same_data_under_another_path_and_cut(tmp_path: Path) -> None:
+    whole = write_parquet(tmp_path / "whole.parquet", IMAGES, [0, 1, 0, 1])
+    for i in range(4):
+        write_parquet(tmp_path / f"cut/train-{i:05}-of-00004.parquet", [IMAGES[i]], [i % 2])
+    digests = {load_images(str(p), image_size=8).digest for p in (whole, tmp_path / "cut")}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("folder", ["", "data/", "plain_text/"])
+def test_split_is_chosen_by_file_name(tmp_path: Path, folder: str) -> None:
+    write_parquet(tmp_path / f"{folder}train-00000-of-00002.parquet", IMAGES[:2], [0, 1])
+    write_parquet(tmp_path / f"{folder}train-00001-of-00002.parquet", IMAGES[2:], [0, 1])
+    write_parquet(tmp_path / f"{folder}test-00000-of-00001.parquet", IMAGES[3:], [1])
+    train = load_images(str(tmp_path), image_size=8)
+    test = load_images(str(tmp_path), image_size=8, split="test")
+    np.testing.assert_array_equal(train.images, EXPECTED)
+    np.testing.assert_array_equal(test.images, EXPECTED[3:])
+
+
+@pytest.mark.parametrize("pattern", ["{}.parquet", "{}_a.parquet", "{}/0000.parquet"])
+def test_split_is_known_by_other_names_too(tmp_path: Path, pattern: str) -> None:
+    write_parquet(tmp_path / pattern.format("train"), IMAGES[:2], [0, 1])
+    write_parquet(tmp_path / pattern.format("test"), IMAGES[2:], [0, 1])
+    test = load_images(str(tmp_path), image_size=8, split="test")
+    np.testing.assert_array_equal(test.images, EXPECTED[2:])
+
+
+def test_all_files_are_read_where_none_names_a_split(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "part-00000.parquet", IMAGES[:3], [0, 1, 1])
+    write_parquet(tmp_path / "part-00001.parquet", IMAGES[3:], [0])
+    write_parquet(tmp_path / ".hidden.parquet", IMAGES, [0, 1, 0, 1])
+    write_parquet(tmp_path / ".cache/x.parquet", IMAGES, [0, 1, 0, 1])
+    np.testing.assert_array_equal(load_images(str(tmp_path), image_size=8).images, EXPECTED)
+
+
+def test_split_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
+    write_parquet(tmp_path / "validation-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
+    with pytest.raises(DataError, match=r": no split 'test'; there is train, validation$"):
+        load_images(str(tmp_path), image_size=8, split="test")
+
+
+def test_files_of_a_split_in_two_folders_are_ambiguous(tmp_path: Path) -> None:
+    for folder in ("small", "large"):
+        write_parquet(tmp_path / folder / "train-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
+    with pytest.raises(DataError, match=r"in several folders; name one of .*/large, .*/small$"):
+        load_images(str(tmp_path), image_size=8)
+
+
+def test_missing_columns_name_what_is_there(tmp_path: Path) -> None:
+    image = write_parquet(tmp_path / "a.parquet", IMAGES, [0] * 4, image_column="picture")
+    with pytest.raises(
+        DataError,
+        match=r"lacks an image column; it has picture, label, and one of img, image is needed$",
+    ):
+        load_images(str(image), image_size=8)
+    label = write_parquet(tmp_path / "b.parquet", IMAGES, [0] * 4, label_column="class")
+    with pytest.raises(
+        DataError, match=r"lacks a label column; it has img, class, and one of label, fine_label"
+    ):
+        load_images(str(label), image_size=8)
+
+
+def test_columns_of_another_type_are_named(tmp_path: Path) -> None:
+    image = write_parquet(tmp_path / "a.parquet", list("abcd"), [0] * 4, image_type=pa.string())
+    with pytest.raises(DataError, match=r"column img is of type string; it must be binary or stru"):
+        load_images(str(image), image_size=8)
+    label = write_parquet(tmp_path / "b.parquet", IMAGES, list("abcd"), label_type=pa.string())
+    with pytest.raises(DataError, match=r"column label is of type string; it must be integers$"):
+        load_images(str(label), image_size=8)
+    struct = pa.struct([("path", pa.string())])
+    paths = [{"path": "x"}] * 4
+    path = write_parquet(tmp_path / "c.parquet", paths, [0] * 4, image_type=struct)
+    with pytest.raises(DataError, match=r"column img is of type struct<path: string>; it must be"):
+        load_images(str(path), image_size=8)
+
+
+@pytest.mark.parametrize("image_type", [IMAGE_TYPE, pa.binary()])
+def test_broken_image_is_named_by_file_and_row(tmp_path: Path, image_type: object) -> None:
+    images = [*IMAGES[:3], b"broken"]
+    path = write_parquet(tmp_path / "a.parquet", images, [0, 1, 0, 1], image_type=image_type)
+    name = r" \(3.png\)" if image_type == IMAGE_TYPE else ""
+    with pytest.raises(DataError, match=rf"a.parquet: row 3{name}: not an image, or broken"):
+        load_images(str(path), image_size=8)
+
+
+def test_row_is_counted_within_its_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1])
+    write_parquet(tmp_path / "b.parquet", [IMAGES[0], b"broken"], [0, 1])
+    with pytest.raises(DataError, match=r"b.parquet: row 1 \(1.png\): not an image"):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("missing", [None, {"bytes": None, "path": "far/away.png"}])
+def test_row_without_bytes_is_named(tmp_path: Path, missing: object) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [IMAGES[0], missing], [0, 1])
+    with pytest.raises(DataError, match=r"a.parquet: row 1.*: no image bytes; every row must hold"):
+        load_images(str(path), image_size=8)
+
+
+@pytest.mark.parametrize("label", [None, -1])
+def test_null_and_negative_labels_are_named(tmp_path: Path, label: int | None) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, label, 0])
+    given = "null" if label is None else "-1"
+    with pytest.raises(DataError, match=rf"row 2 \(2.png\): label is {given}; labels count from 0"):
+        load_images(str(path), image_size=8)
+
+
+def test_label_beyond_the_named_classes(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 2, 0], class_names="ab")
+    with pytest.raises(DataError, match=r"row 2 .*: label is 2 and the metadata names 2 classes"):
+        load_images(str(path), image_size=8)
+
+
+def test_files_with_other_classes_do_not_mix(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1], class_names="ab")
+    write_parquet(tmp_path / "b.parquet", IMAGES, [0, 1, 0, 1], class_names="abc")
+    with pytest.raises(DataError, match=r"b.parquet: other columns or classes than .*a.parquet"):
+        load_images(str(tmp_path), image_size=8)
+
+
+def test_file_that_is_no_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError, match=r"a.parquet: not a readable Parquet file \(.*\); give a"):
+        load_images(str(path), image_size=8)
+
+
+def test_damaged_pages_are_an_error_about_the_file(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES * 50, [0, 1] * 100)
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a.parquet: not a readable Parquet file \(") as caught:
+        load_images(str(path), image_size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [], [])
+    with pytest.raises(DataError, match=r"a.parquet: no images; name a data set that has some$"):
+        load_images(str(path), image_size=8)
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps({"info": {"features": {}}}), "[1]"])
+def test_metadata_that_does_not_describe_the_labels(tmp_path: Path, text: str) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1])
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": text}), path)
+    with pytest.raises(DataError, match=r"metadata 'huggingface' does not describe column label;"):
+        load_images(str(path), image_size=8)
+
+
+def test_images_of_other_sizes_are_fitted(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [png(0, 20, 30), png(1, 9, 8), png(2)], [0, 1, 0])
+    data = load_images(str(path), image_size=8)
+    assert data.images.shape == (3, 3, 8, 8)
+    np.testing.assert_array_equal(data.images[2], EXPECTED[2])
