@@ -1,0 +1,1 @@
+"""Search spaces as ``torch`` modules: the one-shot network (supernet) and its parts."""

@@ -1,0 +1,114 @@
+"""The primitive operations of the DARTS space, stride 1, and one dict name -> constructor.
+
+While searching, batch norm has no affine parameters and no running statistics, and pooling is
+followed by batch norm, as in DARTS's own one-shot network. Convolutions take an input that has
+already been rectified (``rectified = True``), so that a node rectifies its input once for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasi_ray.networks.batch_norm import BatchNorm
+
+
+class Identity(nn.Module):
+    """Passes its input through."""
+
+    rectified = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``."""
+        return x
+
+
+class Pool(nn.Module):
+    """3x3 pooling at stride 1, then batch norm."""
+
+    rectified = False
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._pool = pool
+        self.norm = BatchNorm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool and normalise."""
+        return self.norm(self._pool(x))
+
+
+class SeparableConv(nn.Module):
+    """Depthwise and 1x1 convolution and batch norm, once (dilated) or twice (separable)."""
+
+    rectified = True
+
+    def __init__(self, channels: int, kernel_size: int, *, dilation: int, repeats: int) -> None:
+        super().__init__()
+        padding = dilation * (kernel_size - 1) // 2
+        self.depthwise = nn.ModuleList(
+            nn.Conv2d(
+                channels,
+                channels,
+                kernel_size,
+                padding=padding,
+                dilation=dilation,
+                groups=channels,
+                bias=False,
+            )
+            for _ in range(repeats)
+        )
+        self.pointwise = nn.ModuleList(
+            nn.Conv2d(channels, channels, 1, bias=False) for _ in range(repeats)
+        )
+        self.norm = BatchNorm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to a rectified ``x``."""
+        for i, (depthwise, pointwise) in enumerate(
+            zip(self.depthwise, self.pointwise, strict=True)
+        ):
+            x = self.norm(pointwise(depthwise(F.relu(x) if i else x)))
+        return x
+
+
+class ConvNorm(nn.Module):
+    """Convolution and batch norm, with ReLU first if asked."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, rectify: bool
+    ) -> None:
+        super().__init__()
+        self._rectify = rectify
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
+        self.norm = BatchNorm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply."""
+        return self.norm(self.conv(F.relu(x) if self._rectify else x))
+
+
+def max_pool_3x3(x: Tensor) -> Tensor:
+    """3x3 max pooling, stride 1."""
+    return F.max_pool2d(x, 3, stride=1, padding=1)
+
+
+def avg_pool_3x3(x: Tensor) -> Tensor:
+    """3x3 average pooling, stride 1; the padding is not counted, as in DARTS."""
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+OPS: dict[str, Callable[[int], nn.Module]] = {
+    "max_pool_3x3": lambda channels: Pool(max_pool_3x3),
+    "avg_pool_3x3": lambda channels: Pool(avg_pool_3x3),
+    "skip_connect": lambda channels: Identity(),
+    "sep_conv_3x3": lambda channels: SeparableConv(channels, 3, dilation=1, repeats=2),
+    "sep_conv_5x5": lambda channels: SeparableConv(channels, 5, dilation=1, repeats=2),
+    "dil_conv_3x3": lambda channels: SeparableConv(channels, 3, dilation=2, repeats=1),
+    "dil_conv_5x5": lambda channels: SeparableConv(channels, 5, dilation=2, repeats=1),
+}
+"""Operation name -> constructor taking the number of channels."""
