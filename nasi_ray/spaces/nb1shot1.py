@@ -100,10 +100,13 @@ class NB1Shot1Architecture:
             sources = tuple(tuple(map(int, node.split(","))) for node in parents.split(";"))
             names = tuple(OP_LETTERS[letter] for letter in ops.split(","))
         except (KeyError, ValueError):
+            sources, names = (), ()
+        # int() takes more spellings of a number than the tables have.
+        if not names or ";".join(",".join(map(str, node)) for node in sources) != parents:
             raise InvalidGenotypeError(
                 f"parents {parents!r} with ops {ops!r} is not in the table's notation; "
                 "an example is '0;0,1;0,1;0,1;0,1' with '3,1,m,3'"
-            ) from None
+            )
         return cls(sources, names)
 
     @classmethod

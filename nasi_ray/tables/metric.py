@@ -49,8 +49,8 @@ class Metric:
         """One line for people."""
         trials = "trials: not stated" if self.num_trials is None else f"trials: {self.num_trials}"
         return (
-            f"{self.column} ({self.dataset} {SPLIT_NAMES[self.split]} accuracy after {self.epochs} epochs, "
-            f"{self.unit}, {trials}, trained on: {self.trained_on})"
+            f"{self.column} ({self.dataset} {SPLIT_NAMES[self.split]} accuracy after "
+            f"{self.epochs} epochs, {self.unit}, {trials}, trained on: {self.trained_on})"
         )
 
     def to_json(self) -> str:
