@@ -1,0 +1,6 @@
+"""The records of a run: every sample, kept whole, and the settings that made them."""
+
+from nasi_ray.store.identity import IdentityValue as IdentityValue
+from nasi_ray.store.identity import read_identity as read_identity
+from nasi_ray.store.record_store import RecordStore as RecordStore
+from nasi_ray.store.writer import RecordWriter as RecordWriter
