@@ -190,7 +190,7 @@ class TabularBenchmark:
 
     def _wanted(self, keys: Iterable[Key] | Bytes) -> npt.NDArray[np.bytes_]:
         if not isinstance(keys, np.ndarray):
-            return np.array([self._encode(key) for key in keys], dtype=self._sorted.dtype)
+            return np.array([self._encode(key) for key in keys], dtype=np.bytes_)
         if self.key != "hash" or keys.dtype != np.uint8 or keys.shape[1:] != (_HASH_BYTES,):
             raise DataError(
                 f"an array of {keys.dtype} of shape {keys.shape} is no key of {self.name}, which "
@@ -201,8 +201,7 @@ class TabularBenchmark:
     def _encode(self, key: Key) -> bytes:
         if self.key == "arch":
             text = key.to_string() if isinstance(key, NB201Architecture) else key
-            # A key longer than the widest of the table would be cut to fit, and could then match.
-            if isinstance(text, str) and len(text.encode()) <= self._sorted.dtype.itemsize:
+            if isinstance(text, str):
                 return text.encode()
             raise DataError(f"{self.name} is keyed by NAS-Bench-201 string; it has no {key!r}")
         digest = key.hash() if isinstance(key, NB1Shot1Architecture) else key

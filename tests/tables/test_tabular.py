@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nasi_ray.errors import DataError
+from nasi_ray.spaces.nb1shot1 import S1, S2, NB1Shot1Architecture, NB1Shot1Space
+from nasi_ray.spaces.nb201 import NB201, NB201Architecture
+from nasi_ray.tables import TabularBenchmark
+from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
+
+FIRST, LAST = S1.architecture(0), S1.architecture(14_579)
+NONE = NB201Architecture(("none",) * 6)
+
+
+def hash_table(**columns: pa.Array) -> TabularBenchmark:
+    keys = pa.array([bytes.fromhex(a.hash()) for a in (FIRST, LAST)], pa.binary(16))
+    return TabularBenchmark(pa.table({"hash": keys, **columns}), "t.parquet")
+
+
+def means() -> TabularBenchmark:
+    return hash_table(test_accuracy=pa.array([0.875, 0.5], pa.float32()))
+
+
+def arch_table() -> TabularBenchmark:
+    cells = [NB201.architecture(i).to_string() for i in (1, 0)]
+    columns = {
+        "arch": pa.array(cells),
+        "cifar10_test_accuracy_200ep": pa.array([90.0, 10.0]),
+        "cifar10_test_accuracy_12ep": pa.array([60.0, 10.0]),
+        "cifar10_valid_accuracy_12ep": pa.array([50.0, 10.0]),
+        "cifar10_params": pa.array([1, 2]),
+    }
+    return TabularBenchmark(pa.table(columns), "nb201.parquet")
+
+
+def per_trial(values: list[list[float]]) -> TabularBenchmark:
+    metric = nb101_metric("valid", 108, num_trials=None)
+    field = pa.field(
+        metric.column, pa.list_(pa.float64()), metadata={METADATA_KEY: metric.to_json()}
+    )
+    keys = pa.array([bytes.fromhex(a.hash()) for a in (FIRST, LAST)], pa.binary(16))
+    schema = pa.schema([pa.field("hash", pa.binary(16)), field])
+    table = pa.Table.from_arrays([keys, pa.array(values, field.type)], schema=schema)
+    return TabularBenchmark(table, "trials.parquet")
+
+
+def test_lookup_by_architecture_hash_or_bytes() -> None:
+    table = means()
+    metric = table.metric("test")
+    digest = LAST.hash()
+    for key in (LAST, digest, bytes.fromhex(digest)):
+        assert table.accuracy(metric, key) == 0.5
+        assert table.error_percent(metric, key) == 50.0
+    assert table.accuracies(metric, [LAST, FIRST, LAST]).tolist() == [0.5, 0.875, 0.5]
+
+
+def test_lookup_by_nasbench201_architecture_or_string() -> None:
+    table = arch_table()
+    metric = table.metric("valid")
+    for key in (NB201.architecture(1), NB201.architecture(1).to_string()):
+        assert table.accuracy(metric, key) == 50.0
+    assert table.error_percent(metric, NONE) == 90.0
+
+
+def test_whole_table_comes_in_its_row_order() -> None:
+    table = arch_table()
+    assert table.accuracies(table.metric("valid")).tolist() == [50.0, 10.0]
+    assert table.column("cifar10_params").tolist() == [1, 2]
+    assert len(table) == 2
+
+
+def test_validation_is_never_replaced_by_test() -> None:
+    with pytest.raises(DataError, match=r"has no validation accuracy; it has test_accuracy .*108"):
+        means().metric("valid")
+
+
+def test_one_schedule_is_never_replaced_by_another() -> None:
+    table = arch_table()
+    with pytest.raises(DataError, match=r"has no validation accuracy, 200 epochs; it has .*_12ep"):
+        table.metric("valid", epochs=200)
+    with pytest.raises(DataError, match="has no test accuracy, cifar100; it has"):
+        table.metric("test", dataset="cifar100")
+    with pytest.raises(DataError, match=r"more than one test accuracy; it has .*_200ep.*_12ep"):
+        table.metric("test")
+    assert table.metric("test", epochs=12).column == "cifar10_test_accuracy_12ep"
+
+
+def test_metric_of_another_table_is_refused() -> None:
+    with pytest.raises(DataError, match=r"t.parquet does not have cifar10_valid_accuracy_12ep"):
+        means().accuracies(arch_table().metric("valid"))
+
+
+def test_table_without_accuracies_says_so() -> None:
+    with pytest.raises(DataError, match="it has no accuracies"):
+        hash_table().metric("test")
+
+
+def test_missing_architectures_are_counted_and_the_first_is_named() -> None:
+    table = means()
+    absent = [S1.architecture(i) for i in (7000, 8000)]
+    with pytest.raises(DataError, match=f"{absent[0].hash()}; missing are 2 of the 3"):
+        table.accuracies(table.metric("test"), [FIRST, *absent])
+    with pytest.raises(DataError, match=r"no architecture \|avg_pool_3x3~0\|"):
+        arch_table().rows([NB201.architecture(15_624)])
+    longer = NB201.architecture(1).to_string() + "x"
+    with pytest.raises(DataError, match=r"no architecture .*x; missing are 1 of the 1"):
+        arch_table().rows([longer])
+
+
+@pytest.mark.parametrize("key", ["", "abc", "zz" * 16, b"short", NONE])
+def test_what_is_no_hash_is_refused(key: str | bytes | NB201Architecture) -> None:
+    with pytest.raises(DataError, match="keyed by NAS-Bench-101 hash"):
+        means().rows([key])
+
+
+@pytest.mark.parametrize("key", [b"bytes", FIRST])
+def test_what_is_no_nasbench201_string_is_refused(key: bytes | NB1Shot1Architecture) -> None:
+    with pytest.raises(DataError, match="keyed by NAS-Bench-201 string"):
+        arch_table().rows([key])
+
+
+def test_arrays_that_are_no_hashes_are_refused() -> None:
+    for table, shape in ((means(), (2, 15)), (arch_table(), (2, 16))):
+        with pytest.raises(DataError, match="needed is uint8 of shape"):
+            table.rows(np.zeros(shape, dtype=np.uint8))
+
+
+def test_hashes_that_end_in_zeros_are_told_apart() -> None:
+    keys = [b"a" * 15 + b"\0", b"a" * 14 + b"\0\0", bytes(16)]
+    columns = {"hash": pa.array(keys, pa.binary(16)), "test_accuracy": pa.array([0.1, 0.2, 0.3])}
+    table = TabularBenchmark(pa.table(columns), "t")
+    assert table.rows(keys).tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=f"no architecture {b'b'.hex()}{'00' * 15}"):
+        table.rows([b"b" + bytes(15)])
+
+
+def test_trials_are_kept_apart_and_averaged() -> None:
+    table = per_trial([[0.25, 0.5, 0.75], [0.5]])
+    metric = table.metric("valid")
+    assert table.trials(metric, [FIRST]).tolist() == [[0.25, 0.5, 0.75]]
+    assert np.isnan(table.trials(metric)).tolist() == [[False] * 3, [False, True, True]]
+    assert table.accuracies(metric).tolist() == [0.5, 0.5]
+
+
+def test_architecture_without_a_trial_has_no_accuracy() -> None:
+    table = per_trial([[0.25, 0.5], []])
+    metric = table.metric("valid")
+    assert table.accuracy(metric, FIRST) == 0.375
+    with pytest.raises(DataError, match=r"has no valid_accuracy_108ep .* of 1 of 2 architectures"):
+        table.accuracies(metric)
+
+
+def test_null_is_no_accuracy() -> None:
+    table = hash_table(test_accuracy=pa.array([None, 0.5], pa.float32()))
+    with pytest.raises(DataError, match="of 1 of 1 architectures"):
+        table.accuracy(table.metric("test"), FIRST)
+
+
+def test_rows_of_one_key_must_agree() -> None:
+    keys = pa.array([bytes(16), b"x" * 16, bytes(16)], pa.binary(16))
+
+    def table(values: list[float]) -> TabularBenchmark:
+        return TabularBenchmark(pa.table({"hash": keys, "test_accuracy": pa.array(values)}), "t")
+
+    assert table([0.5, 0.6, 0.5]).rows([bytes(16)]).tolist() == [0]
+    with pytest.raises(DataError, match="rows of one hash that differ in test_accuracy"):
+        table([0.5, 0.6, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"name": pa.array(["a"])}, "has columns name; needed is 'hash' or 'arch'"),
+        ({"hash": pa.array(["ab" * 16])}, "must have 16 bytes in every row"),
+        ({"hash": pa.array([None], pa.binary(16))}, "must have 16 bytes in every row"),
+        ({"arch": pa.array([None], pa.string())}, "must have a string in every row"),
+        (
+            {"hash": pa.array([bytes(16)]), "test_accuracy": pa.array(["0.9"])},
+            "accuracies of type string",
+        ),
+    ],
+)
+def test_what_is_no_table_is_refused(columns: dict[str, pa.Array], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        TabularBenchmark(pa.table(columns), "t")
+
+
+def test_empty_table_has_no_architecture() -> None:
+    table = TabularBenchmark(pa.table({"hash": pa.array([], pa.binary(16))}), "t")
+    with pytest.raises(DataError, match="t has no rows"):
+        table.rows([FIRST])
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no table .*none.parquet; give the path"):
+        TabularBenchmark.open(tmp_path / "none.parquet")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DataError, match=r"broken.parquet cannot be read as Parquet") as caught:
+        TabularBenchmark.open(broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_column_is_refused() -> None:
+    with pytest.raises(DataError, match=r"no column 'params'; it has hash, test_accuracy"):
+        means().column("params")
+
+
+@pytest.mark.parametrize(("space", "best"), [(S1, 5.79928), (S2, 6.03299)], ids=["s1", "s2"])
+def test_real_tables_answer_for_their_whole_space(
+    space: NB1Shot1Space, best: float, data_file: Callable[[str], Path]
+) -> None:
+    path = data_file(f"nasbench1shot1_{space.name}.parquet")
+    table = TabularBenchmark.open(path)
+    metric = table.metric("test", dataset="cifar10", epochs=108)
+    errors = table.errors_percent(metric, space.hashes())
+    stored = pq.read_table(path)["test_accuracy"].to_numpy().astype(np.float64)
+    assert np.array_equal(errors, 100.0 - 100.0 * stored)
+    assert errors.min() == pytest.approx(best, abs=1e-5)
+    assert table.error_percent(metric, space.architecture(int(errors.argmin()))) == errors.min()
+
+
+def test_real_nasbench201_table_answers_for_its_whole_space(
+    data_file: Callable[[str], Path],
+) -> None:
+    table = TabularBenchmark.open(data_file("nasbench201.parquet"))
+    metric = table.metric("test", epochs=200)
+    accuracies = table.accuracies(metric, NB201)
+    assert len(accuracies) == 15_625
+    assert accuracies.max() == pytest.approx(94.373, abs=1e-3)
