@@ -49,6 +49,8 @@ class SampleConfig:
     """Softmax temperature τ of the straight-through surrogate."""
     dtype: Literal["float32", "float64"] = "float32"
     """Arithmetic of the evaluation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where samples are evaluated; auto: cuda where workers hold GPUs, else cpu."""
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda v: v >= 0, "at least 0")

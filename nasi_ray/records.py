@@ -25,9 +25,9 @@ class Sample:
     trace_norm: float
     """e_t = ‖∇_θ L_t‖² (eq. 12); NaN exactly when failed, and never part of an estimate."""
     grad: FloatArray
-    """∇_α e_t, shape (num_logits,), logits in the order of the space's decisions; NaN if failed."""
+    """∇_α e_t, shape (num_logits,), in the order of the space's decisions; NaN if failed."""
     choices: IntArray
-    """Candidates chosen, flat: draws in order (one per step, or one per cell), decisions in order."""
+    """Candidates chosen, flat: draws in order (one per step or per cell), decisions in order."""
     error: str = ""
     """Why the sample failed; empty when ok."""
     seconds: float = 0.0

@@ -24,8 +24,8 @@ class Architecture:
     """Cell position -> position of its draw."""
     chosen: Mapping[tuple[int, int], tuple[int, ...]]
     """(draw, decision) -> candidates taken, best first."""
-    surrogate: Mapping[tuple[int, int], FloatArray]
-    """(draw, decision) -> softmax((α + g)/τ), shape (candidates,)."""
+    perturbed: Mapping[tuple[int, int], FloatArray]
+    """(draw, decision) -> α + g, shape (candidates,)."""
     temperature: float
 
     def at(self, cell: int, decision: int) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ class Architecture:
         alpha_gradient = np.zeros(self.space.num_logits)
         slices, decisions = self.space.slices, self.space.decisions
         for (cell, decision), h in sorted(gradients.items()):
-            p = self.surrogate[self.draw_of_cell[cell], decision]
+            p = softmax(self.perturbed[self.draw_of_cell[cell], decision] / self.temperature)
             scale = decisions[decision].num_chosen / self.temperature
             alpha_gradient[slices[decision]] += scale * p * (h - p @ h)
         return alpha_gradient
@@ -83,19 +83,25 @@ def sample_architecture(
         draws = [space.cell_types[t] for t in cell_types]  # type: ignore[misc]
         draw_of_cell = list(range(len(cell_types)))
     chosen: dict[tuple[int, int], tuple[int, ...]] = {}
-    surrogate: dict[tuple[int, int], FloatArray] = {}
+    perturbed: dict[tuple[int, int], FloatArray] = {}
     for draw, decisions in enumerate(draws):
         for d in decisions:
             decision = space.decisions[d]
-            perturbed = logits[space.slices[d]] + rng.gumbel(size=decision.size)
-            order = np.argsort(-perturbed, kind="stable")
+            noisy = logits[space.slices[d]] + rng.gumbel(size=decision.size)
+            order = np.argsort(-noisy, kind="stable")
             chosen[draw, d] = tuple(int(j) for j in order[: decision.num_chosen])
-            exponent = np.exp((perturbed - perturbed.max()) / temperature)
-            surrogate[draw, d] = exponent / exponent.sum()
+            perturbed[draw, d] = noisy
     return Architecture(
         space=space,
         draw_of_cell=draw_of_cell,
         chosen=chosen,
-        surrogate=surrogate,
+        perturbed=perturbed,
         temperature=temperature,
     )
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """exp(logits) normalised to sum 1, without overflow; shape as given, one dimension."""
+    exponent = np.exp(logits - logits.max())
+    probabilities: FloatArray = exponent / exponent.sum()
+    return probabilities

@@ -57,12 +57,11 @@ def trace_norm_and_alpha_gradient(
 
 
 def _straight_through(architecture: Architecture, draw: int, d: int, alpha_shift: Tensor) -> Tensor:
-    """h with the value of the choice and the gradient of k·softmax((α + g)/τ)."""
+    """One-hot h in value, k·softmax((α + g)/τ) in gradient."""
     decision = architecture.space.decisions[d]
-    # (α + g)/τ up to a constant, which softmax does not see.
-    perturbed = torch.from_numpy(architecture.surrogate[draw, d]).to(alpha_shift).log()
-    shift = alpha_shift[architecture.space.slices[d]] / architecture.temperature
-    soft = decision.num_chosen * F.softmax(perturbed + shift, dim=0)
+    perturbed = torch.from_numpy(architecture.perturbed[draw, d]).to(alpha_shift)
+    shifted = (perturbed + alpha_shift[architecture.space.slices[d]]) / architecture.temperature
+    soft = decision.num_chosen * F.softmax(shifted, dim=0)
     hard = torch.zeros_like(soft)
     hard[list(architecture.chosen[draw, d])] = 1.0
     return hard + soft - soft.detach()

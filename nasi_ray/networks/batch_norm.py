@@ -22,6 +22,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, shape (batch, channels, height, width)."""
+        y: Tensor
         y, _ = _Normalize.apply(x)
         return y
 

@@ -37,7 +37,8 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool and normalise."""
-        return self.norm(self._pool(x))
+        y: Tensor = self.norm(self._pool(x))
+        return y
 
 
 class SeparableConv(nn.Module):
@@ -89,7 +90,8 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
-        return self.norm(self.conv(F.relu(x) if self._rectify else x))
+        y: Tensor = self.norm(self.conv(F.relu(x) if self._rectify else x))
+        return y
 
 
 def max_pool_3x3(x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class MixedNode(nn.Module):
         self.ops = nn.ModuleDict({name: OPS[name](channels) for name in DARTS_OPS})
 
     def forward(self, inputs: list[Tensor], mixer: Mixer, cell: int) -> Tensor:
-        """x = Σ_j h_j o_j(x_in) with x_in = Σ_k w_k x_k."""
+        """The mixture Σ_j h_j o_j(x_in) with x_in = Σ_k w_k x_k."""
         x = mixer.mix(cell, self._decision + 1, [partial(_identity, s) for s in inputs])
         rectified: Candidate = cache(partial(F.relu, x))
         return mixer.mix(
@@ -84,7 +84,8 @@ class DartsSupernet(nn.Module):
             if cell_type == "reduce":
                 s0, s1 = F.max_pool2d(s0, 2), F.max_pool2d(s1, 2)
             s0, s1 = s1, cell(s0, s1, mixer, i)
-        return self.classifier(s1.mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(s1.mean(dim=(2, 3)))
+        return logits
 
 
 def cell_types(num_cells: int) -> tuple[str, ...]:

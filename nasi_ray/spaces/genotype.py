@@ -86,7 +86,8 @@ class Genotype:
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidGenotypeError(
                 f"not a DARTS genotype ({type(error).__name__}: {error}); needed are normal and "
-                "reduce as [[operation, input], ...], normal_concat and reduce_concat as [node, ...]"
+                "reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
+                "[node, ...]"
             ) from error
 
     @classmethod

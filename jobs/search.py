@@ -1,0 +1,31 @@
+"""Search a cell: sample architectures at initialization, estimate α, select and draw the cell.
+
+    python jobs/search.py --preset nasi-fix --data DATA --out runs/first
+
+The same command again continues from the run's records, or answers from them at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from nasi_ray.launch.command_line import parse_search, reporting_errors, stop_on_sigterm
+from nasi_ray.launch.search import run_search
+from nasi_ray.report.progress import make_progress
+from nasi_ray.report.summary import summary_lines
+
+
+def main() -> int:
+    """Parse, run, print."""
+    with reporting_errors():
+        job = parse_search(sys.argv[1:])
+        with contextlib.closing(make_progress(sys.stderr)) as progress, stop_on_sigterm():
+            result = run_search(job, progress)
+        print(summary_lines(result, color=sys.stdout.isatty()))
+        print(f"written to {job.run_uri}: result.json, genotype.json, cell.svg, cell.png, samples/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Jobs put together: settings in, run directory out. What ``jobs/`` call and nothing else."""

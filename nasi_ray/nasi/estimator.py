@@ -1,0 +1,118 @@
+"""The estimate of α (eq. 13-18, 40, 41): a pure function of the samples, in index order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasi_ray.config import EstimateConfig
+from nasi_ray.errors import NasiRayError
+from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.spaces.base import SearchSpace
+
+NUM_ARCHITECTURES_FOR_NU = 50
+"""N of eq. 40. α0 = 0 makes samples random architectures, so the first N samples serve."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Estimate:
+    """α* and what is known of its accuracy."""
+
+    alpha: FloatArray
+    """α*, shape (num_logits,)"""
+    terms: FloatArray
+    """ξ G_t / max‖G‖, shape (samples, num_logits); α* is their mean."""
+    nu: FloatArray
+    """ν_t, shape (samples,); constant for FIX."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Margin:
+    """How clearly a decision is made: the last candidate taken against the first one left."""
+
+    value: float
+    """Difference of their logits (≥ 0)."""
+    standard_error: float
+    """Monte-Carlo standard error of that difference; NaN with fewer than 2 samples."""
+
+
+def num_samples_needed(config: EstimateConfig) -> int:
+    """Samples an estimate reads: T, or the 50 of eq. 40 where ν is determined from them."""
+    if config.nu == "auto":
+        return max(config.num_samples, NUM_ARCHITECTURES_FOR_NU)
+    return config.num_samples
+
+
+def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
+    """Replay samples in index order to α*.
+
+    G_t = (1 − μ·[e_t > ν_t]) ∇_α e_t,  α* = (ξ/T) Σ_t G_t / max(‖G_1‖₂, …, ‖G_t‖₂)  (eq. 13-18),
+    with ν_t = ν (FIX) or (ν₀ + Σ_{s<t} e_s)/t (ADA, eq. 41). Where every G so far is zero, the
+    term is zero. Failed samples are left out: T and t count the good ones.
+
+    Args:
+        table: Samples; those with index ≥ ``config.num_samples`` serve ν = auto only.
+        config: T, method, ν, μ, ξ.
+
+    Raises:
+        NasiRayError: If no sample is good.
+    """
+    used = table.below(config.num_samples)
+    e, grad = used.trace_norm[used.ok], used.grad[used.ok]
+    if not len(e):
+        why = next(iter(used.errors.values()), "none was evaluated")
+        raise NasiRayError(f"none of the {len(used)} samples is good: {why}")
+    nu = _constraint(e, config, table)
+    g = (1.0 - config.mu * (e > nu))[:, None] * grad
+    norms = np.sqrt((g**2).sum(axis=1) + config.norm_epsilon)
+    largest = np.maximum.accumulate(norms)[:, None]
+    terms = config.xi * np.divide(g, largest, out=np.zeros_like(g), where=largest > 0)
+    return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+
+
+def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
+    """Margin of every decision between its first and second choice.
+
+    With ``num_chosen`` = k the k-th and (k+1)-th are compared; decisions without alternatives are
+    left out. Ties go to the candidate that comes first, as in ``SearchSpace.select``.
+
+    Args:
+        result: The estimate.
+        space: Its space.
+    """
+    found = {}
+    for decision, where in zip(space.decisions, space.slices, strict=True):
+        if decision.size <= decision.num_chosen:
+            continue
+        order = np.argsort(-result.alpha[where], kind="stable")
+        last, first_left = order[decision.num_chosen - 1 : decision.num_chosen + 1]
+        terms = result.terms[:, where]
+        difference = terms[:, last] - terms[:, first_left]
+        found[decision.name] = Margin(
+            value=float(result.alpha[where][last] - result.alpha[where][first_left]),
+            standard_error=standard_error(difference),
+        )
+    return found
+
+
+def standard_error(values: FloatArray) -> float:
+    """Standard error of the mean of ``values``, shape (samples,); NaN with fewer than 2."""
+    if len(values) < 2:
+        return float("nan")
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _constraint(e: FloatArray, config: EstimateConfig, table: SampleTable) -> FloatArray:
+    nu = config.nu
+    if nu == "auto":
+        first = table.below(NUM_ARCHITECTURES_FOR_NU)
+        if not first.ok.any():
+            raise NasiRayError("nu=auto needs good samples among the first 50; give --nu a number")
+        nu = float(first.trace_norm[first.ok].mean())
+    if config.method == "fix":
+        return np.full(len(e), nu)
+    steps = np.arange(1, len(e) + 1)
+    seen = np.concatenate([[0.0], np.cumsum(e)[:-1]])
+    adapted: FloatArray = (nu + seen) / steps
+    return adapted

@@ -1,0 +1,182 @@
+"""(config, index) -> Sample: one Monte-Carlo term, a pure function of the two."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from nasi_ray.config import SampleConfig
+from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.errors import ConfigError
+from nasi_ray.nasi.gradient import trace_norm_and_gradient
+from nasi_ray.nasi.gumbel import Architecture, sample_architecture
+from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.networks.initialization import build
+from nasi_ray.networks.supernet import DartsSupernet, cell_types
+from nasi_ray.records import FloatArray, Sample
+from nasi_ray.seeding import generator, torch_seed
+from nasi_ray.spaces import get_space
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Evaluator:
+    """Holds θ0 and the data; maps an index to its sample."""
+
+    def __init__(
+        self, config: SampleConfig, images: ImageSet | None, *, device: str, worker: str = ""
+    ) -> None:
+        self._config = config
+        self._batches = make_batches(config, images)
+        self._space = get_space(config.space)
+        self._loss = LOSSES[config.loss]
+        self._device = resolve_device(device)
+        self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{self._device}"
+        self._cell_types = cell_types(config.num_cells)
+        net = build(
+            partial(
+                DartsSupernet,
+                init_channels=config.init_channels,
+                num_cells=config.num_cells,
+                num_classes=self._batches.num_classes,
+            ),
+            seed=torch_seed(config.seed, "weights"),
+            dtype=DTYPES[config.dtype],
+        )
+        self._net = net.to(self._device).to(memory_format=torch.channels_last)
+
+    def architecture(self, index: int) -> Architecture:
+        """A_t: the architecture of sample ``index`` (≥ 0)."""
+        return sample_architecture(
+            self._space,
+            self._cell_types,
+            generator(self._config.seed, "gumbel", index),
+            sample_per=self._config.sample_per,
+            temperature=self._config.temperature,
+        )
+
+    def __call__(self, index: int) -> Sample:
+        """Evaluate sample ``index`` (≥ 0).
+
+        Returns:
+            The sample; status ``failed`` if e or its gradient is not finite.
+        """
+        start = time.perf_counter()
+        architecture = self.architecture(index)
+        x, y = self._batches.batch(index)
+        x = x.to(self._device, DTYPES[self._config.dtype])
+        e, h = trace_norm_and_gradient(
+            self._net,
+            x.contiguous(memory_format=torch.channels_last),
+            y.to(self._device),
+            loss=self._loss,
+            chosen=architecture.at,
+        )
+        trace_norm = float(e)
+        grad = architecture.straight_through({at: g.cpu().numpy() for at, g in h.items()})
+        return self._record(
+            index, architecture, trace_norm, grad, seconds=time.perf_counter() - start
+        )
+
+    def _record(
+        self,
+        index: int,
+        architecture: Architecture,
+        trace_norm: float,
+        grad: FloatArray,
+        *,
+        seconds: float,
+    ) -> Sample:
+        error = ""
+        if not (np.isfinite(trace_norm) and np.isfinite(grad).all()):
+            error = (
+                f"trace norm {trace_norm} of sample {index} or its gradient is not finite; "
+                f"choices {architecture.choices.tolist()}"
+            )
+            trace_norm, grad = float("nan"), np.full_like(grad, np.nan)
+        return Sample(
+            index=index,
+            status="failed" if error else "ok",
+            trace_norm=trace_norm,
+            grad=grad,
+            choices=architecture.choices,
+            error=error,
+            seconds=seconds,
+            worker=self._worker,
+        )
+
+
+def make_evaluator(
+    config: SampleConfig,
+    images: ImageSet | None,
+    device: str,
+    threads: int,
+) -> Callable[[int], Sample]:
+    """Set this process up and build its evaluator; what a worker runs first.
+
+    Args:
+        config: What a sample is.
+        images: Decoded images, None for random data.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads torch may use (≥ 1).
+    """
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    return Evaluator(config, images, device=device)
+
+
+def failed_sample(space: str, index: int, reason: str) -> Sample:
+    """The record of a sample whose evaluation crashed every time."""
+    return Sample(
+        index=index,
+        status="failed",
+        trace_norm=float("nan"),
+        grad=np.full(get_space(space).num_logits, np.nan),
+        choices=np.array([], dtype=np.int64),
+        error=reason,
+    )
+
+
+def same_sample(first: Sample, second: Sample) -> bool:
+    """Whether two evaluations of an index agree bit for bit."""
+    return (
+        first.index == second.index
+        and first.status == second.status
+        and np.array_equal([first.trace_norm], [second.trace_norm], equal_nan=True)
+        and np.array_equal(first.grad, second.grad, equal_nan=True)
+    )
+
+
+def resolve_device(device: str) -> torch.device:
+    """``cpu`` or ``cuda`` as a device.
+
+    Raises:
+        ConfigError: If it is neither, or torch sees no GPU.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {device!r}; it must be cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device is cuda, but torch {torch.__version__} sees no GPU on {socket.gethostname()}; "
+            "use --device cpu, or a torch built for this machine's driver"
+        )
+    return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed tensors; giving them back costs a tenth of the time in page faults."""
+    if sys.platform != "linux":
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30)
