@@ -221,15 +221,19 @@ def convert_natsbench(
             values[name, images, epochs].append(_nats_trials(api, index, name, images, epochs))
         if on_progress:
             on_progress(index + 1, len(archs))
+    lists = {metrics[key]: trials for key, trials in values.items() if any(trials)}
+    _write(_natsbench_table(archs, lists), target)
+    return len(archs)
+
+
+def _natsbench_table(archs: list[str], lists: dict[Metric, list[list[float]]]) -> pa.Table:
     columns: dict[str, tuple[pa.Array, Metric | None]] = {
         "index": (pa.array(range(len(archs)), pa.int32()), None),
         "arch": (pa.array(archs, pa.string()), None),
     }
-    for key, metric in metrics.items():
-        if any(values[key]):
-            columns[metric.column] = (pa.array(values[key], pa.list_(pa.float64())), metric)
-    _write(_table(columns), target)
-    return len(archs)
+    for metric, trials in lists.items():
+        columns[metric.column] = (pa.array(trials, pa.list_(pa.float64())), metric)
+    return _table(columns)
 
 
 def _open_natsbench(source: Path) -> Any:
