@@ -115,8 +115,6 @@ def _channel_statistics(
     values = np.arange(256) / 255
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
-    # Rounding leaves a constant channel a variance of 1e-33 or so.
-    variance[(counts > 0).sum(axis=1) == 1] = 0
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 

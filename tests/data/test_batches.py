@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from nasi_ray.data import Batches, ImageBatches, ImageSet, RandomBatches
+from nasi_ray.data import Batches, ImageBatches, ImageSet, RandomBatches, make_image_set
 from nasi_ray.data.batches import crop_flip, normalise
 from nasi_ray.errors import DataError
 from nasi_ray.seeding import generator
@@ -195,6 +195,15 @@ def test_augmentation_keeps_images_and_labels_of_the_batch() -> None:
     plain, true = BATCHES["true"].batch(5)
     assert torch.equal(labels, true)
     assert not torch.equal(images, plain)
+
+
+def test_crops_and_flips_vary_with_index_and_seed() -> None:
+    same = np.repeat(IMAGES.images[:1], 6, axis=0)
+    data = make_image_set(same, np.zeros(6, dtype=np.int64), num_classes=2, source="one image")
+    batches = ImageBatches(images=data, seed=0, batch_size=6, augment="crop-flip")
+    seen = [batches.batch(index)[0] for index in range(5)]
+    seen.append(replace(batches, seed=1).batch(0)[0])
+    assert len({images.numpy().tobytes() for images in seen}) == 6
 
 
 def test_padding_is_black_not_the_mean() -> None:

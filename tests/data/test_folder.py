@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +61,12 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
-    _write(tmp_path / "far", {"a/x.png": 0, "b/x.png": 1})
+    _write(tmp_path / "far", {"a/x.png": 0, "b/x.png": 1, "more/y.png": 2})
     (tmp_path / "near").mkdir()
     for name in "ab":
         (tmp_path / "near" / name).symlink_to(tmp_path / "far" / name)
-    assert _seeds(tmp_path / "near") == [(0, 0), (1, 1)]
+    (tmp_path / "far" / "b" / "more").symlink_to(tmp_path / "far" / "more")
+    assert _seeds(tmp_path / "near") == [(0, 0), (2, 1), (1, 1)]
 
 
 def test_same_data_as_parquet_have_the_same_digest(tmp_path: Path) -> None:
@@ -106,6 +109,13 @@ def test_order_does_not_depend_on_the_file_system(
     reference = load_images(str(tmp_path), image_size=8)
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(listed(self))))
+    walked = os.walk
+
+    def walk_reversed(top: Path, followlinks: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+        for parent, folders, names in walked(top, followlinks=followlinks):
+            yield parent, folders, sorted(names, reverse=True)
+
+    monkeypatch.setattr(os, "walk", walk_reversed)
     again = load_images(str(tmp_path), image_size=8)
     np.testing.assert_array_equal(reference.images, again.images)
     assert reference.digest == again.digest
