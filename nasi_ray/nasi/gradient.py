@@ -12,8 +12,9 @@ pass, from which nothing is kept. ``reference.py`` has the same by double backwa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ def trace_norm_and_gradient(
     e, v = trace_norm(net, x, y, loss=loss, chosen=chosen)
     params = dict(net.named_parameters())
     measurement = _Measurement(chosen)
+    _load_forward_mode()
     with forward_ad.dual_level():
         duals = {
             name: forward_ad.make_dual(params[name].detach(), tangent)
@@ -86,6 +88,14 @@ def trace_norm_and_gradient(
         # The hooks that this runs do the work; the leaves' own gradients are of no use.
         torch.autograd.grad(value, measurement.leaves)
     return e, measurement.gradients
+
+
+@cache
+def _load_forward_mode() -> None:
+    # The first dual tensor makes torch compile some rules with its own deprecated torch.jit.
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 class _Measurement:
