@@ -39,8 +39,8 @@ class SampleConfig:
     """crop-flip: random crop with padding 4 and horizontal flip."""
     init_channels: int = 16
     """Channels C of the supernet's first cells."""
-    num_cells: int = 8
-    """Cells of the supernet; reductions at a third and two thirds."""
+    num_cells: int | Auto = "auto"
+    """Cells of the supernet; auto: 8 for DARTS. Reductions at a third and two thirds."""
     sample_per: Literal["step", "cell"] = "step"
     """step: all cells of a type share one draw; cell: each cell draws its own."""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
@@ -58,7 +58,7 @@ class SampleConfig:
         _check(self, "image_size", lambda v: v >= 8, "at least 8")
         _check(self, "num_classes", lambda v: v >= 2, "at least 2")
         _check(self, "init_channels", lambda v: v >= 1, "at least 1")
-        _check(self, "num_cells", lambda v: v >= 3, "at least 3 (so that both cell types occur)")
+        _check(self, "num_cells", lambda v: v == "auto" or v >= 1, "auto, or at least 1")
         _check(self, "temperature", lambda v: 0 < v < float("inf"), "positive and finite")
 
 

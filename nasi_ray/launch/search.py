@@ -22,6 +22,7 @@ from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluate import failed_sample, make_evaluator, same_sample
+from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.progress import Progress
 from nasi_ray.records import Sample
 from nasi_ray.report.cell_plot import save_genotype_plot
@@ -78,6 +79,7 @@ def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
     start = time.perf_counter()
     get_space(job.samples.space)
     resolve_labels(job.samples.labels, job.samples.data)
+    resolve_num_cells(job.samples.space, job.samples.num_cells)
     storage = open_storage(job.run_uri)
     with storage.lock():
         store = _complete_records(job, storage)
@@ -177,6 +179,7 @@ def _identity(job: SearchJob, known: Mapping[str, Any], device: str) -> dict[str
     """All that determines a sample; two runs with equal identities have equal samples."""
     samples = dataclasses.asdict(job.samples)
     samples["labels"] = resolve_labels(job.samples.labels, job.samples.data)
+    samples["num_cells"] = resolve_num_cells(job.samples.space, job.samples.num_cells)
     if samples["device"] == "auto":
         samples["device"] = device
     return {

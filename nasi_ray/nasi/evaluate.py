@@ -20,7 +20,7 @@ from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.initialization import build
-from nasi_ray.networks.supernet import DartsSupernet, cell_types
+from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.records import FloatArray, Sample
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.spaces import get_space
@@ -40,12 +40,14 @@ class Evaluator:
         self._loss = LOSSES[config.loss]
         self._device = resolve_device(device)
         self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{self._device}"
-        self._cell_types = cell_types(config.num_cells)
+        family = SUPERNETS[config.space]
+        num_cells = resolve_num_cells(config.space, config.num_cells)
+        self._cell_types = family.cell_types(num_cells)
         net = build(
             partial(
-                DartsSupernet,
+                family.make,
                 init_channels=config.init_channels,
-                num_cells=config.num_cells,
+                num_cells=num_cells,
                 num_classes=self._batches.num_classes,
             ),
             seed=torch_seed(config.seed, "weights"),

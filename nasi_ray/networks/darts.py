@@ -15,6 +15,7 @@ from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES
 from nasi_ray.spaces.genotype import DARTS_OPS
 
 STEM_MULTIPLIER = 3
+DEFAULT_NUM_CELLS = 8
 
 
 class MixedNode(nn.Module):
