@@ -89,8 +89,16 @@ def to_bytes(table: pa.Table) -> bytes:
     return data
 
 
-def from_bytes(data: bytes, *, name: str, uri: str, num_logits: int, fingerprint: str) -> pa.Table:
-    """Verify and decode the content of a part.
+def from_bytes(
+    data: bytes,
+    *,
+    name: str,
+    uri: str,
+    num_logits: int,
+    fingerprint: str,
+    columns: list[str] | None = None,
+) -> pa.Table:
+    """Verify the content of a part, and decode it or some of its columns.
 
     Raises:
         RecordCorruptError: If it is torn, altered, or of another schema.
@@ -101,25 +109,12 @@ def from_bytes(data: bytes, *, name: str, uri: str, num_logits: int, fingerprint
     if match is None or match[2] != _digest(data):
         raise RecordCorruptError(f"{where} is torn or was altered (wrong checksum); {_ADVICE}")
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_schema(file.schema_arrow, where, num_logits, fingerprint)
+        return file.read(columns)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise RecordCorruptError(f"{where} is no record file ({reason}); {_ADVICE}") from error
-    metadata = table.schema.metadata or {}
-    if metadata.get(_VERSION_KEY) != _VERSION:
-        found = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
-        raise RecordCorruptError(
-            f"{where} has schema version {found}, this program reads {_VERSION.decode()}; use the "
-            f"program that wrote it, or {_ADVICE}"
-        )
-    if metadata.get(_FINGERPRINT_KEY) != fingerprint.encode():
-        raise RecordConflictError(
-            f"{where} holds samples of other settings than the rest of the run; move it back to "
-            f"the run it came from, or {_ADVICE}"
-        )
-    if not table.schema.equals(_schema(num_logits)):
-        raise RecordCorruptError(f"{where} has other columns than a record file; {_ADVICE}")
-    return table
 
 
 def index_of(table: pa.Table) -> IntArray:
@@ -181,6 +176,23 @@ def _check(sample: Sample, num_logits: int) -> None:
             f"sample {sample.index} has status {sample.status!r} and is "
             f"{'finite' if is_finite else 'not finite'}; 'ok' must be finite, others are 'failed'"
         )
+
+
+def _check_schema(schema: pa.Schema, where: str, num_logits: int, fingerprint: str) -> None:
+    metadata = schema.metadata or {}
+    if metadata.get(_VERSION_KEY) != _VERSION:
+        found = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
+        raise RecordCorruptError(
+            f"{where} has schema version {found}, this program reads {_VERSION.decode()}; use the "
+            f"program that wrote it, or {_ADVICE}"
+        )
+    if metadata.get(_FINGERPRINT_KEY) != fingerprint.encode():
+        raise RecordConflictError(
+            f"{where} holds samples of other settings than the rest of the run; move it back to "
+            f"the run it came from, or {_ADVICE}"
+        )
+    if not schema.equals(_schema(num_logits)):
+        raise RecordCorruptError(f"{where} has other columns than a record file; {_ADVICE}")
 
 
 def _schema(num_logits: int) -> pa.Schema:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from nasi_ray.errors import RecordCorruptError
+from nasi_ray.errors import RecordCorruptError, StorageError
 from nasi_ray.records import IntArray, Sample, SampleTable
 from nasi_ray.storage import Storage
 from nasi_ray.store import parts
@@ -17,6 +18,8 @@ from nasi_ray.store.identity import IdentityValue, establish, fingerprint
 
 _LOG = logging.getLogger(__name__)
 _MAX_TRIES = 5
+
+T = TypeVar("T")
 
 
 class RecordStore:
@@ -95,10 +98,7 @@ class RecordStore:
             RecordConflictError: If a part holds samples of other settings.
             StorageError: If the storage fails.
         """
-        names = self._part_names()
-        if any(name not in self._index_of_part for name in names):
-            _, _, names = self._load()
-        stored = [self._index_of_part[name] for name in names]
+        _, stored = self._of_every_part(self._load_index)
         asked = np.asarray(indices, dtype=np.int64)
         is_stored = np.isin(asked, np.concatenate([np.empty(0, dtype=np.int64), *stored]))
         missing: list[int] = asked[~is_stored].tolist()
@@ -118,7 +118,8 @@ class RecordStore:
         table, rows, names = self._load()
         if len(names) < 2:
             return
-        self._add_part(table.take(pa.array(rows)))
+        is_in_order = np.array_equal(rows, np.arange(len(table)))
+        self._add_part(table if is_in_order else table.take(pa.array(rows)))
         for name in names:
             self._storage.delete(name)
             self._index_of_part.pop(name, None)
@@ -146,7 +147,7 @@ class RecordStore:
 
     def _load(self) -> tuple[pa.Table, IntArray, list[str]]:
         """All rows in order of the parts, which of them to keep by index, and the parts."""
-        names, tables = self._load_parts()
+        names, tables = self._of_every_part(self._load_part)
         empty = parts.table_of([], num_logits=self._num_logits, fingerprint=self._fingerprint)
         table = pa.concat_tables([empty, *tables])
         index = parts.index_of(table)
@@ -160,24 +161,30 @@ class RecordStore:
             )
         return table, rows, names
 
-    def _load_parts(self) -> tuple[list[str], list[pa.Table]]:
+    def _of_every_part(self, load: Callable[[str], T]) -> tuple[list[str], list[T]]:
         for _ in range(_MAX_TRIES):
             names = self._part_names()
             try:
-                return names, [self._load_part(name) for name in names]
+                return names, [load(name) for name in names]
             except FileNotFoundError:  # another driver merges parts just now
                 continue
-        raise RecordCorruptError(
+        raise StorageError(
             f"parts of {self._storage.uri}/{parts.PARTS} go while they are read; try again"
         )
 
-    def _load_part(self, name: str) -> pa.Table:
+    def _load_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
         table = parts.from_bytes(
             self._storage.read(name),
             name=name,
             uri=self._storage.uri,
             num_logits=self._num_logits,
             fingerprint=self._fingerprint,
+            columns=columns,
         )
         self._index_of_part[name] = parts.index_of(table)
         return table
+
+    def _load_index(self, name: str) -> IntArray:
+        if name not in self._index_of_part:
+            self._load_part(name, columns=["index"])
+        return self._index_of_part[name]
