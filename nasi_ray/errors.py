@@ -9,6 +9,14 @@ from __future__ import annotations
 class NasiRayError(Exception):
     """Root of the errors whose message tells the user what to do."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A subclass with a constructor of its own must come back whole from another process.
+        return _restore, (type(self), self.args)
+
+
+def _restore(cls: type[NasiRayError], args: tuple[object, ...]) -> NasiRayError:
+    return cls.__new__(cls, *args)
+
 
 class UnknownNameError(NasiRayError):
     """A name (space, preset, data source, ...) is none of the allowed ones."""
@@ -43,6 +51,10 @@ class RecordCorruptError(NasiRayError):
 
 class RunLockedError(NasiRayError):
     """Another driver is writing to the same run."""
+
+
+class ClusterError(NasiRayError):
+    """There is no Ray cluster at the address given, or none could be started."""
 
 
 class NoCapacityError(NasiRayError):

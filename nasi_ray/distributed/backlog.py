@@ -1,0 +1,148 @@
+"""Which samples are still to be given out, and what each has been through. No Ray, no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A sample whose evaluation failed, or that was running when its worker died."""
+
+    num_attempts: int = 0
+    tried_on: set[int] = field(default_factory=set)
+
+
+class Backlog:
+    """Open samples (no result yet) and the order in which they are given out.
+
+    Suspects go one at a time, so that a sample that kills its worker is told apart from those
+    that shared its call, and first, unless nothing works; a worker that has failed one takes it
+    again only when it has nothing else to do.
+    """
+
+    def __init__(self, max_attempts: int) -> None:
+        self._max_attempts = max_attempts
+        self._fresh: deque[int] = deque()
+        self._retries: deque[int] = deque()
+        self._suspects: dict[int, _Suspect] = {}
+        self._open: set[int] = set()
+
+    def __len__(self) -> int:
+        """Samples to give out (an upper bound where a late result has settled one)."""
+        return len(self._fresh) + len(self._retries)
+
+    @property
+    def num_open(self) -> int:
+        """Samples with neither a result nor a verdict, given out or not."""
+        return len(self._open)
+
+    def is_open(self, index: int) -> bool:
+        """Whether the sample still wants a result."""
+        return index in self._open
+
+    def add(self, indices: Iterable[int]) -> None:
+        """Append new samples; those already open are not added again."""
+        for index in indices:
+            if index not in self._open:
+                self._open.add(index)
+                self._fresh.append(index)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._fresh.clear()
+        self._retries.clear()
+        self._suspects.clear()
+        self._open.clear()
+
+    def take(
+        self, length: int, worker: int, *, is_idle: bool, fresh_first: bool = False
+    ) -> tuple[int, ...]:
+        """Give out samples; empty if there are none for this worker.
+
+        Args:
+            length: Fresh samples at most; a suspect goes alone.
+            worker: Who gets them.
+            is_idle: The worker has nothing else, so it may try again what it has failed.
+            fresh_first: Prefer samples never tried to suspects.
+        """
+        passes = [self._fresh_ones, self._new_suspect]
+        if not fresh_first:
+            passes.reverse()
+        for find in passes:
+            if taken := find(length, worker):
+                return taken
+        return self._take_suspect(worker, may_repeat=True) if is_idle else ()
+
+    def _fresh_ones(self, length: int, worker: int) -> tuple[int, ...]:
+        taken: list[int] = []
+        while self._fresh and len(taken) < length:
+            index = self._fresh.popleft()
+            if index in self._open:
+                taken.append(index)
+        return tuple(taken)
+
+    def _new_suspect(self, length: int, worker: int) -> tuple[int, ...]:
+        return self._take_suspect(worker, may_repeat=False)
+
+    def _take_suspect(self, worker: int, *, may_repeat: bool) -> tuple[int, ...]:
+        for index in self._retries:
+            if may_repeat or worker not in self._suspects[index].tried_on:
+                self._retries.remove(index)
+                return (index,)
+        return ()
+
+    def put_back(self, indices: Iterable[int]) -> None:
+        """Return samples that are no suspects, to the front, in their order."""
+        innocent: list[int] = []
+        for index in indices:
+            if index in self._suspects:
+                self._retries.appendleft(index)
+            else:
+                innocent.append(index)
+        self._fresh.extendleft(reversed(innocent))
+
+    def charge(self, index: int, worker: int, *, is_sure: bool) -> bool:
+        """Count a failed attempt at an open sample and queue it again.
+
+        Args:
+            index: The sample.
+            worker: Who tried.
+            is_sure: It was this sample that failed, not one in the same call. The last attempt is
+                only ever used up by a sure failure.
+
+        Returns:
+            True if that was its last attempt; it is then closed.
+        """
+        suspect = self._suspects.setdefault(index, _Suspect())
+        suspect.tried_on.add(worker)
+        if is_sure or suspect.num_attempts < self._max_attempts - 1:
+            suspect.num_attempts += 1
+        if suspect.num_attempts >= self._max_attempts:
+            self.close(index)
+            return True
+        if index not in self._retries:
+            self._retries.append(index)
+        return False
+
+    def may_double(self, indices: tuple[int, ...]) -> bool:
+        """Whether a call is worth giving out again: it has open samples, none of them a suspect.
+
+        The suspects of a longer call are queued on their own already.
+        """
+        if len(indices) == 1:
+            return indices[0] in self._open
+        is_open = False
+        for index in indices:
+            if index in self._suspects:
+                return False
+            is_open = is_open or index in self._open
+        return is_open
+
+    def close(self, index: int) -> None:
+        """The sample has its result or its verdict."""
+        self._open.discard(index)
+        if self._suspects.pop(index, None) is not None and index in self._retries:
+            self._retries.remove(index)

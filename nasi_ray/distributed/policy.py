@@ -1,0 +1,105 @@
+"""The numbers that govern the worker pool, and the pure rules made of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolPolicy:
+    """How a pool gives out work and when it gives up."""
+
+    max_in_flight: int = 2
+    """Calls of one worker at a time: one running, the rest waiting behind it."""
+    chunk_s: float = 0.75
+    """Length a call is aimed at, in seconds."""
+    max_chunk: int = 64
+    """Samples of one call at most."""
+    max_attempts: int = 3
+    """Evaluations of a sample that may fail or take their worker with them."""
+    max_failures_in_row: int = 5
+    """Rounds of failures with no result in between before the run gives up."""
+    max_worker_errors: int = 2
+    """Samples that may fail in a row on one worker before it is replaced by a fresh one."""
+    straggler_factor: float = 2.0
+    """A running call is doubled at the tail once it takes this many times what was expected."""
+    capacity_timeout_s: float = 120.0
+    """How long to wait with no worker at all, in seconds."""
+
+
+def chunk_length(policy: PoolPolicy, sample_s: float | None, backlog: int, workers: int) -> int:
+    """Decide how many samples the next call gets.
+
+    clamp(chunk_s / sample_s, 1, max_chunk), and at the tail no more than a worker's share,
+    ⌈backlog / (max_in_flight · workers)⌉.
+
+    Args:
+        policy: The limits.
+        sample_s: Seconds one sample takes; None while unknown, which gives 1.
+        backlog: Samples to give out.
+        workers: Workers that take work (≥ 1).
+
+    Returns:
+        At least 1.
+    """
+    if sample_s is None:
+        return 1
+    wanted = policy.max_chunk if sample_s <= 0 else int(policy.chunk_s / sample_s)
+    share = math.ceil(backlog / (policy.max_in_flight * max(workers, 1)))
+    return max(1, min(wanted, policy.max_chunk, share))
+
+
+class Breaker:
+    """Tells a broken set-up from bad luck: counts rounds of failures with no result in between.
+
+    Workers that fall together (a lost node) are one round: a failure counts only if what failed
+    began after the last one that counted. And while other samples have worked, it takes failures
+    of that many different samples, so that a few bad ones at the end cannot stop a run.
+    """
+
+    def __init__(self, max_in_row: int) -> None:
+        self._max_in_row = max_in_row
+        self._num_rounds = 0
+        self._keys: set[object] = set()
+        self._counted_at = -1
+        self._has_succeeded = False
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a second failure followed the first, so that other samples should be tried."""
+        return self._num_rounds >= 2
+
+    def start(self) -> None:
+        """Begin a run anew."""
+        self._has_succeeded = False
+        self._reset()
+
+    def succeeded(self) -> None:
+        """A result arrived."""
+        self._has_succeeded = True
+        self._reset()
+
+    def failed(self, key: object, *, began: int, now: int) -> bool:
+        """Count a failure.
+
+        Args:
+            key: What failed; failures of one key are of one cause.
+            began: Event number at which what failed was begun.
+            now: Event number of the failure.
+
+        Returns:
+            True if it is time to give up.
+        """
+        if began < self._counted_at:
+            return False
+        self._counted_at = now
+        self._num_rounds += 1
+        self._keys.add(key)
+        num = len(self._keys) if self._has_succeeded else self._num_rounds
+        return num >= self._max_in_row
+
+    def _reset(self) -> None:
+        self._num_rounds = 0
+        self._keys.clear()
+        self._counted_at = -1

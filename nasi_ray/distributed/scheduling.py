@@ -1,0 +1,301 @@
+"""The state machine of the worker pool: events in, decisions out. No Ray, and time is passed in.
+
+A sample is open until it has a result or a verdict. Work goes out in calls of several samples, at
+most ``max_in_flight`` per worker. When a worker is lost, only the samples of its running call are
+suspects; they are charged an attempt and given out again one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from nasi_ray.distributed.backlog import Backlog
+from nasi_ray.distributed.calls import Call, CallLedger
+from nasi_ray.distributed.decisions import (
+    Decision,
+    FailSample,
+    Finished,
+    GiveUp,
+    OutOfCapacity,
+    RetireWorker,
+    StartWorker,
+    SubmitCall,
+)
+from nasi_ray.distributed.fleet import Fleet, WorkerState
+from nasi_ray.distributed.policy import Breaker, PoolPolicy, chunk_length
+
+R = TypeVar("R")
+_EMA_WEIGHT = 0.3
+
+
+class Scheduler(Generic[R]):
+    """Decides who evaluates what; the caller reports events and carries the decisions out.
+
+    Args:
+        policy: The limits.
+        same: Whether two results of one sample are equal; None: not checked.
+    """
+
+    def __init__(self, policy: PoolPolicy, same: Callable[[R, R], bool] | None = None) -> None:
+        self._policy = policy
+        self._same = same
+        self._backlog = Backlog(policy.max_attempts)
+        self._fleet = Fleet(policy.max_in_flight)
+        self._breaker = Breaker(policy.max_failures_in_row)
+        self._calls = CallLedger(self._fleet)
+        self._first: dict[int, R] = {}
+        self._condemned: list[FailSample] = []
+        self._decided: list[Decision] = []
+        self._target = 1
+        self._sample_s: float | None = None
+        self._without_since: float | None = None
+        self._event = 0
+        self.num_deaths = 0
+        """Workers lost, not counting those retired."""
+        self.num_requeued = 0
+        """Samples given out again because their worker was lost or their evaluation failed."""
+
+    @property
+    def num_ready(self) -> int:
+        """Workers able to take work."""
+        return self._fleet.num_ready
+
+    @property
+    def num_coming(self) -> int:
+        """Workers asked for that do not work yet."""
+        return self._fleet.num_coming
+
+    def add(self, indices: Iterable[int]) -> None:
+        """Begin a run with these samples; workers of an earlier run are kept."""
+        self._backlog.add(indices)
+        self._breaker.start()
+        self._without_since = None
+
+    def abandon(self) -> None:
+        """Drop all samples; what is still being evaluated will be ignored."""
+        self._backlog.clear()
+        self._condemned.clear()
+        self._decided.clear()
+        self._first.clear()
+
+    def tick(self, target: int, draining: Container[int] = ()) -> None:
+        """Take note of how many workers to have, and which ones stand on a draining node."""
+        self._target = target
+        self._fleet.dismiss_draining(draining)
+        self._fleet.shrink(target)
+
+    def placed(self, worker: int) -> None:
+        """A worker's process is up; it prepares."""
+        self._fleet.advance(worker, "placed")
+
+    def ready(self, worker: int) -> None:
+        """A worker has prepared and takes work."""
+        self._fleet.advance(worker, "ready")
+
+    def call_done(
+        self,
+        number: int,
+        results: Sequence[tuple[int, R]],
+        errors: Sequence[tuple[int, str]],
+        seconds: float,
+        now: float,
+    ) -> list[R]:
+        """A call came back.
+
+        Args:
+            number: The call.
+            results: Sample index and result.
+            errors: Sample index and, in one line, what its evaluation raised.
+            seconds: Time the worker spent on the call.
+            now: The time, in seconds.
+
+        Returns:
+            The results that are the first of their sample.
+        """
+        call = self._calls.get(number)
+        if call is None:
+            return []
+        self._event += 1
+        self._learn_pace(seconds, len(results) + len(errors))
+        worker = self._calls.end(call, now, self._event)
+        firsts = [result for index, result in results if self._settle(index, result)]
+        if results:
+            self._succeed(worker)
+        for index, reason in errors:
+            self._fail(("sample", index), call.began, reason)
+            self._charge(index, call, reason, is_sure=True)
+        if worker is not None and not results:
+            worker.num_errors += len(errors)
+            if worker.num_errors >= self._policy.max_worker_errors:
+                self._replace(worker)
+        return firsts
+
+    def call_failed(self, number: int, reason: str, now: float) -> None:
+        """A call failed as a whole although its worker lives (say, its result cannot be sent)."""
+        call = self._calls.get(number)
+        if call is not None:
+            self._event += 1
+            self._calls.end(call, now, self._event)
+            self._blame(call, reason)
+
+    def lost(self, number: int, reason: str, *, preempted: bool = False) -> None:
+        """A worker died, or cannot be reached, or could not prepare.
+
+        Args:
+            number: The worker.
+            reason: In one line.
+            preempted: Its node was taken away on notice: nobody is to blame.
+        """
+        worker = self._fleet.remove(number)
+        if worker is None:
+            return
+        self._event += 1
+        self.num_deaths += 1
+        calls = self._calls.drop(worker)
+        if preempted:
+            self._requeue(calls)
+            return
+        self._requeue(calls[1:])
+        if calls:
+            self._blame(calls[0], reason)
+        else:
+            self._fail(("worker", number), worker.began, reason)
+
+    def decide(self, now: float) -> list[Decision]:
+        """What is to be done now, in this order; to be called after every batch of events."""
+        decided, self._decided = self._decided, []
+        for worker in self._fleet.leavers():
+            self._fleet.remove(worker.number)
+            decided.append(RetireWorker(worker.number))
+        if any(isinstance(decision, GiveUp) for decision in decided):
+            return decided
+        if self._backlog.num_open == 0:
+            decided.extend(self._condemned)
+            self._condemned.clear()
+            decided.append(Finished())
+            return decided
+        while self._fleet.num_staff < min(self._target, self._backlog.num_open):
+            decided.append(StartWorker(self._fleet.start(self._event).number))
+        decided.extend(self._give_out(now))
+        decided.extend(self._check_capacity(now))
+        return decided
+
+    def _give_out(self, now: float) -> list[Decision]:
+        decided: list[Decision] = []
+        for depth in range(self._policy.max_in_flight):
+            for worker in self._fleet.hungry(depth) if len(self._backlog) else ():
+                length = chunk_length(
+                    self._policy, self._sample_s, len(self._backlog), self._fleet.num_ready
+                )
+                indices = self._backlog.take(
+                    length,
+                    worker.number,
+                    is_idle=depth == 0,
+                    fresh_first=self._breaker.is_in_doubt,
+                )
+                if indices:
+                    call = self._calls.submit(worker, indices, now, self._event)
+                    decided.append(SubmitCall(call.number, worker.number, indices))
+        if not len(self._backlog):
+            decided.extend(self._double_stragglers(now))
+        return decided
+
+    def _double_stragglers(self, now: float) -> list[Decision]:
+        decided: list[Decision] = []
+        for worker in self._fleet.hungry(0):
+            straggler = self._calls.straggler(self._backlog.may_double, self._late_s, now)
+            if straggler is None:
+                break
+            indices = tuple(i for i in straggler.indices if self._backlog.is_open(i))
+            double = self._calls.submit(worker, indices, now, self._event)
+            self._calls.double(straggler, double)
+            decided.append(SubmitCall(double.number, worker.number, indices))
+        return decided
+
+    def _late_s(self, num_samples: int) -> float:
+        if self._sample_s is None:
+            return float("inf")
+        expected_s = max(num_samples * self._sample_s, self._policy.chunk_s)
+        return self._policy.straggler_factor * expected_s
+
+    def _settle(self, index: int, result: R) -> bool:
+        """Whether this is the sample's first result; a later one must equal it."""
+        if self._backlog.is_open(index):
+            self._backlog.close(index)
+            if self._calls.is_out(index):
+                self._first[index] = result
+            return True
+        if index in self._first:
+            first = self._first[index] if self._calls.is_out(index) else self._first.pop(index)
+            if self._same is not None and not self._same(first, result):
+                self._decided.append(
+                    GiveUp(
+                        f"sample {index} gave two different results; its evaluation depends on "
+                        "more than its index, or the workers' devices or versions differ"
+                    )
+                )
+        return False
+
+    def _succeed(self, worker: WorkerState | None) -> None:
+        self._breaker.succeeded()
+        self._decided.extend(self._condemned)
+        self._condemned.clear()
+        if worker is not None:
+            worker.num_errors = 0
+
+    def _blame(self, call: Call, reason: str) -> None:
+        """Charge every sample of a call that was running when it failed."""
+        is_sure = len(call.indices) == 1
+        key = ("sample", call.indices[0]) if is_sure else ("call", call.number)
+        self._fail(key, call.began, reason)
+        for index in call.indices:
+            self._charge(index, call, reason, is_sure=is_sure)
+
+    def _charge(self, index: int, call: Call, reason: str, *, is_sure: bool) -> None:
+        if not self._backlog.is_open(index):
+            return
+        if self._backlog.charge(index, call.worker, is_sure=is_sure):
+            # Told only once a result shows that not everything is broken.
+            attempts = self._policy.max_attempts
+            self._condemned.append(FailSample(index, f"{attempts} attempts failed; {reason}"))
+        else:
+            self.num_requeued += 1
+
+    def _fail(self, key: tuple[str, int], began: int, reason: str) -> None:
+        if self._breaker.failed(key, began=began, now=self._event):
+            num = self._policy.max_failures_in_row
+            self._decided.append(
+                GiveUp(f"{num} failures in a row with no result in between; the last: {reason}")
+            )
+
+    def _requeue(self, calls: Iterable[Call]) -> None:
+        lost = [
+            index
+            for call in calls
+            for index in call.indices
+            if self._backlog.is_open(index) and not self._calls.is_out(index)
+        ]
+        self.num_requeued += len(lost)
+        self._backlog.put_back(lost)
+
+    def _replace(self, worker: WorkerState) -> None:
+        """End a worker on which samples keep failing; the next one starts afresh."""
+        self._fleet.remove(worker.number)
+        self._requeue(self._calls.drop(worker))
+        self._decided.append(RetireWorker(worker.number))
+
+    def _learn_pace(self, seconds: float, num_samples: int) -> None:
+        if num_samples:
+            pace = seconds / num_samples
+            old = self._sample_s
+            self._sample_s = pace if old is None else old + _EMA_WEIGHT * (pace - old)
+
+    def _check_capacity(self, now: float) -> list[Decision]:
+        if self._fleet.num_placed:
+            self._without_since = None
+            return []
+        if self._without_since is None:
+            self._without_since = now
+        waited_s = now - self._without_since
+        return [OutOfCapacity(waited_s)] if waited_s > self._policy.capacity_timeout_s else []
