@@ -188,11 +188,9 @@ class Scheduler(Generic[R]):
                 length = chunk_length(
                     self._policy, self._sample_s, len(self._backlog), self._fleet.num_ready
                 )
+                in_doubt = self._breaker.is_in_doubt
                 indices = self._backlog.take(
-                    length,
-                    worker.number,
-                    is_idle=depth == 0,
-                    fresh_first=self._breaker.is_in_doubt,
+                    length, worker.number, is_idle=depth == 0, fresh_first=in_doubt
                 )
                 if indices:
                     call = self._calls.submit(worker, indices, now, self._event)
