@@ -53,7 +53,7 @@ class Evaluator:
             seed=torch_seed(config.seed, "weights"),
             dtype=DTYPES[config.dtype],
         )
-        self._net = net.to(self._device).to(memory_format=torch.channels_last)
+        self.net = net.to(self._device).to(memory_format=torch.channels_last)
 
     def architecture(self, index: int) -> Architecture:
         """A_t: the architecture of sample ``index`` (≥ 0)."""
@@ -76,7 +76,7 @@ class Evaluator:
         x, y = self._batches.batch(index)
         x = x.to(self._device, DTYPES[self._config.dtype])
         e, h = trace_norm_and_gradient(
-            self._net,
+            self.net,
             x.contiguous(memory_format=torch.channels_last),
             y.to(self._device),
             loss=self._loss,

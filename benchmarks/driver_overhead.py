@@ -1,0 +1,108 @@
+"""Driver overhead: what a sample costs the driver when evaluating it costs nothing.
+
+    python benchmarks/driver_overhead.py [--num-samples 20000] [--pairs 3]
+
+Two Ray workers return a ready-made DARTS sample (84 logits); the driver schedules, receives,
+writes every record to disk and keeps the progress display's figures, as in a real search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.measure import peak_mib, report, spread
+from nasi_ray.config import EstimateConfig, WorkerConfig
+from nasi_ray.distributed import cluster
+from nasi_ray.distributed.pool import RayRunner
+from nasi_ray.nasi.evaluate import failed_sample
+from nasi_ray.progress import ProgressState
+from nasi_ray.records import Sample
+from nasi_ray.search import collect
+from nasi_ray.spaces import get_space
+from nasi_ray.storage import LocalStorage
+from nasi_ray.store import RecordStore
+
+WORKERS = WorkerConfig(num_workers=2)
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    def update(self, state: ProgressState) -> None:
+        """Ignore."""
+
+    def message(self, text: str) -> None:
+        """Ignore."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def make_idle_evaluator() -> Callable[[int], Sample]:
+    """An evaluator that computes nothing."""
+    grad = np.random.default_rng(0).standard_normal(84)
+    choices = np.zeros(16, dtype=np.int64)
+
+    def evaluate(index: int) -> Sample:
+        return Sample(index=index, status="ok", trace_norm=1.0 + index, grad=grad, choices=choices)
+
+    return evaluate
+
+
+def one_run(num_samples: int) -> tuple[float, float]:
+    """Driver CPU and wall seconds per sample of a search of ``num_samples``."""
+    runner = RayRunner(
+        make_idle_evaluator,
+        (),
+        workers=WORKERS,
+        on_failed=lambda index, reason: failed_sample("darts", index, reason),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = RecordStore.open(LocalStorage(folder), identity={"idle": 1}, num_logits=84)
+        for _ in runner.run(range(num_samples, num_samples + 64)):
+            pass  # the workers start outside the measurement
+        wall, cpu = time.perf_counter(), time.process_time()
+        collect(
+            range(num_samples),
+            runner=runner,
+            store=store,
+            progress=Silent(),
+            space=get_space("darts"),
+            config=EstimateConfig(num_samples=num_samples),
+        )
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        assert len(store.read()) == num_samples
+    runner.close()
+    return cpu / num_samples, wall / num_samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num-samples", type=int, default=20_000)
+    parser.add_argument("--pairs", type=int, default=3)
+    args = parser.parse_args()
+    with cluster.connect(None, WORKERS):
+        runs = [one_run(args.num_samples) for _ in range(args.pairs)]
+    cpu, wall = ([1e6 * run[i] for run in runs] for i in (0, 1))
+    rows = [
+        ("driver CPU µs per sample", spread(cpu, 0)),
+        ("wall µs per sample", spread(wall, 0)),
+        ("driver peak MiB", f"{peak_mib():.0f}"),
+    ]
+    figures = {
+        "driver_cpu_us_per_sample": statistics.median(cpu),
+        "wall_us_per_sample": statistics.median(wall),
+        "num_samples": args.num_samples,
+        "pairs": args.pairs,
+    }
+    report(f"Driver overhead, {args.num_samples} samples a run, median (range)", rows, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A whole search on real CIFAR-10: wall time, samples/s, and the efficiency of two workers.
+
+    python benchmarks/whole_search.py [--num-samples 100] [--pairs 3]
+
+First ``jobs/search.py`` as a user runs it, from the command to the pictures. Then, in turn, two
+Ray workers (up and warm) and the in-process runner, one thread each, evaluate the same samples:
+efficiency = (samples/s of two workers) / (2 × samples/s in process).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.measure import cifar10_dir, report, spread
+from nasi_ray.config import SampleConfig, WorkerConfig
+from nasi_ray.data import load_images
+from nasi_ray.distributed import cluster
+from nasi_ray.distributed.pool import RayRunner
+from nasi_ray.nasi.evaluate import failed_sample, make_evaluator
+from nasi_ray.records import Sample
+from nasi_ray.runner import InProcessRunner, Runner
+
+JOB = Path(__file__).parents[1] / "jobs" / "search.py"
+WORKERS = WorkerConfig(num_workers=2)
+NUM_PAIRED = 40
+WARM_UP = range(1_000_000, 1_000_006)
+
+
+def whole_command(num_samples: int) -> float:
+    """Wall seconds of the job as the README has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [
+                sys.executable,
+                str(JOB),
+                *("--preset", "nasi-fix", "--data", str(cifar10_dir()), "--out", folder),
+                *("--num-workers", "2", "--num-samples", str(num_samples)),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - start
+
+
+def rate(runner: Runner[Sample], indices: Sequence[int]) -> float:
+    """Samples/s of a runner that is up."""
+    start = time.perf_counter()
+    num = sum(1 for sample in _flat(runner.run(indices)) if sample.status == "ok")
+    assert num == len(indices)
+    return num / (time.perf_counter() - start)
+
+
+def _flat(batches: Iterable[Sequence[Sample]]) -> Iterable[Sample]:
+    return (sample for batch in batches for sample in batch)
+
+
+def main() -> None:
+    """Run both parts and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num-samples", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=3)
+    args = parser.parse_args()
+    walls = [whole_command(args.num_samples) for _ in range(args.pairs)]
+    config = SampleConfig(data=str(cifar10_dir()))
+    images = load_images(config.data, image_size=config.image_size)
+    alone = InProcessRunner(make_evaluator(config, images, "cpu", 1))
+    list(alone.run(WARM_UP))
+    two_rates, alone_rates = [], []
+    with cluster.connect(None, WORKERS):
+        runner = RayRunner(
+            make_evaluator,
+            (config, images, "cpu", 1),
+            workers=WORKERS,
+            on_failed=lambda index, reason: failed_sample("darts", index, reason),
+        )
+        list(runner.run(WARM_UP))
+        for _ in range(args.pairs):
+            two_rates.append(rate(runner, range(NUM_PAIRED)))
+            alone_rates.append(rate(alone, range(NUM_PAIRED)))
+        runner.close()
+    efficiency = [t / (2 * a) for t, a in zip(two_rates, alone_rates, strict=True)]
+    rows = [
+        (f"wall s of the command, T={args.num_samples}", spread(walls, 1)),
+        ("samples/s, two Ray workers", spread(two_rates)),
+        ("samples/s, in process, one thread", spread(alone_rates)),
+        ("efficiency of two workers", spread(efficiency)),
+    ]
+    figures = {
+        "wall_s": statistics.median(walls),
+        "samples_per_s_two_workers": statistics.median(two_rates),
+        "samples_per_s_in_process": statistics.median(alone_rates),
+        "efficiency": statistics.median(efficiency),
+        "num_samples": args.num_samples,
+        "pairs": args.pairs,
+    }
+    report(f"Whole search on CIFAR-10, {args.pairs} pairs, median (range)", rows, figures)
+
+
+if __name__ == "__main__":
+    main()
