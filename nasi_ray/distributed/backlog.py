@@ -94,6 +94,16 @@ class Backlog:
                 return (index,)
         return ()
 
+    def needs_return(self, index: int, *, is_out: bool) -> bool:
+        """Whether a sample whose call was dropped is to be put back.
+
+        A suspect is, even while another worker has it too (``is_out``): that may be in a longer
+        call, which is never doubled.
+        """
+        if index in self._suspects:
+            return index not in self._retries
+        return index in self._open and not is_out
+
     def put_back(self, indices: Iterable[int]) -> None:
         """Return samples that are no suspects, to the front, in their order."""
         innocent: list[int] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+_EMA_WEIGHT = 0.3
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolPolicy:
@@ -48,6 +50,28 @@ def chunk_length(policy: PoolPolicy, sample_s: float | None, backlog: int, worke
     wanted = policy.max_chunk if sample_s <= 0 else int(policy.chunk_s / sample_s)
     share = math.ceil(backlog / (policy.max_in_flight * max(workers, 1)))
     return max(1, min(wanted, policy.max_chunk, share))
+
+
+class Pace:
+    """How long a sample takes: an exponential mean over calls."""
+
+    def __init__(self, policy: PoolPolicy) -> None:
+        self._policy = policy
+        self.sample_s: float | None = None
+        """Seconds per sample; None until a call has come back."""
+
+    def learn(self, seconds: float, num_samples: int) -> None:
+        """Take note of a call that took so long for so many samples."""
+        if num_samples:
+            new, old = seconds / num_samples, self.sample_s
+            self.sample_s = new if old is None else old + _EMA_WEIGHT * (new - old)
+
+    def late_s(self, num_samples: int) -> float:
+        """Seconds after which a running call of so many samples is late; ∞ while unknown."""
+        if self.sample_s is None:
+            return math.inf
+        expected_s = max(num_samples * self.sample_s, self._policy.chunk_s)
+        return self._policy.straggler_factor * expected_s
 
 
 class Breaker:

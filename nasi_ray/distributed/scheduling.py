@@ -23,10 +23,9 @@ from nasi_ray.distributed.decisions import (
     SubmitCall,
 )
 from nasi_ray.distributed.fleet import Fleet, WorkerState
-from nasi_ray.distributed.policy import Breaker, PoolPolicy, chunk_length
+from nasi_ray.distributed.policy import Breaker, Pace, PoolPolicy, chunk_length
 
 R = TypeVar("R")
-_EMA_WEIGHT = 0.3
 
 
 class Scheduler(Generic[R]):
@@ -48,7 +47,7 @@ class Scheduler(Generic[R]):
         self._condemned: list[FailSample] = []
         self._decided: list[Decision] = []
         self._target = 1
-        self._sample_s: float | None = None
+        self._pace = Pace(policy)
         self._without_since: float | None = None
         self._event = 0
         self.num_deaths = 0
@@ -117,7 +116,7 @@ class Scheduler(Generic[R]):
         if call is None:
             return []
         self._event += 1
-        self._learn_pace(seconds, len(results) + len(errors))
+        self._pace.learn(seconds, len(results) + len(errors))
         worker = self._calls.end(call, now, self._event)
         firsts = [result for index, result in results if self._settle(index, result)]
         if results:
@@ -171,13 +170,14 @@ class Scheduler(Generic[R]):
         if any(isinstance(decision, GiveUp) for decision in decided):
             return decided
         if self._backlog.num_open == 0:
-            decided.extend(self._condemned)
+            decided += [*self._condemned, Finished()]
             self._condemned.clear()
-            decided.append(Finished())
             return decided
         while self._fleet.num_staff < min(self._target, self._backlog.num_open):
-            decided.append(StartWorker(self._fleet.start(self._event).number))
+            decided.append(self._start_worker())
         decided.extend(self._give_out(now))
+        if self._needs_spare(now):
+            decided.append(self._start_worker())
         decided.extend(self._check_capacity(now))
         return decided
 
@@ -186,7 +186,7 @@ class Scheduler(Generic[R]):
         for depth in range(self._policy.max_in_flight):
             for worker in self._fleet.hungry(depth) if len(self._backlog) else ():
                 length = chunk_length(
-                    self._policy, self._sample_s, len(self._backlog), self._fleet.num_ready
+                    self._policy, self._pace.sample_s, len(self._backlog), self._fleet.num_ready
                 )
                 in_doubt = self._breaker.is_in_doubt
                 indices = self._backlog.take(
@@ -202,7 +202,7 @@ class Scheduler(Generic[R]):
     def _double_stragglers(self, now: float) -> list[Decision]:
         decided: list[Decision] = []
         for worker in self._fleet.hungry(0):
-            straggler = self._calls.straggler(self._backlog.may_double, self._late_s, now)
+            straggler = self._straggler(now)
             if straggler is None:
                 break
             indices = tuple(i for i in straggler.indices if self._backlog.is_open(i))
@@ -211,11 +211,18 @@ class Scheduler(Generic[R]):
             decided.append(SubmitCall(double.number, worker.number, indices))
         return decided
 
-    def _late_s(self, num_samples: int) -> float:
-        if self._sample_s is None:
-            return float("inf")
-        expected_s = max(num_samples * self._sample_s, self._policy.chunk_s)
-        return self._policy.straggler_factor * expected_s
+    def _needs_spare(self, now: float) -> bool:
+        """As few workers as samples are left, and one of them hangs: another has to take over."""
+        has_room = self._fleet.num_staff < self._target and not self._fleet.num_coming
+        if not has_room or self._fleet.hungry(0):
+            return False
+        return len(self._backlog) > 0 or self._straggler(now) is not None
+
+    def _start_worker(self) -> StartWorker:
+        return StartWorker(self._fleet.start(self._event).number)
+
+    def _straggler(self, now: float) -> Call | None:
+        return self._calls.straggler(self._backlog.may_double, self._pace.late_s, now)
 
     def _settle(self, index: int, result: R) -> bool:
         """Whether this is the sample's first result; a later one must equal it."""
@@ -272,7 +279,7 @@ class Scheduler(Generic[R]):
             index
             for call in calls
             for index in call.indices
-            if self._backlog.is_open(index) and not self._calls.is_out(index)
+            if self._backlog.needs_return(index, is_out=self._calls.is_out(index))
         ]
         self.num_requeued += len(lost)
         self._backlog.put_back(lost)
@@ -282,12 +289,6 @@ class Scheduler(Generic[R]):
         self._fleet.remove(worker.number)
         self._requeue(self._calls.drop(worker))
         self._decided.append(RetireWorker(worker.number))
-
-    def _learn_pace(self, seconds: float, num_samples: int) -> None:
-        if num_samples:
-            pace = seconds / num_samples
-            old = self._sample_s
-            self._sample_s = pace if old is None else old + _EMA_WEIGHT * (pace - old)
 
     def _check_capacity(self, now: float) -> list[Decision]:
         if self._fleet.num_placed:

@@ -101,7 +101,7 @@ class FakeCluster:
         del self.workers[worker]
         self.scheduler.lost(worker, f"worker {worker} died", preempted=preempted)
 
-    def run(self, max_steps: int = 20_000) -> None:
+    def run(self, max_steps: int = 4_000) -> None:
         """Step without further faults until the scheduler ends the run."""
         self.scheduler.tick(self.target)
         self.decide()
