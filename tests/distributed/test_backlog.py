@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from nasi_ray.distributed.backlog import Backlog
+
+
+def test_the_last_attempt_is_used_up_only_by_a_sure_failure() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add([7])
+    assert not any(backlog.charge(7, worker, is_sure=False) for worker in range(10))
+    assert backlog.is_open(7)
+    assert backlog.charge(7, 10, is_sure=True)
+    assert not backlog.is_open(7)
+
+
+def test_a_worker_repeats_what_it_failed_only_when_idle() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add([0, 1])
+    assert backlog.take(1, 5, is_idle=True) == (0,)
+    backlog.charge(0, 5, is_sure=True)
+    assert backlog.take(4, 5, is_idle=True) == (1,)
+    assert backlog.take(4, 5, is_idle=False) == ()
+    assert backlog.take(4, 5, is_idle=True) == (0,)
+
+
+def test_suspects_go_first_and_alone_unless_fresh_ones_are_preferred() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add(range(4))
+    assert backlog.take(2, 5, is_idle=True) == (0, 1)
+    for index in (0, 1):
+        backlog.charge(index, 5, is_sure=False)
+    assert backlog.take(4, 6, is_idle=True) == (0,)
+    assert backlog.take(4, 6, is_idle=True, fresh_first=True) == (2, 3)
+    assert backlog.take(4, 6, is_idle=True) == (1,)
+
+
+def test_samples_put_back_keep_their_order_in_front() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add(range(6))
+    taken = backlog.take(3, 0, is_idle=True)
+    backlog.put_back(taken)
+    assert backlog.take(6, 0, is_idle=True) == (0, 1, 2, 3, 4, 5)
+
+
+def test_an_open_sample_is_not_added_twice() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add([3, 3])
+    backlog.add([3])
+    assert len(backlog) == backlog.num_open == 1
