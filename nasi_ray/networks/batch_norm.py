@@ -1,4 +1,4 @@
-"""Batch norm in training mode, without affine parameters or running statistics.
+"""Batch norm in training mode, without running statistics; affine parameters are an option.
 
 Written out rather than taken from ``torch.nn``, because its Jacobian is needed three times over
 (backward, tangent, tangent of backward) and is symmetric: J u = r (u − m(u) − y m(y u)) with
@@ -18,13 +18,34 @@ EPSILON = 1e-5
 
 
 class BatchNorm(nn.Module):
-    """y = (x − m(x)) / √(var(x) + ε) per channel over batch and pixels."""
+    """y = (x − m(x)) / √(var(x) + ε) per channel over batch and pixels, or γ y + β.
+
+    Args:
+        affine_channels: Channels to give γ and β, which are 1 and 0 at first; None for neither.
+    """
+
+    def __init__(self, affine_channels: int | None = None) -> None:
+        super().__init__()
+        self.weight: nn.Parameter | None = None
+        self.bias: nn.Parameter | None = None
+        if affine_channels is not None:
+            self.weight = nn.Parameter(torch.empty(affine_channels))
+            self.bias = nn.Parameter(torch.empty(affine_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set γ to 1 and β to 0."""
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, shape (batch, channels, height, width)."""
         y: Tensor
         y, _ = _Normalize.apply(x)
-        return y
+        if self.weight is None or self.bias is None:
+            return y
+        return torch.addcmul(self.bias.view(1, -1, 1, 1), y, self.weight.view(1, -1, 1, 1))
 
 
 class _Normalize(torch.autograd.Function):

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import nn
+
+from nasi_ray.networks.batch_norm import BatchNorm
 
 
 def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn.Module:
     """Build a network with freshly drawn parameters, on the CPU.
 
     Args:
-        make: Constructor; its own initialisation is not run.
+        make: Constructor; its own initialisation is not run. Batch norm starts with γ = 1, β = 0.
         seed: Seed of the draw, in [0, 2⁶³).
         dtype: Type of the parameters; the draw is in float64 and rounded.
 
@@ -25,7 +28,8 @@ def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn
         The network, its parameters drawn in the order of ``modules()``.
 
     Raises:
-        TypeError: If a module with parameters is neither convolution nor linear layer.
+        TypeError: If a module with parameters or buffers is neither convolution nor linear layer
+            nor batch norm.
     """
     with torch.device("meta"):
         net = make()
@@ -34,7 +38,9 @@ def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             _draw(module, generator)
-        elif next(module.parameters(recurse=False), None) is not None:
+        elif isinstance(module, BatchNorm | nn.BatchNorm2d):
+            module.reset_parameters()
+        elif any(True for _ in chain(module.parameters(False), module.buffers(False))):
             raise TypeError(f"no initialisation is defined for {type(module).__name__}")
     return net.to(dtype)
 
