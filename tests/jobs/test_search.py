@@ -1,0 +1,188 @@
+"""``python jobs/search.py`` as users run it, with real workers that are killed for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+JOB = Path(__file__).parents[2] / "jobs" / "search.py"
+TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
+# Slow enough that something can happen while it runs.
+SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
+
+
+def start(*args: str, **options: Any) -> subprocess.Popen[str]:
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, str(JOB), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**env, "RAY_AUTH_MODE": "disabled"},
+        start_new_session=True,
+        **options,
+    )
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    process = start(*args)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def result(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return content
+
+
+def stored_indices(out: Path) -> list[int]:
+    parts = sorted((out / "samples").glob("*.parquet"))
+    return [i for part in parts for i in pq.read_table(part)["index"].to_pylist()]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def worker_pids(driver: int) -> list[int]:
+    """Ray actors among the descendants of the driver."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,sid=,args="], stdout=subprocess.PIPE, text=True, check=True
+    )
+    rows = (line.split(None, 2) for line in found.stdout.splitlines())
+    return [
+        int(pid)
+        for pid, sid, args in rows
+        if int(sid) == os.getsid(driver) and args.startswith("ray::Worker")
+    ]
+
+
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("in_process")
+    code, _, err = run(*SLOW, "--num-workers", "0", "--num-samples", "30", "--out", str(out))
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.parametrize("num_workers", ["1", "2", "4"])
+def test_any_number_of_workers_gives_the_same_alpha(
+    tmp_path: Path, in_process: Path, num_workers: str
+) -> None:
+    code, out, err = run(
+        *SLOW, "--num-workers", num_workers, "--num-samples", "30", "--out", str(tmp_path)
+    )
+    assert code == 0, err
+    assert result(tmp_path)["alpha"] == result(in_process)["alpha"]
+    assert "\x1b" not in out + err
+    assert f"{num_workers} worker" in err
+
+
+def test_a_worker_killed_in_mid_search_changes_nothing(tmp_path: Path, in_process: Path) -> None:
+    process = start(*SLOW, "--num-workers", "2", "--num-samples", "30", "--out", str(tmp_path))
+    wait_for(lambda: len(stored_indices(tmp_path)) >= 4, process)
+    victims = worker_pids(process.pid)
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert result(tmp_path)["alpha"] == result(in_process)["alpha"]
+    assert sorted(set(stored_indices(tmp_path))) == list(range(30))
+
+
+def test_a_driver_killed_in_mid_search_loses_seconds(tmp_path: Path, in_process: Path) -> None:
+    args = (*SLOW, "--num-workers", "0", "--num-samples", "30", "--out", str(tmp_path))
+    process = start(*args)
+    wait_for(lambda: len(stored_indices(tmp_path)) >= 3, process)
+    process.kill()
+    process.communicate()
+    kept = stored_indices(tmp_path)
+    code, _, err = run(*args)
+    assert code == 0, err
+    assert stored_indices(tmp_path)[: len(kept)] == kept
+    assert result(tmp_path)["alpha"] == result(in_process)["alpha"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_takes_seconds_and_keeps_what_was_computed(
+    tmp_path: Path, in_process: Path, signum: signal.Signals
+) -> None:
+    args = (*SLOW, "--num-workers", "2", "--num-samples", "3000", "--out", str(tmp_path))
+    process = start(*args)
+    wait_for(lambda: len(stored_indices(tmp_path)) >= 2, process)
+    # As a terminal does for Ctrl-C: to the whole process group.
+    os.killpg(process.pid, signum)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 15
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    told = re.search(r"stopped with (\d+) of 3000 samples stored; the same command", err)
+    assert told, err
+    assert int(told[1]) == len(stored_indices(tmp_path))
+    code, _, err = run(*SLOW, "--num-workers", "0", "--num-samples", "30", "--out", str(tmp_path))
+    assert code == 0, err
+    assert result(tmp_path)["alpha"] == result(in_process)["alpha"]
+
+
+def one_line_error(*args: str) -> str:
+    code, out, err = run(*args)
+    assert code == 1
+    assert out == ""
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_names_and_sources_that_do_not_exist_are_told_with_the_allowed_ones() -> None:
+    assert "unknown space 'cifar'; choose one of darts" in one_line_error("--space", "cifar")
+    assert "choose one of nasi-ada, nasi-fix" in one_line_error("--preset", "x")
+    message = one_line_error("--data", "no-such-thing", "--num-workers", "0")
+    assert "no-such-thing" in message
+    assert "CIFAR10" in message
+
+
+def test_an_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "0.png").write_bytes(b"not an image")
+    message = one_line_error(
+        "--data", str(tmp_path / "images"), "--num-workers", "0", "--out", str(tmp_path / "run")
+    )
+    assert "cat/0.png" in message
+
+
+def test_no_room_for_a_worker_says_what_was_asked_and_what_there_is(tmp_path: Path) -> None:
+    message = one_line_error(*TINY, "--gpus-per-worker", "1", "--out", str(tmp_path))
+    assert "1 GPU" in message
+    assert re.search(r"\d+ CPU, 0 GPU", message)
+
+
+def test_a_torn_part_is_named(tmp_path: Path) -> None:
+    args = (*TINY, "--num-workers", "0", "--num-samples", "3", "--out", str(tmp_path))
+    assert run(*args)[0] == 0
+    part = next((tmp_path / "samples").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-100])
+    message = one_line_error(*args)
+    assert part.name in message
+    assert "delete it" in message
+    part.unlink()
+    assert run(*args)[0] == 0
