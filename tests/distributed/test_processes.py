@@ -152,15 +152,16 @@ def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
                     cluster.remove_node(doomed, allow_graceful=False)
                     killed_at = len(rows)
             print(sorted(rows) == list(range(400)), killed_at is not None,
-                  runner.status().num_deaths)
+                  runner.status().num_deaths >= 1)
             runner.close()
         cluster.shutdown()
         """,
         tmp_path,
         timeout_s=200.0,
     )
+    # Its replacement may be lost too: for some seconds Ray still places workers on the dead node.
     # Before that stand the last log lines of the dead raylet, which Ray itself prints.
-    assert out.splitlines()[-1] == "True True 1"
+    assert out.splitlines()[-1] == "True True True"
 
 
 @pytest.mark.slow
