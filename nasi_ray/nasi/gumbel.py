@@ -46,14 +46,15 @@ class Architecture:
             gradients: (cell, decision) -> ∂e/∂h, shape (candidates,).
 
         Returns:
-            shape (num_logits,)
+            shape (num_logits,); NaN where a gradient is not finite.
         """
         alpha_gradient = np.zeros(self.space.num_logits)
         slices, decisions = self.space.slices, self.space.decisions
         for (cell, decision), h in sorted(gradients.items()):
             p = softmax(self.perturbed[self.draw_of_cell[cell], decision] / self.temperature)
             scale = decisions[decision].num_chosen / self.temperature
-            alpha_gradient[slices[decision]] += scale * p * (h - p @ h)
+            with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, for the caller to find
+                alpha_gradient[slices[decision]] += scale * p * (h - p @ h)
         return alpha_gradient
 
 

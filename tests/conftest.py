@@ -1,0 +1,25 @@
+"""Settings of every test, and where real data is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+# The first call of a torch operation breaks any deadline; a failure must be the same everywhere.
+hypothesis.settings.register_profile("nasi_ray", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("nasi_ray")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The directory of the real data sets and tables; skips where there is none."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    path = Path(os.environ.get("NASI_DATA") or default)
+    if not path.is_dir():
+        pytest.skip(f"{path} is not there; set NASI_DATA to the directory of the real data")
+    return path
