@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from nasi_ray.networks.batch_norm import BatchNorm
+from nasi_ray.networks.darts import DartsSupernet
+from nasi_ray.networks.initialization import build
+
+LAYERS = [
+    pytest.param(partial(nn.Conv2d, 64, 256, 3), 64 * 9, id="conv"),
+    pytest.param(partial(nn.Conv2d, 1024, 1024, 5, groups=1024), 25, id="depthwise"),
+    pytest.param(partial(nn.Conv2d, 256, 256, 1, bias=False), 256, id="pointwise"),
+    pytest.param(partial(nn.Linear, 512, 256), 512, id="linear"),
+]
+
+
+def supernet(seed: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+    make = partial(DartsSupernet, init_channels=2, num_cells=3, num_classes=10)
+    return build(make, seed=seed, dtype=dtype)
+
+
+@pytest.mark.parametrize(("make", "fan_in"), LAYERS)
+def test_distribution_is_that_of_torch(make: partial[nn.Module], fan_in: int) -> None:
+    torch.manual_seed(0)
+    drawn, torchs = build(make, seed=1, dtype=torch.float64), make()
+    bound = 1 / math.sqrt(fan_in)
+    for name, weight in drawn.state_dict().items():
+        other = torchs.state_dict()[name].double()
+        n = weight.numel()
+        assert weight.shape == other.shape
+        assert weight.abs().max() <= bound, name
+        assert other.abs().max() <= bound * (1 + 1e-6), name
+        # The largest of n uniform numbers falls short of the bound by 1/n on average.
+        assert weight.abs().max() > bound * (1 - 20 / n), name
+        # Five standard errors of a mean (bound/√3) and of a variance (0.894 of itself).
+        for values in (weight, other):
+            assert abs(float(values.mean())) < 5 * bound / math.sqrt(3 * n), name
+            variance = float(values.square().mean())
+            assert variance == pytest.approx(bound**2 / 3, rel=5 * 0.9 / math.sqrt(n)), name
+
+
+def test_parameters_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(0)
+    one = supernet(3)
+    torch.manual_seed(1)
+    torch.rand(10)
+    again, other = supernet(3), supernet(4)
+    for p, q, r in zip(one.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert not torch.equal(p, r)
+
+
+def test_no_two_parameters_are_drawn_alike() -> None:
+    # In units of the bound; a bias has that of its weight.
+    first = [
+        float(p[(0,) * p.dim()]) * math.sqrt(p[0].numel())
+        for p in supernet(0).state_dict().values()
+    ]
+    assert len(set(first)) == len(first)
+
+
+def test_global_generator_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    supernet(0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_float32_parameters_are_the_rounded_float64_ones() -> None:
+    single, double = supernet(0, torch.float32), supernet(0)
+    for p, q in zip(single.parameters(), double.parameters(), strict=True):
+        assert p.dtype == torch.float32
+        assert torch.equal(p, q.float())
+        assert not torch.equal(p.double(), q)
+
+
+def test_batch_norm_starts_as_the_identity_of_its_scale() -> None:
+    norm = build(partial(BatchNorm, 4), seed=0, dtype=torch.float32)
+    assert [p.tolist() for p in norm.parameters()] == [[1.0] * 4, [0.0] * 4]
+
+
+def test_layers_with_other_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="no initialisation is defined for LayerNorm"):
+        build(partial(nn.LayerNorm, 3), seed=0, dtype=torch.float32)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasi_ray.networks.batch_norm import BatchNorm
+from nasi_ray.networks.initialization import build
+from nasi_ray.networks.ops import OPS, avg_pool_3x3, max_pool_3x3
+from nasi_ray.spaces.genotype import DARTS_OPS
+
+X = torch.randn((3, 4, 7, 6), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def build_op(name: str) -> nn.Module:
+    return build(partial(OPS[name], 4), seed=0, dtype=torch.float64)
+
+
+def weights_of(op: nn.Module, name: str) -> list[Tensor]:
+    return [p for key, p in op.named_parameters() if key.startswith(name)]
+
+
+def test_every_operation_of_the_space_is_built() -> None:
+    assert tuple(OPS) == DARTS_OPS
+
+
+@pytest.mark.parametrize("name", DARTS_OPS)
+def test_stride_is_one(name: str) -> None:
+    assert build_op(name)(X).shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "num_params"),
+    [
+        ("max_pool_3x3", 0),
+        ("avg_pool_3x3", 0),
+        ("skip_connect", 0),
+        ("sep_conv_3x3", 2 * (4 * 9 + 16)),
+        ("sep_conv_5x5", 2 * (4 * 25 + 16)),
+        ("dil_conv_3x3", 4 * 9 + 16),
+        ("dil_conv_5x5", 4 * 25 + 16),
+    ],
+)
+def test_number_of_parameters(name: str, num_params: int) -> None:
+    assert sum(p.numel() for p in build_op(name).parameters()) == num_params
+
+
+@pytest.mark.parametrize(("name", "size"), [("sep_conv_3x3", 3), ("sep_conv_5x5", 5)])
+def test_separable_convolution_is_depthwise_and_pointwise_twice(name: str, size: int) -> None:
+    op, norm = build_op(name), BatchNorm()
+    x = X.relu()
+    for depthwise, pointwise in zip(
+        weights_of(op, "depthwise"), weights_of(op, "pointwise"), strict=True
+    ):
+        x = F.conv2d(F.relu(x), depthwise, padding=size // 2, groups=4)
+        x = norm(F.conv2d(x, pointwise))
+    torch.testing.assert_close(op(X.relu()), x)
+
+
+@pytest.mark.parametrize(("name", "size"), [("dil_conv_3x3", 3), ("dil_conv_5x5", 5)])
+def test_dilated_convolution_skips_every_other_pixel(name: str, size: int) -> None:
+    op = build_op(name)
+    (depthwise,), (pointwise,) = weights_of(op, "depthwise"), weights_of(op, "pointwise")
+    x = F.conv2d(X.relu(), depthwise, padding=size - 1, dilation=2, groups=4)
+    torch.testing.assert_close(op(X.relu()), BatchNorm()(F.conv2d(x, pointwise)))
+
+
+def test_pooling_takes_what_lies_within_the_image() -> None:
+    largest, mean = max_pool_3x3(X), avg_pool_3x3(X)
+    for row in range(X.shape[2]):
+        for column in range(X.shape[3]):
+            window = X[:, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+            torch.testing.assert_close(largest[:, :, row, column], window.amax(dim=(2, 3)))
+            torch.testing.assert_close(mean[:, :, row, column], window.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("name", DARTS_OPS)
+def test_output_is_normalised_per_channel(name: str) -> None:
+    if name == "skip_connect":
+        assert build_op(name)(X) is X
+        return
+    y = build_op(name)(X).detach().numpy()
+    np.testing.assert_allclose(y.mean(axis=(0, 2, 3)), 0, atol=1e-12)
+    np.testing.assert_allclose(y.std(axis=(0, 2, 3)), 1, rtol=1e-2)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from nasi_ray.config import (
+    PRESETS,
+    EstimateConfig,
+    SampleConfig,
+    WorkerConfig,
+    field_names,
+    get_preset,
+)
+from nasi_ray.errors import ConfigError, UnknownNameError
+
+NAN, INF = float("nan"), float("inf")
+
+RULES = [
+    (SampleConfig, "seed", -1, "at least 0"),
+    (SampleConfig, "batch_size", 1, "at least 2 (batch norm needs them)"),
+    (SampleConfig, "image_size", 7, "at least 8"),
+    (SampleConfig, "num_classes", 1, "at least 2"),
+    (SampleConfig, "init_channels", 0, "at least 1"),
+    (SampleConfig, "num_cells", 0, "auto, or at least 1"),
+    (SampleConfig, "temperature", 0.0, "positive and finite"),
+    (SampleConfig, "temperature", -1.0, "positive and finite"),
+    (SampleConfig, "temperature", INF, "positive and finite"),
+    (SampleConfig, "temperature", NAN, "positive and finite"),
+    (EstimateConfig, "num_samples", 0, "at least 1"),
+    (EstimateConfig, "nu", -0.1, "auto, or at least 0"),
+    (EstimateConfig, "nu", INF, "auto, or at least 0"),
+    (EstimateConfig, "nu", NAN, "auto, or at least 0"),
+    (EstimateConfig, "mu", -1.0, "at least 0 and finite"),
+    (EstimateConfig, "mu", INF, "at least 0 and finite"),
+    (EstimateConfig, "mu", NAN, "at least 0 and finite"),
+    (EstimateConfig, "xi", 0.0, "positive and finite"),
+    (EstimateConfig, "xi", INF, "positive and finite"),
+    (EstimateConfig, "xi", NAN, "positive and finite"),
+    (EstimateConfig, "norm_epsilon", -1e-9, "at least 0 and finite"),
+    (EstimateConfig, "norm_epsilon", INF, "at least 0 and finite"),
+    (WorkerConfig, "num_workers", -1, "auto, or at least 0"),
+    (WorkerConfig, "gpus_per_worker", -0.5, "auto, a fraction from 0 to 1, or a whole number"),
+    (WorkerConfig, "gpus_per_worker", 1.5, "auto, a fraction from 0 to 1, or a whole number"),
+    (WorkerConfig, "gpus_per_worker", NAN, "auto, a fraction from 0 to 1, or a whole number"),
+    (WorkerConfig, "threads_per_worker", 0, "at least 1"),
+    (WorkerConfig, "capacity_timeout_s", 0.0, "positive"),
+    (WorkerConfig, "capacity_timeout_s", NAN, "positive"),
+]
+
+
+@pytest.mark.parametrize(("config", "name", "value", "rule"), RULES)
+def test_values_out_of_range_are_refused(
+    config: type[Any], name: str, value: object, rule: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(**{name: value})
+    assert str(caught.value) == f"{name} is {value!r}; it must be {rule}"
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (SampleConfig, "seed", 0),
+        (SampleConfig, "batch_size", 2),
+        (SampleConfig, "image_size", 8),
+        (SampleConfig, "num_classes", 2),
+        (SampleConfig, "init_channels", 1),
+        (SampleConfig, "num_cells", 1),
+        (SampleConfig, "num_cells", "auto"),
+        (EstimateConfig, "num_samples", 1),
+        (EstimateConfig, "nu", 0.0),
+        (EstimateConfig, "nu", "auto"),
+        (EstimateConfig, "mu", 0.0),
+        (EstimateConfig, "norm_epsilon", 0.0),
+        (WorkerConfig, "num_workers", 0),
+        (WorkerConfig, "num_workers", "auto"),
+        (WorkerConfig, "gpus_per_worker", 0.25),
+        (WorkerConfig, "gpus_per_worker", 1.0),
+        (WorkerConfig, "gpus_per_worker", 2.0),
+        (WorkerConfig, "gpus_per_worker", "auto"),
+        (WorkerConfig, "threads_per_worker", 1),
+    ],
+)
+def test_the_edges_of_the_ranges_are_allowed(config: type[Any], name: str, value: object) -> None:
+    assert getattr(config(**{name: value}), name) == value
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    sample, estimate = SampleConfig(), EstimateConfig()
+    assert (sample.batch_size, sample.temperature, sample.init_channels) == (64, 1.0, 16)
+    assert (sample.space, sample.sample_per, sample.loss) == ("darts", "step", "cross-entropy")
+    assert (estimate.num_samples, estimate.mu, estimate.xi) == (100, 2.0, 1.0)
+    assert (estimate.method, estimate.nu, estimate.norm_epsilon) == ("fix", 100.0, 0.0)
+
+
+def test_presets_are_those_of_the_paper() -> None:
+    assert sorted(PRESETS) == ["nasi-ada", "nasi-fix"]
+    fix, ada = get_preset("nasi-fix"), get_preset("nasi-ada")
+    assert (fix.method, fix.nu, fix.mu, fix.num_samples) == ("fix", 100.0, 2.0, 100)
+    assert (ada.method, ada.nu, ada.mu, ada.num_samples) == ("ada", 500.0, 2.0, 100)
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="unknown preset 'nasi'; choose one of nasi-ada, n"):
+        get_preset("nasi")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SampleConfig().seed = 1  # type: ignore[misc]
+
+
+def test_field_names_are_in_order() -> None:
+    assert field_names(WorkerConfig)[:3] == (
+        "num_workers",
+        "gpus_per_worker",
+        "threads_per_worker",
+    )
