@@ -24,6 +24,8 @@ class SupernetFamily:
     """Number of cells -> type of each."""
     num_cells: int
     """Cells unless asked otherwise."""
+    max_num_cells: int | None = None
+    """The most there can be."""
 
 
 MIN_NUM_CELLS = 3
@@ -46,7 +48,10 @@ SUPERNETS: dict[str, SupernetFamily] = {
     "s2": _nb1shot1(S2),
     "s3": _nb1shot1(S3),
     "nb201": SupernetFamily(
-        make=nb201.NB201Supernet, cell_types=stages.cell_types, num_cells=nb201.DEFAULT_NUM_CELLS
+        make=nb201.NB201Supernet,
+        cell_types=stages.cell_types,
+        num_cells=nb201.DEFAULT_NUM_CELLS,
+        max_num_cells=nb201.MAX_NUM_CELLS,
     ),
 }
 """Space name -> its supernets."""
@@ -56,7 +61,7 @@ def resolve_num_cells(space: str, num_cells: int | Literal["auto"]) -> int:
     """Turn ``auto`` into the space's usual number of cells.
 
     Raises:
-        ConfigError: If there are fewer than ``MIN_NUM_CELLS``.
+        ConfigError: If there are fewer than ``MIN_NUM_CELLS``, or more than the space allows.
     """
     family = SUPERNETS[space]
     resolved = family.num_cells if num_cells == "auto" else num_cells
@@ -65,4 +70,6 @@ def resolve_num_cells(space: str, num_cells: int | Literal["auto"]) -> int:
             f"num_cells is {resolved}; {space} needs at least {MIN_NUM_CELLS}, for a cell to come "
             "before the first reduction"
         )
+    if family.max_num_cells is not None and resolved > family.max_num_cells:
+        raise ConfigError(f"num_cells is {resolved}; {space} allows at most {family.max_num_cells}")
     return resolved
