@@ -64,4 +64,4 @@ def _straight_through(architecture: Architecture, draw: int, d: int, alpha_shift
     soft = decision.num_chosen * F.softmax(shifted, dim=0)
     hard = torch.zeros_like(soft)
     hard[list(architecture.chosen[draw, d])] = 1.0
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order h is exactly one-hot
