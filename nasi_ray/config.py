@@ -40,7 +40,8 @@ class SampleConfig:
     init_channels: int = 16
     """Channels C of the supernet's first cells."""
     num_cells: int | Auto = "auto"
-    """Cells of the supernet; auto: 8 for DARTS, 9 for s1 to s3, 15 for nb201. Reductions at a third and two thirds."""
+    """Cells of the supernet, with reductions at a third and two thirds; auto: 8 for darts,
+    9 for s1 to s3, 15 for nb201."""
     sample_per: Literal["step", "cell"] = "step"
     """step: all cells of a type share one draw; cell: each cell draws its own."""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
@@ -126,8 +127,10 @@ def _check(config: Any, name: str, allowed: Callable[[Any], bool], rule: str) ->
 PRESETS: dict[str, EstimateConfig] = {
     "nasi-fix": EstimateConfig(num_samples=100, method="fix", nu=100.0, mu=2.0),
     "nasi-ada": EstimateConfig(num_samples=100, method="ada", nu=500.0, mu=2.0),
+    "nasi-1shot1": EstimateConfig(num_samples=781, method="ada", nu=1000.0, mu=1.0),
 }
-"""The paper's settings for DARTS (Sec. 5.2); batch size 64 is ``SampleConfig``'s default."""
+"""The paper's settings: for DARTS (Sec. 5.2), and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
+CIFAR-10). Batch size 64 is ``SampleConfig``'s default."""
 
 
 def get_preset(name: str) -> EstimateConfig:

@@ -21,6 +21,7 @@ from nasi_ray.progress import Progress, ProgressState
 from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import Runner
 from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.store import RecordStore, RecordWriter
 
 RESULT_SCHEMA = "nasi_ray.search/1"
@@ -96,8 +97,9 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
 
     Returns:
         ``alpha``, ``margins``, ``margin_errors`` (decision -> number or list), ``nu`` (a number,
-        or one per good sample for ADA), ``genotype``, ``trace_norm`` (mean, std, min, max),
-        counts and the settings used. JSON-ready; a standard error that is not defined is None.
+        or one per good sample for ADA), what names the architecture (``genotype``, or
+        ``architecture`` and ``hash``), ``trace_norm`` (mean, std, min, max), counts and the
+        settings used. JSON-ready; a standard error that is not defined is None.
 
     Raises:
         NasiRayError: If no sample is good.
@@ -123,7 +125,7 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
             name: None if np.isnan(margin.standard_error) else margin.standard_error
             for name, margin in found.items()
         },
-        "genotype": space.select(by_decision, pairing=config.pairing).to_dict(),
+        **architecture_fields(space.select(by_decision, pairing=config.pairing)),
         "trace_norm": {
             "mean": float(e.mean()),
             "std": float(e.std()),

@@ -201,15 +201,19 @@ def _conclude(job: SearchJob, storage: Storage, store: RecordStore, start: float
         "versions": _versions(),
         "seconds": time.perf_counter() - start,
     }
+    if "genotype" in result:
+        _write_genotype(storage, result)
+    storage.write("result.json", _to_json(result))
+    return result
+
+
+def _write_genotype(storage: Storage, result: Mapping[str, Any]) -> None:
     genotype = Genotype.from_dict(result["genotype"])
     storage.write("genotype.json", genotype.to_json().encode())
     storage.write("genotype.txt", genotype.to_darts().encode() + b"\n")
-    title = f"NASI-{job.estimate.method.upper()}, seed {job.samples.seed}"
-    title += f", T={result['num_samples']}"
+    title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
     for kind, data in save_genotype_plot(genotype, margins=result["margins"], title=title).items():
         storage.write(f"cell.{kind}", data)
-    storage.write("result.json", _to_json(result))
-    return result
 
 
 def _stored_identity(storage: Storage) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
     try:
         rows = decision_rows(result)
         head = _head_lines(result)
-        cell = _cell_lines(Genotype.from_dict(result["genotype"]))
+        cell = _architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
             f"result has no {error}; run the search again, the records answer at once"
@@ -91,7 +91,7 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
 
 
 def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
-    """One row per decision, in the order of the space.
+    """One row per decision that has alternatives, in the order of the space.
 
     Args:
         result: The content of ``result.json``; ``space``, ``alpha``, ``margins`` and
@@ -104,6 +104,8 @@ def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
     """
     rows = []
     for decision in get_space(result["space"]).decisions:
+        if decision.size <= decision.num_chosen:
+            continue
         first, second = _choices(decision, result["alpha"][decision.name])
         rows.append(
             DecisionRow(
@@ -186,6 +188,13 @@ def _verdict(rows: Sequence[DecisionRow]) -> str:
         f"{num_undecided} of {len(rows)} decisions are undecided (under {limit}); "
         "more samples help."
     )
+
+
+def _architecture_lines(result: Mapping[str, Any]) -> list[str]:
+    if result["space"] == "darts":
+        return _cell_lines(Genotype.from_dict(result["genotype"]))
+    lines = [f"Architecture {result['architecture']}"]
+    return [*lines, f"hash {result['hash']}"] if "hash" in result else lines
 
 
 def _cell_lines(genotype: Genotype) -> list[str]:

@@ -154,7 +154,7 @@ def one_line_error(*args: str) -> str:
 
 def test_names_and_sources_that_do_not_exist_are_told_with_the_allowed_ones() -> None:
     assert "unknown space 'cifar'; choose one of darts" in one_line_error("--space", "cifar")
-    assert "choose one of nasi-ada, nasi-fix" in one_line_error("--preset", "x")
+    assert "choose one of nasi-1shot1, nasi-ada, nasi-fix" in one_line_error("--preset", "x")
     message = one_line_error("--data", "no-such-thing", "--num-workers", "0")
     assert "no-such-thing" in message
     assert "CIFAR10" in message

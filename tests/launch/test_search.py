@@ -15,7 +15,7 @@ from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
 from nasi_ray.records import Sample
-from nasi_ray.spaces import Genotype
+from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet
 
@@ -194,3 +194,16 @@ def test_every_sample_setting_has_an_effect(tmp_path: Path, changes: dict[str, A
     plain = run_search(job(tmp_path / "a", 2), Quiet())
     changed = run_search(job(tmp_path / "b", 2, samples=changes), Quiet())
     assert plain["alpha"] != changed["alpha"]
+
+
+@pytest.mark.parametrize("space", ["s1", "s2", "s3", "nb201"])
+def test_tabular_spaces_are_searched_by_the_same_job(tmp_path: Path, space: str) -> None:
+    result = run_search(job(tmp_path, 3, samples={"space": space}), Quiet())
+    stored = json.loads((tmp_path / "result.json").read_text())
+    assert stored == result
+    assert "genotype" not in stored
+    architecture = get_space(space).parse(stored["architecture"])  # type: ignore[attr-defined]
+    assert architecture.to_string() == stored["architecture"]
+    if space != "nb201":
+        assert stored["hash"] == architecture.hash()
+    assert not (tmp_path / "cell.png").exists()

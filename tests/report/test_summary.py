@@ -14,6 +14,7 @@ import pytest
 from nasi_ray.errors import InvalidGenotypeError, RecordCorruptError, UnknownNameError
 from nasi_ray.report.summary import DecisionRow, decision_rows, summary_lines
 from nasi_ray.spaces import get_space
+from nasi_ray.spaces.nb1shot1 import S1
 
 SPACE = get_space("darts")
 
@@ -164,7 +165,25 @@ def test_a_decision_with_other_logits_than_the_space_is_refused() -> None:
 
 def test_an_unknown_space_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="choose one of"):
-        summary_lines(_result() | {"space": "nb201"})
+        summary_lines(_result() | {"space": "no-such-space"})
+
+
+def test_a_tabular_architecture_is_shown_in_the_tables_notation() -> None:
+    names = [d.name for d in S1.decisions if d.size > d.num_chosen]
+    result = _result() | {
+        "space": "s1",
+        "alpha": {d.name: [float(-i) for i in range(d.size)] for d in S1.decisions},
+        "margins": dict.fromkeys(names, 1.0),
+        "margin_errors": dict.fromkeys(names, 0.1),
+        "architecture": "0;0,1;0,1;0,1;0,1|3,1,m,3",
+        "hash": "ab" * 16,
+    }
+    del result["genotype"]
+    text = summary_lines(result)
+    assert "Architecture 0;0,1;0,1;0,1;0,1|3,1,m,3" in text
+    assert "ab" * 16 in text
+    assert "All 7 decisions" in text
+    assert "block2/parents" not in text  # both of its candidates are always taken
 
 
 def test_a_broken_genotype_is_refused() -> None:
