@@ -1,1 +1,3 @@
 """Neural Architecture Search at Initialization (NASI), exact, replayable and parallel on Ray."""
+
+__version__ = "0.1.0"

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+import nasi_ray
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.data import ImageSet, data_identity, load_images, resolve_labels
 from nasi_ray.distributed import cluster
@@ -230,8 +231,13 @@ def _read_config(storage: Storage) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("nasi_ray", "torch", "ray", "numpy", "pyarrow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = ("torch", "ray", "numpy", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        # Not asked of the installation: a job's own code comes with it and is not installed.
+        "nasi_ray": nasi_ray.__version__,
+        **{name: version(name) for name in packages},
+    }
 
 
 def _to_json(content: Mapping[str, Any]) -> bytes:
