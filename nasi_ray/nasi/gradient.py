@@ -73,7 +73,8 @@ def trace_norm_and_gradient(
         chosen: The architecture.
 
     Returns:
-        e, and its gradient by (cell, decision); choice points with one candidate have none.
+        e, and its gradient by (cell, decision). Absent are choice points with one candidate, and
+        those whose output the sampled path does not use; there the gradient is zero.
     """
     e, v = trace_norm(net, x, y, loss=loss, chosen=chosen)
     params = dict(net.named_parameters())
@@ -86,7 +87,7 @@ def trace_norm_and_gradient(
         }
         value = loss(functional_call(net, duals, (x, measurement)), y)
         # The hooks that this runs do the work; the leaves' own gradients are of no use.
-        torch.autograd.grad(value, measurement.leaves)
+        torch.autograd.grad(value, measurement.leaves, allow_unused=True)
     return e, measurement.gradients
 
 

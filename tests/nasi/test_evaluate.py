@@ -97,6 +97,7 @@ def test_sample_depends_on_its_index_alone(sample_per: str) -> None:
     assert same_sample(again[0], in_order[1])
     assert same_sample(again[1], in_order[0])
     assert len({s.trace_norm for s in in_order}) == 3
+    assert len({tuple(s.choices) for s in in_order}) == 3
 
 
 def test_evaluating_leaves_the_global_generators_alone() -> None:

@@ -106,6 +106,32 @@ def test_maps_halve_and_channels_double_at_each_reduction(size: int) -> None:
     assert logits.shape == (2, 10)
 
 
+def test_both_inputs_of_a_reduction_cell_are_max_pooled() -> None:
+    net = supernet(num_cells=4)
+    outputs = {}
+    inputs = {}
+    stem = net.get_submodule("stem")
+    stem.register_forward_hook(lambda _, __, out: outputs.update({-1: out}))
+    for i in range(3):
+        cell = net.get_submodule(f"cells.{i}")
+        cell.register_forward_hook(lambda _, __, out, i=i: outputs.update({i: out}))
+        cell.register_forward_pre_hook(lambda _, args, i=i: inputs.update({i: args[:2]}))
+    net(images(), op_at("sep_conv_3x3", 1))
+
+    def windows(x: Tensor) -> Tensor:
+        return x.unfold(2, 2, 2).unfold(3, 2, 2)
+
+    assert torch.equal(inputs[0][0], outputs[-1])
+    assert torch.equal(inputs[0][1], outputs[-1])
+    assert cell_types(4)[1] == cell_types(4)[2] == "reduce"
+    for of_cell, of_output in ((inputs[1][0], outputs[-1]), (inputs[1][1], outputs[0])):
+        assert torch.equal(of_cell, windows(of_output).amax(dim=(4, 5)))
+    # The output before last is twice too large by now, so it has been pooled once before.
+    twice = windows(windows(outputs[0]).amax(dim=(4, 5))).amax(dim=(4, 5))
+    assert torch.equal(inputs[2][0], twice)
+    assert torch.equal(inputs[2][1], windows(outputs[1]).amax(dim=(4, 5)))
+
+
 def test_every_choice_point_offers_the_candidates_of_its_decision() -> None:
     net = supernet(num_cells=4)
     offered: list[tuple[int, int, int]] = []
