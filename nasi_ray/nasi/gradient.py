@@ -116,6 +116,9 @@ class _Measurement:
         chosen = self._chosen(cell, decision)
         values = {j: candidates[j]() for j in chosen}
         total = add(*values.values())
+        if not torch.is_grad_enabled():
+            # A hook evaluates what nothing on the path asked for: δ is zero at this choice point.
+            return total
         # An alias of its own, so that δ counts what passes through this choice point alone.
         out = total.view_as(total)
         if not out.requires_grad:
