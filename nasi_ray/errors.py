@@ -67,3 +67,10 @@ class WorkerError(NasiRayError):
 
 class SearchStoppedError(NasiRayError):
     """The search was interrupted; what was computed is stored."""
+
+
+class ProxyFailedError(NasiRayError):
+    """A proxy has no finite score for a network and a batch; ranking records it as missing."""
+
+    def __init__(self, proxy: str, reason: str) -> None:
+        super().__init__(f"{proxy} gives no score: {reason}")

@@ -1,0 +1,59 @@
+"""Multiply-adds of one image: the other baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasi_ray.nasi.gradient import Loss
+from nasi_ray.proxies.base import Proxy, finite
+from nasi_ray.proxies.gradients import private_copy
+
+
+def score(
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    loss: Loss,
+    micro_batch_size: int | None = None,
+    seed: int = 0,
+) -> float:
+    """Multiply-adds of convolutions and linear layers in one image's forward pass.
+
+    Half of the operations that torch's counter finds in modules ``Conv2d`` and ``Linear``; batch
+    norm, pooling (even where a convolution carries it out), additions and biases do not count.
+    Nothing is computed: the network runs on torch's meta device.
+
+    Args:
+        net: Called as ``net(x)``.
+        x: Gives the shape of an image.
+        y: Not used.
+        loss: Not used.
+        micro_batch_size: Not used.
+        seed: Not used.
+    """
+    copy = private_copy(net).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        copy(x[:1].to("meta"))
+    counts = counter.get_flop_counts()
+    root = type(copy).__name__
+    operations = sum(
+        sum(counts.get(f"{root}.{name}" if name else root, {}).values())
+        for name, module in copy.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    )
+    return finite("multiply_adds", operations / 2)
+
+
+MULTIPLY_ADDS = Proxy(
+    name="multiply_adds",
+    score=score,
+    higher_is_better=True,
+    paper="Ning et al., Evaluating Efficient Performance Estimators of Neural Architectures",
+    year=2021,
+    needs_labels=False,
+    description="multiply-adds of convolutions and linear layers per image, a baseline",
+)
