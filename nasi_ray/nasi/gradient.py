@@ -88,6 +88,7 @@ def trace_norm_and_gradient(
         value = loss(functional_call(net, duals, (x, measurement)), y)
         # The hooks that this runs do the work; the leaves' own gradients are of no use.
         torch.autograd.grad(value, measurement.leaves, allow_unused=True)
+    measurement.leaves.clear()  # their hooks hold the measurement: a cycle that keeps tensors
     return e, measurement.gradients
 
 
