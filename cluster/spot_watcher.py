@@ -205,17 +205,17 @@ def drain_node(address: str, instance_id: str, notice: Notice) -> None:
     from ray import _raylet
     from ray.core.generated import autoscaler_pb2, gcs_pb2
 
-    # Made by compilers, so without types.
+    # All three are made by compilers, without types.
     raylet: Any = _raylet
-    alive: int = gcs_pb2.GcsNodeInfo.GcsNodeState.Value("ALIVE")
-    preemption: int = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    gcs: Any = gcs_pb2
+    autoscaler: Any = autoscaler_pb2
     client = raylet.GcsClient(address=address)
     for node_id, node in client.get_all_node_info().items():
         is_here = instance_id in (node.instance_id, node.node_manager_address)
-        if is_here and node.state == alive and not node.is_head_node:
+        if is_here and node.state == gcs.GcsNodeInfo.ALIVE and not node.is_head_node:
             is_accepted, why = client.drain_node(
                 node_id.hex(),
-                preemption,
+                autoscaler.DRAIN_NODE_REASON_PREEMPTION,
                 f"spot instance {instance_id}: {notice.action}",
                 int(max(notice.end_s, time.time() + 1.0) * 1000),
             )

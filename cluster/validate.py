@@ -21,10 +21,10 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from cluster.iam import check_iam_policy, check_security_group
 from cluster.kuberay_manifest import check_manifest
 from cluster.limits import check_limits
 from cluster.parameters import PLACEHOLDER, fill, resolve
+from cluster.permissions import check_iam_policy, check_security_group
 from cluster.policy import check_policy, node_types
 from cluster.problems import Problem
 from cluster.render import parse_settings, read_template

@@ -1,0 +1,32 @@
+"""The shipped files, filled with values that look like a user's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from cluster.parameters import fill, resolve
+from cluster.render import ROOT
+
+VALUES = {
+    "NASI_ACCOUNT": "123456789012",
+    "NASI_REGION": "us-west-2",
+    "NASI_ZONES": "us-west-2a,us-west-2b",
+    "NASI_AMI": "ami-0123456789abcdef0",
+    "NASI_SECURITY_GROUP": "sg-0123456789abcdef0",
+    "NASI_SSH_CIDR": "203.0.113.7/32",
+    "NASI_IMAGE": "123456789012.dkr.ecr.us-west-2.amazonaws.com/nasi@sha256:" + "a1" * 32,
+    "NASI_BUCKET": "nasi-123456789012",
+}
+
+
+def filled_text(name: str, **values: str) -> str:
+    """A shipped file, rendered."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return fill(text, resolve({**VALUES, **values}, {}), place=name)
+
+
+def filled(name: str) -> Any:
+    """A shipped file, rendered and parsed; the last document of several."""
+    return list(yaml.safe_load_all(filled_text(name)))[-1]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.parameters import PARAMETERS, PLACEHOLDER
+from cluster.render import ROOT, TEMPLATES, main
+from tests.cluster.filled import VALUES
+
+
+@pytest.fixture(autouse=True)
+def _no_values_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PARAMETERS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def flags(values: dict[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+def test_every_template_is_filled_and_each_parameter_is_of_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path / "a" / "b"), *flags(VALUES)]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in written] == [Path(name).name for name in TEMPLATES]
+    assert not [path for path in written if PLACEHOLDER.search(path.read_text())]
+    used = {n for name in TEMPLATES for n in PLACEHOLDER.findall((ROOT / name).read_text())}
+    assert used == set(PARAMETERS)
+
+
+def test_values_come_from_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in VALUES.items():
+        monkeypatch.setenv(name, value)
+    assert main(["--out", str(tmp_path), "--only", "cluster/iam/worker-policy.json"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["worker-policy.json"]
+    assert "arn:aws:s3:::nasi-123456789012/runs/*" in (tmp_path / "worker-policy.json").read_text()
+
+
+def test_nothing_is_written_when_a_value_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {name: value for name, value in VALUES.items() if name != "NASI_IMAGE"}
+    assert main(["--out", str(tmp_path / "out"), *flags(values)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ray-cluster.yaml: no value for NASI_IMAGE")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("setting", ["NASI_REGION", "=x", "NASI_REGION=", "OTHER=1"])
+def test_malformed_settings_are_one_line(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path), "--set", setting]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_output_that_is_a_file_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file"), *flags(VALUES)]) == 1
+    assert capsys.readouterr().err.startswith("error: cannot write to")
