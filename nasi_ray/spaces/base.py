@@ -48,7 +48,7 @@ class SearchSpace(ABC):
         """Cell type -> positions (in ``decisions``) of the decisions its cells make."""
 
     @abstractmethod
-    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str) -> Any:
+    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> Any:
         """The final architecture A* = argmax p_α(A) (Algorithm 1, line 8).
 
         Args:

@@ -2,5 +2,6 @@
 
 from nasi_ray.store.identity import IdentityValue as IdentityValue
 from nasi_ray.store.identity import read_identity as read_identity
+from nasi_ray.store.read_run import read_run as read_run
 from nasi_ray.store.record_store import RecordStore as RecordStore
 from nasi_ray.store.writer import RecordWriter as RecordWriter
