@@ -23,6 +23,8 @@ def main() -> int:
         with contextlib.closing(make_progress(sys.stderr)) as progress, stop_on_sigterm():
             result = run_search(job, progress)
         print(summary_lines(result, color=sys.stdout.isatty()))
+        if "cost" in result:
+            print(result["cost"])
         cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result else ""
         print(f"written to {job.run_uri}: result.json, {cell}samples/")
     return 0

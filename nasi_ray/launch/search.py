@@ -20,6 +20,8 @@ import nasi_ray
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.data import ImageSet, data_identity, load_images, resolve_labels
 from nasi_ray.distributed import cluster
+from nasi_ray.distributed.cost import CostMeter, load_prices
+from nasi_ray.distributed.metering import MeteredRunner
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluate import failed_sample, make_evaluator, same_sample
@@ -52,6 +54,8 @@ class SearchJob:
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
     address: str | None = None
     """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this search."""
+    price_list: str | None = None
+    """JSON file, node type to USD per hour; with it the summary says what the nodes cost."""
 
     @property
     def run_uri(self) -> str:
@@ -81,12 +85,15 @@ def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
     get_space(job.samples.space)
     resolve_labels(job.samples.labels, job.samples.data)
     resolve_num_cells(job.samples.space, job.samples.num_cells)
+    prices = load_prices(job.price_list) if job.price_list else None
+    meter = CostMeter()
     storage = open_storage(job.run_uri)
     with storage.lock():
         store = _complete_records(job, storage)
         if store is None:
-            store = _evaluate(job, storage, progress)
-        return _conclude(job, storage, store, start)
+            store = _evaluate(job, storage, progress, meter)
+        cost = {"cost": meter.summary(prices)} if prices else {}
+        return _conclude(job, storage, store, {"seconds": time.perf_counter() - start, **cost})
 
 
 def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
@@ -104,7 +111,9 @@ def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
     return None if store.missing(range(num_samples_needed(job.estimate))) else store
 
 
-def _evaluate(job: SearchJob, storage: Storage, progress: Progress) -> RecordStore:
+def _evaluate(
+    job: SearchJob, storage: Storage, progress: Progress, meter: CostMeter
+) -> RecordStore:
     space = get_space(job.samples.space)
     images = _load(job.samples, progress)
     with contextlib.ExitStack() as stack:
@@ -117,7 +126,7 @@ def _evaluate(job: SearchJob, storage: Storage, progress: Progress) -> RecordSto
         storage.write(CONFIG_NAME, _to_json({"data": job.samples.data, "identity": identity}))
         missing = store.missing(range(num_samples_needed(job.estimate)))
         if missing:
-            runner = stack.enter_context(_runner(job, images, device))
+            runner = stack.enter_context(_runner(job, images, device, meter))
             collect(
                 missing,
                 runner=runner,
@@ -158,7 +167,9 @@ def _prepare(job: SearchJob, storage: Storage, stack: contextlib.ExitStack) -> s
 
 
 @contextlib.contextmanager
-def _runner(job: SearchJob, images: ImageSet | None, device: str) -> Iterator[Runner[Sample]]:
+def _runner(
+    job: SearchJob, images: ImageSet | None, device: str, meter: CostMeter
+) -> Iterator[Runner[Sample]]:
     args = (job.samples, images, device, job.workers.threads_per_worker)
     if job.workers.num_workers == 0:
         yield InProcessRunner(make_evaluator(*args))
@@ -171,7 +182,7 @@ def _runner(job: SearchJob, images: ImageSet | None, device: str) -> Iterator[Ru
         same=same_sample,
     )
     try:
-        yield runner
+        yield MeteredRunner(runner, meter)
     finally:
         runner.close()
 
@@ -191,7 +202,9 @@ def _identity(job: SearchJob, known: Mapping[str, Any], device: str) -> dict[str
     }
 
 
-def _conclude(job: SearchJob, storage: Storage, store: RecordStore, start: float) -> dict[str, Any]:
+def _conclude(
+    job: SearchJob, storage: Storage, store: RecordStore, run: Mapping[str, Any]
+) -> dict[str, Any]:
     space = get_space(job.samples.space)
     result = {
         "schema": RESULT_SCHEMA,
@@ -200,7 +213,7 @@ def _conclude(job: SearchJob, storage: Storage, store: RecordStore, start: float
         **summarise(store.read(), space=space, config=job.estimate),
         "samples": _stored_identity(storage),
         "versions": _versions(),
-        "seconds": time.perf_counter() - start,
+        **run,
     }
     if "genotype" in result:
         _write_genotype(storage, result)

@@ -207,3 +207,16 @@ def test_tabular_spaces_are_searched_by_the_same_job(tmp_path: Path, space: str)
     if space != "nb201":
         assert stored["hash"] == architecture.hash()
     assert not (tmp_path / "cell.png").exists()
+
+
+def test_a_broken_price_list_is_told_before_anything_is_evaluated(
+    tmp_path: Path, evaluated: list[int]
+) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"gpu": "cheap"}')
+    with pytest.raises(ConfigError, match="a price is a number"):
+        run_search(replace(job(tmp_path / "run"), price_list=str(prices)), Quiet())
+    assert evaluated == []
+    prices.write_text('{"local": 0.5}')
+    result = run_search(replace(job(tmp_path / "run"), price_list=str(prices)), Quiet())
+    assert result["cost"].startswith("cost: ")
