@@ -74,6 +74,14 @@ def test_workers_may_touch_nothing_but_the_run_prefix_and_the_image() -> None:
     assert objects == [f"arn:aws:s3:::{VALUES['NASI_BUCKET']}/runs/*"]
 
 
+def test_a_missing_object_is_told_from_a_forbidden_one() -> None:
+    # S3 says 404 only to those who may list the bucket, and that is asked without a prefix.
+    for kind in ("head", "worker"):
+        statements = filled(f"cluster/iam/{kind}-policy.json")["Statement"]
+        (condition,) = [s["Condition"] for s in statements if s["Action"] == "s3:ListBucket"]
+        assert condition == {"StringLikeIfExists": {"s3:prefix": ["runs", "runs/*"]}}
+
+
 def test_only_ssh_from_the_given_network_comes_in() -> None:
     rules = json.loads(filled_text("cluster/security-group.json", NASI_SSH_CIDR="198.51.100.0/24"))
     outside = [rule for rule in rules if "IpRanges" in rule]

@@ -1,0 +1,38 @@
+"""What the manual says can be typed and found."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+
+from cluster.parameters import PARAMETERS
+from cluster.render import ROOT
+from nasi_ray.launch.command_line import parse_search
+
+README = (ROOT / "cluster/README.md").read_text()
+
+
+def test_modules_and_files_it_names_exist() -> None:
+    modules = set(re.findall(r"python -m (cluster\.\w+)", README))
+    assert {"cluster.render", "cluster.validate", "cluster.submit"} <= modules
+    assert all(importlib.util.find_spec(module) for module in modules)
+    table = README.split("## Files", 1)[1]
+    files = re.findall(r"`([\w./-]+)`", table)
+    assert len(files) > 10
+    assert [name for name in files if not (ROOT / "cluster" / name).exists()] == []
+
+
+def test_the_search_it_submits_is_accepted() -> None:
+    command = re.search(r"python -m cluster\.submit(.*?)\n\n", README, re.DOTALL)
+    assert command is not None
+    words = shlex.split(command[1].replace("\\\n", " "))
+    assert words[: words.index("--")] == ["--address", "http://127.0.0.1:8265", "--run-id", "first"]
+    job = parse_search(words[words.index("--") + 1 :])
+    assert (job.workers.num_workers, job.workers.gpus_per_worker) == (8, 1.0)
+    assert job.workers.capacity_timeout_s == 1800
+
+
+def test_each_parameter_without_a_default_gets_a_value() -> None:
+    given = set(re.findall(r"\b(NASI_[A-Z_]+)=", README))
+    assert {name for name, p in PARAMETERS.items() if p.default is None} <= given
