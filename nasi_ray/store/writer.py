@@ -42,6 +42,7 @@ class RecordWriter:
         self._max_buffered = max_buffered
         self._clock = clock
         self._waiting: list[Sample] = []
+        self._num_tried = 0
         self._last_flush = clock()
         self._is_failing = False
 
@@ -72,8 +73,13 @@ class RecordWriter:
         """
         self._is_failing = True
         try:
-            self._store.append(self._waiting)
-            self._waiting = []
+            while self._waiting:
+                # An append that failed may have gone through after all (its answer lost): only
+                # the same samples again make the same part.
+                self._num_tried = self._num_tried or len(self._waiting)
+                self._store.append(self._waiting[: self._num_tried])
+                self._waiting = self._waiting[self._num_tried :]
+                self._num_tried = 0
             self._is_failing = False
         finally:
             self._last_flush = self._clock()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray.errors import RunLockedError, StorageError
@@ -139,3 +141,28 @@ def test_samples_wait_also_when_the_run_was_taken(
     with pytest.raises(RunLockedError):
         writer.add([a_sample(0)])
     assert writer.num_waiting == 1
+
+
+def test_an_append_whose_answer_was_lost_is_not_stored_twice(
+    local: LocalStorage, store: RecordStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = LocalStorage.create
+
+    def answer_lost(self: LocalStorage, name: str, data: bytes) -> bool:
+        create(self, name, data)
+        raise StorageError("no answer")
+
+    writer = RecordWriter(store, clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "create", answer_lost)
+        writer.add([a_sample(0), a_sample(1)])
+        with pytest.raises(StorageError):
+            writer.flush()
+        writer.add([a_sample(2)])
+    writer.flush()
+    assert writer.num_waiting == 0
+    parts = [local.read(name) for name in local.list("samples/")]
+    stored = [
+        i for part in parts for i in pq.read_table(pa.BufferReader(part))["index"].to_pylist()
+    ]
+    assert sorted(stored) == [0, 1, 2]
