@@ -28,9 +28,11 @@ RESULT_SCHEMA = "nasi_ray.search/1"
 
 _LOG = logging.getLogger(__name__)
 _DISPLAY_INTERVAL_S = 0.5
+_DISPLAY_SHARE = 0.01
 _RATE_WINDOW_S = 30.0
 _STORAGE_PATIENCE_S = 60.0
 _MAX_WAITING = 100_000
+_MAX_SHOWN = 20_000
 
 
 def collect(
@@ -137,7 +139,11 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
 
 
 class _Board:
-    """The samples so far, and what a progress display shows of them."""
+    """The samples so far, and what a progress display shows of them.
+
+    Gradients are kept of the first ``_MAX_SHOWN`` indices only: the smallest margin that is shown
+    comes from those, so that neither memory nor time grows with a search of millions.
+    """
 
     def __init__(
         self,
@@ -151,18 +157,20 @@ class _Board:
         rows = np.union1d(stored.index, np.asarray(indices, dtype=np.int64))
         self._index = rows
         self._done = np.isin(rows, stored.index)
+        self._num_done = int(self._done.sum())
         self._ok = np.zeros(len(rows), dtype=np.bool_)
         self._trace_norm = np.full(len(rows), np.nan)
-        self._grad = np.full((len(rows), space.num_logits), np.nan)
+        self._grad = np.full((min(len(rows), _MAX_SHOWN), space.num_logits), np.nan)
         self._ok[self._done] = stored.ok
         self._trace_norm[self._done] = stored.trace_norm
-        self._grad[self._done] = stored.grad
+        shown = self._done[:_MAX_SHOWN]
+        self._grad[shown] = stored.grad[: int(shown.sum())]
         self._arrivals: deque[tuple[float, int]] = deque([(clock(), self.num_done)])
         self._next_display = clock()
 
     @property
     def num_done(self) -> int:
-        return int(self._done.sum())
+        return self._num_done
 
     @property
     def num_total(self) -> int:
@@ -174,11 +182,13 @@ class _Board:
 
     def add(self, batch: Sequence[Sample]) -> None:
         for sample in batch:
-            row = int(np.searchsorted(self._index, sample.index))
+            row = int(self._index.searchsorted(sample.index))
+            self._num_done += not self._done[row]
             self._done[row] = True
             self._ok[row] = sample.status == "ok"
             self._trace_norm[row] = sample.trace_norm
-            self._grad[row] = sample.grad
+            if row < len(self._grad):
+                self._grad[row] = sample.grad
 
     def state(self, runner: Runner[Sample]) -> ProgressState:
         start = self._clock()
@@ -198,7 +208,8 @@ class _Board:
             smallest_margin=self._smallest_margin(),
         )
         # A long history makes the estimate slow; showing it must not take a noticeable share.
-        self._next_display = self._clock() + max(_DISPLAY_INTERVAL_S, 20 * (self._clock() - start))
+        now = self._clock()
+        self._next_display = now + max(_DISPLAY_INTERVAL_S, (now - start) / _DISPLAY_SHARE)
         return state
 
     def _rate(self, now: float) -> float | None:
@@ -209,12 +220,13 @@ class _Board:
         return (self.num_done - before) / (now - since) if self.num_done > before else None
 
     def _smallest_margin(self) -> tuple[str, float, float] | None:
+        shown = np.flatnonzero(self._done[:_MAX_SHOWN])
         table = SampleTable(
-            index=self._index[self._done],
-            ok=self._ok[self._done],
-            trace_norm=self._trace_norm[self._done],
-            grad=self._grad[self._done],
-            seconds=np.zeros(self.num_done),
+            index=self._index[shown],
+            ok=self._ok[shown],
+            trace_norm=self._trace_norm[shown],
+            grad=self._grad[shown],
+            seconds=np.zeros(len(shown)),
         )
         try:
             found = margins(estimate(table, self._config), self._space)
