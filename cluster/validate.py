@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from cluster.kuberay_manifest import check_manifest
 from cluster.limits import check_limits
@@ -90,7 +90,7 @@ def check_cluster(config: dict[str, Any]) -> list[Problem]:
 
 def _prepare(config: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]]:
     """Merge Ray's defaults in and have Ray validate the result."""
-    import jsonschema  # type: ignore[import-untyped]
+    import jsonschema
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:

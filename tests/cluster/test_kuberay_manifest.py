@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from cluster.kuberay_manifest import check_manifest
 from tests.cluster.filled import filled, filled_text

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from cluster.render import TEMPLATES
 from cluster.validate import check_cluster, check_text, main

@@ -41,7 +41,7 @@ class ToySpace(SearchSpace):
     def cell_types(self) -> Mapping[str, Sequence[int]]:
         return {"cell": (0, 1, 2)}
 
-    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str) -> Any:
+    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> Any:
         return {name: int(np.argmax(logits)) for name, logits in alpha.items()}
 
 
