@@ -164,15 +164,13 @@ def connect(
         return
     given = address or os.environ.get("RAY_ADDRESS") or "local"
     handler = signal.getsignal(signal.SIGTERM)
-    try:
+    with _raylets_logged(), _shut_down_at_last():
         if given == "local":
             _start(workers, has_dashboard)
         else:
             _join(given)
         _restore_sigterm(handler)
         yield
-    finally:
-        ray.shutdown()
 
 
 def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
@@ -193,6 +191,33 @@ def _join(address: str) -> None:
         ray.init(address, **_quiet())
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise ClusterError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _shut_down_at_last() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _raylets_logged() -> Iterator[None]:
+    # When a node or worker is lost Ray prints pages of raylet logs, coloured, on standard output,
+    # with log_to_driver=False too. The pool says in its own words what was lost.
+    worker: Any = ray._private.worker
+    printer = getattr(worker, "print_to_stdstream", None)
+
+    def log(data: Mapping[str, Any], *_: object, **__: object) -> None:
+        logging.getLogger(__name__).debug("%s: %s", data.get("pid"), data.get("lines"))
+
+    if printer is not None:
+        worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        if printer is not None:
+            worker.print_to_stdstream = printer
 
 
 def _quiet() -> dict[str, Any]:

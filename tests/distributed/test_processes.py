@@ -160,8 +160,8 @@ def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
         timeout_s=200.0,
     )
     # Its replacement may be lost too: for some seconds Ray still places workers on the dead node.
-    # Before that stand the last log lines of the dead raylet, which Ray itself prints.
-    assert out.splitlines()[-1] == "True True True"
+    # Nothing of what Ray has to say about it either.
+    assert out.splitlines() == ["True True True"]
 
 
 @pytest.mark.slow
