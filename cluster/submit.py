@@ -12,6 +12,7 @@ Exit status: 0 succeeded, 1 an error that another attempt would repeat, 3 gave u
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 import sys
@@ -72,7 +73,7 @@ class Submission:
     def run_uri(self) -> str:
         """Where the run's records go; empty if that is not said."""
         uri = ""
-        for argument, following in zip(self.arguments, [*self.arguments[1:], ""], strict=True):
+        for argument, following in itertools.pairwise([*self.arguments, ""]):
             if argument == "--out":
                 uri = following
             elif argument.startswith("--out="):
