@@ -111,11 +111,11 @@ class WorkerConfig:
         _check(
             self,
             "gpus_per_worker",
-            lambda v: v == "auto" or 0 <= v <= 1 or (v > 1 and v == int(v)),
+            lambda v: v == "auto" or 0 <= v <= 1 or (v > 1 and float(v).is_integer()),
             "auto, a fraction from 0 to 1, or a whole number",
         )
         _check(self, "threads_per_worker", lambda v: v >= 1, "at least 1")
-        _check(self, "capacity_timeout_s", lambda v: v > 0, "positive")
+        _check(self, "capacity_timeout_s", lambda v: 0 < v < float("inf"), "positive and finite")
 
 
 def _check(config: Any, name: str, allowed: Callable[[Any], bool], rule: str) -> None:

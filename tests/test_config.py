@@ -45,8 +45,10 @@ RULES = [
     (WorkerConfig, "gpus_per_worker", 1.5, "auto, a fraction from 0 to 1, or a whole number"),
     (WorkerConfig, "gpus_per_worker", NAN, "auto, a fraction from 0 to 1, or a whole number"),
     (WorkerConfig, "threads_per_worker", 0, "at least 1"),
-    (WorkerConfig, "capacity_timeout_s", 0.0, "positive"),
-    (WorkerConfig, "capacity_timeout_s", NAN, "positive"),
+    (WorkerConfig, "capacity_timeout_s", 0.0, "positive and finite"),
+    (WorkerConfig, "capacity_timeout_s", NAN, "positive and finite"),
+    (WorkerConfig, "capacity_timeout_s", INF, "positive and finite"),
+    (WorkerConfig, "gpus_per_worker", INF, "auto, a fraction from 0 to 1, or a whole number"),
 ]
 
 

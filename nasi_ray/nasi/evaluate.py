@@ -154,6 +154,7 @@ def same_sample(first: Sample, second: Sample) -> bool:
         and first.status == second.status
         and np.array_equal([first.trace_norm], [second.trace_norm], equal_nan=True)
         and np.array_equal(first.grad, second.grad, equal_nan=True)
+        and np.array_equal(first.choices, second.choices)
     )
 
 

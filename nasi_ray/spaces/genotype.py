@@ -79,9 +79,9 @@ class Genotype:
         try:
             return cls(
                 normal=_edges(fields["normal"]),
-                normal_concat=tuple(int(i) for i in fields["normal_concat"]),
+                normal_concat=tuple(_node(i) for i in fields["normal_concat"]),
                 reduce=_edges(fields["reduce"]),
-                reduce_concat=tuple(int(i) for i in fields["reduce_concat"]),
+                reduce_concat=tuple(_node(i) for i in fields["reduce_concat"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidGenotypeError(
@@ -106,11 +106,21 @@ class Genotype:
             raise InvalidGenotypeError(
                 f"genotype schema {schema!r} is not known; this version reads {SCHEMA!r}"
             )
+        if fields.get("space") != "darts":
+            raise InvalidGenotypeError(
+                f"genotype of space {fields.get('space')!r}; this is a reader of darts cells"
+            )
         return cls.from_dict(fields)
 
 
 def _edges(pairs: Any) -> tuple[Edge, ...]:
-    return tuple((str(op), int(source)) for op, source in pairs)
+    return tuple((str(op), _node(source)) for op, source in pairs)
+
+
+def _node(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no node number")
+    return value
 
 
 def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> None:
@@ -128,7 +138,9 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
                 f"{name} node {node} takes input {source}; allowed are 0 to {node + 1}"
             )
     last = NUM_INPUT_NODES + num_nodes
-    if not concat or not all(NUM_INPUT_NODES <= i < last for i in concat):
+    is_allowed = all(NUM_INPUT_NODES <= i < last for i in concat)
+    if not concat or not is_allowed or len(set(concat)) < len(concat):
         raise InvalidGenotypeError(
-            f"{name}_concat is {list(concat)}; allowed are intermediate nodes 2 to {last - 1}"
+            f"{name}_concat is {list(concat)}; allowed are intermediate nodes 2 to {last - 1}, "
+            "each once"
         )

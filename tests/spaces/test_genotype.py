@@ -67,15 +67,15 @@ def test_json_names_its_schema_and_space() -> None:
         ),
         (
             {"normal_concat": ()},
-            r"normal_concat is \[\]; allowed are intermediate nodes 2 to 3",
+            r"normal_concat is \[\]; allowed are intermediate nodes 2 to 3, each once",
         ),
         (
             {"normal_concat": (1, 2)},
-            r"normal_concat is \[1, 2\]; allowed are intermediate nodes 2 to 3",
+            r"normal_concat is \[1, 2\]; allowed are intermediate nodes 2 to 3, each once",
         ),
         (
             {"reduce_concat": (2, 3)},
-            r"reduce_concat is \[2, 3\]; allowed are intermediate nodes 2 to 2",
+            r"reduce_concat is \[2, 3\]; allowed are intermediate nodes 2 to 2, each once",
         ),
     ],
 )
@@ -91,9 +91,9 @@ def test_what_is_no_cell_is_refused(change: dict[str, Any], message: str) -> Non
     [
         ({"normal": None}, "TypeError"),
         ({"normal": [["skip_connect"], ["skip_connect", 1]]}, "ValueError"),
-        ({"normal": [["skip_connect", "first"], ["skip_connect", 1]]}, "ValueError"),
+        ({"normal": [["skip_connect", "first"], ["skip_connect", 1]]}, "TypeError"),
         ({"reduce_concat": 2}, "TypeError"),
-        ({"reduce_concat": ["node0"]}, "ValueError"),
+        ({"reduce_concat": ["node0"]}, "TypeError"),
     ],
 )
 def test_malformed_fields_are_refused(change: dict[str, Any], kind: str) -> None:
@@ -127,3 +127,31 @@ def test_other_schemas_are_refused(text: str, schema: str) -> None:
     message = f"genotype schema {schema} is not known; this version reads 'nasi_ray.genotype/1'"
     with pytest.raises(InvalidGenotypeError, match=f"^{message}$"):
         Genotype.from_json(text)
+
+
+@pytest.mark.parametrize("node", ["0.9", "true", "1e999", '"1"', "null"])
+def test_a_node_that_is_no_whole_number_is_refused(node: str) -> None:
+    text = (
+        Genotype.from_dict(_FIELDS)
+        .to_json()
+        .replace('"sep_conv_3x3",\n      0', '"sep_conv_3x3",\n      @@', 1)
+    )
+    assert "@@" in text
+    with pytest.raises(InvalidGenotypeError, match="is no node number"):
+        Genotype.from_json(text.replace("@@", node))
+
+
+def test_a_genotype_of_another_space_or_with_a_node_twice_is_refused() -> None:
+    text = Genotype.from_dict(_FIELDS).to_json()
+    with pytest.raises(InvalidGenotypeError, match="'nb201'"):
+        Genotype.from_json(text.replace('"darts"', '"nb201"'))
+    with pytest.raises(InvalidGenotypeError, match="each once"):
+        Genotype.from_dict({**_FIELDS, "normal_concat": [2, 3, 4, 4]})
+
+
+_FIELDS = {
+    "normal": [["sep_conv_3x3", 0], ["skip_connect", 1]] * 4,
+    "normal_concat": [2, 3, 4, 5],
+    "reduce": [["max_pool_3x3", 0], ["skip_connect", 1]] * 4,
+    "reduce_concat": [2, 3, 4, 5],
+}
