@@ -1,0 +1,237 @@
+"""Jobs on a real head with a token; its Python does not have the project installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cluster.loopback_head import ROOT, Head, loopback_head
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+# Slow enough that something can happen while it runs.
+SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
+SEARCH = (*SLOW, "--num-samples", "24")
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with loopback_head() as head:
+        yield head
+
+
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("in_process")
+    command = [sys.executable, "jobs/search.py", *SEARCH, "--num-workers", "0", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return result(out)
+
+
+def result(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return content
+
+
+def num_stored(out: Path) -> int:
+    parts = (out / "samples").glob("*.parquet")
+    return len({i for part in parts for i in pq.read_table(part)["index"].to_pylist()})
+
+
+def ray_job(head: Head, *args: str) -> subprocess.CompletedProcess[str]:
+    """``ray job …`` in the project's directory."""
+    command = "import sys; from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", command, "job", args[0], "--address", head.address, *args[1:]],
+        cwd=ROOT,
+        env=head.environ(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def submit(head: Head, name: str, *args: str, wait: bool = True) -> int:
+    """The command of the manual."""
+    package = ("--working-dir", ".", "--runtime-env", "cluster/runtime-env.json")
+    options = ("--submission-id", name, *package, *(() if wait else ("--no-wait",)))
+    return ray_job(head, "submit", *options, "--", "python", "jobs/search.py", *args).returncode
+
+
+def job(head: Head, name: str) -> dict[str, Any]:
+    """What the job API says of a submission, and its logs."""
+    script = (
+        "import json, sys; from ray.job_submission import JobSubmissionClient as C; "
+        "c = C(sys.argv[1]); j = c.get_job_info(sys.argv[2]); "
+        "print(json.dumps([str(j.status), j.driver_exit_code, c.get_job_logs(sys.argv[2])]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, head.address, name],
+        env=head.environ(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return dict(zip(("status", "exit_code", "logs"), json.loads(found.stdout), strict=True))
+
+
+def submitter(head: Head, run_id: str, *args: str) -> list[str]:
+    options = ("--address", head.address, "--run-id", run_id)
+    return [sys.executable, "-m", "cluster.submit", *options, "--", *args]
+
+
+def start_submitter(head: Head, run_id: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        submitter(head, run_id, *args),
+        cwd=ROOT,
+        env=head.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def drivers(out: Path) -> list[int]:
+    """Processes of the search that writes to ``out`` (not the shell round it, nor a submitter)."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if (line := process.info["cmdline"] or [])[1:2] == ["jobs/search.py"] and str(out) in line
+    ]
+
+
+def test_a_job_runs_the_code_it_brings_and_leaves_its_result(
+    head: Head, tmp_path: Path, in_process: dict[str, Any]
+) -> None:
+    own = subprocess.run([head.python, "-c", "import nasi_ray"], cwd=head.home, capture_output=True)
+    assert b"No module named 'nasi_ray'" in own.stderr
+    assert submit(head, "plain", *SEARCH, "--num-workers", "2", "--out", str(tmp_path)) == 0
+    told = job(head, "plain")
+    assert (told["status"], told["exit_code"]) == ("SUCCEEDED", 0)
+    assert result(tmp_path)["alpha"] == in_process["alpha"]
+    assert "24/24 samples" in told["logs"]
+    assert "2 workers" in told["logs"]
+    assert not re.search(r"[\x1b\r]|━|█", told["logs"])
+    assert not (head.home / ".ray").exists()
+
+
+def test_the_package_holds_the_code_of_the_jobs_and_nothing_else(head: Head) -> None:
+    if not (head.session_dir / "runtime_resources" / "working_dir_files").exists():
+        submit(head, "first", "--help")
+    packages = head.session_dir / "runtime_resources" / "working_dir_files"
+    (package,) = [path for path in packages.iterdir() if path.is_dir()]
+    assert sorted(path.name for path in package.iterdir()) == ["jobs", "nasi_ray"]
+    files = [path for path in package.rglob("*") if path.is_file()]
+    brought = {path.relative_to(package).as_posix() for path in files if path.suffix != ".pyc"}
+    tracked = subprocess.run(
+        ["git", "ls-files", "jobs", "nasi_ray"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert set(tracked.stdout.split()) <= brought
+    assert sum(path.stat().st_size for path in files if path.suffix != ".pyc") < 2**20
+
+
+def test_the_shipped_runtime_env_installs_nothing_and_gives_a_stopped_job_a_minute() -> None:
+    shipped = json.loads((ROOT / "cluster" / "runtime-env.json").read_text())
+    assert not {"pip", "uv", "conda", "container", "image_uri", "py_modules"} & set(shipped)
+    assert int(shipped["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]) >= 60
+
+
+def test_a_search_that_cannot_work_fails_with_one_line(head: Head) -> None:
+    assert submit(head, "unknown", "--space", "cifar") == 1
+    told = job(head, "unknown")
+    assert (told["status"], told["exit_code"]) == ("FAILED", 1)
+    # Before it stand two lines of Ray's.
+    assert told["logs"].splitlines()[2:] == [
+        "error: unknown space 'cifar'; choose one of darts, nb201, s1, s2, s3"
+    ]
+
+
+@pytest.mark.slow
+def test_a_stopped_job_stores_what_it_has_and_the_next_one_goes_on(
+    head: Head, tmp_path: Path, in_process: dict[str, Any]
+) -> None:
+    place = ("--num-workers", "2", "--out", str(tmp_path))
+    assert submit(head, "long", *SLOW, "--num-samples", "3000", *place, wait=False) == 0
+    wait_for(lambda: num_stored(tmp_path) >= 2)
+    assert ray_job(head, "stop", "long").returncode == 0
+    told = job(head, "long")
+    assert told["status"] == "STOPPED"
+    said = re.search(r"stopped with (\d+) of 3000 samples stored", told["logs"])
+    assert said, told["logs"]
+    assert int(said[1]) == num_stored(tmp_path) >= 2
+    assert not drivers(tmp_path)
+    assert submit(head, "long-again", *SEARCH, *place) == 0
+    assert result(tmp_path)["alpha"] == in_process["alpha"]
+
+
+@pytest.mark.slow
+def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(
+    head: Head, tmp_path: Path, in_process: dict[str, Any]
+) -> None:
+    args = (*SEARCH, "--num-workers", "2", "--out", str(tmp_path))
+    first = start_submitter(head, "seen", *args)
+    wait_for(lambda: num_stored(tmp_path) >= 1)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=30)
+    assert first.returncode == 130, err
+    assert "seen-1 goes on. The same command joins it again; to stop it: ray job stop seen-1 " in (
+        err
+    )
+    second = start_submitter(head, "seen", *args)
+    assert second.stderr is not None
+    assert second.stderr.readline() == "joined seen-1, which is on\n"
+    (driver,) = drivers(tmp_path)
+    os.kill(driver, signal.SIGKILL)
+    out, err = second.communicate(timeout=200)
+    assert second.returncode == 0, err
+    assert err.splitlines() == [
+        "seen-1 was lost: exit status 137",
+        "next attempt in 5 s",
+        "submitted seen-2",
+        "seen-2 succeeded",
+    ]
+    assert out.count("Running entrypoint for job") == 2
+    assert "\x1b" not in out
+    assert result(tmp_path)["alpha"] == in_process["alpha"]
+    assert job(head, "seen-2")["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": ""}, "no token was given"),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "the token is not the cluster's"),
+    ],
+)
+def test_without_the_clusters_token_one_line_says_what_to_set(
+    head: Head, environ: dict[str, str], reason: str
+) -> None:
+    refused = subprocess.run(
+        submitter(head, "x", "--out", "/nowhere"),
+        cwd=ROOT,
+        env={k: v for k, v in head.environ(**environ).items() if v},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"error: {head.address} refused: {reason}; set RAY_AUTH_TOKEN")
