@@ -35,7 +35,8 @@ def score(
     be they modules or function calls. See ``base.Score`` for arguments.
 
     Raises:
-        ProxyFailedError: If K_H is singular: there are images with equal codes, or no ReLUs.
+        ProxyFailedError: If K_H is singular (images with equal codes, no ReLUs), or outputs are not
+            finite.
         ConfigError: If a micro-batch is smaller than the batch and batch norm couples images.
     """
     copy = private_copy(net).requires_grad_(False)
@@ -57,6 +58,8 @@ def _codes(net: nn.Module, x: Tensor) -> list[Tensor]:
     images = x.detach().clone().requires_grad_()
     with recorder:
         outputs = net(images).sum()
+    # A NaN is not positive, and would pass for a ReLU that is off.
+    finite("naswot", outputs.detach())
     if outputs.requires_grad:
         torch.autograd.grad(outputs, [images])
     return [recorder.codes[position] for position in sorted(recorder.reached)]

@@ -21,7 +21,8 @@ def score(
 ) -> float:
     """‖∇_θ L(θ0)‖² over all parameters (NASI, eq. 11-12).
 
-    The e of ``nasi.gradient.trace_norm``, for a network without choices. See ``base.Score`` for arguments and errors.
+    The e of ``nasi.gradient.trace_norm``, for a network without choices. See ``base.Score`` for
+    arguments and errors.
     """
     copy = private_copy(net)
     params = list(copy.parameters())

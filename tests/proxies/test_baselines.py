@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nasi_ray.networks.standalone import make_standalone
+from nasi_ray.proxies import get_proxy
+from nasi_ray.spaces.graph import num_params
+from nasi_ray.spaces.nb1shot1 import S1
+from nasi_ray.spaces.nb201 import NB201Architecture
+from tests.proxies.nets import LOSS, batch, plain_net
+
+
+def test_plain_network_is_counted_as_by_hand() -> None:
+    x, y = batch()
+    convs = 6 * 6 * 2 * 27 + 2 * 2 * 3 * 18 + 6 * 6 * 2 * 2
+    assert get_proxy("multiply_adds").score(plain_net(), x, y, loss=LOSS) == convs + 3 * 3
+    params = (2 * 27 + 2) + (3 * 18 + 3) + (2 * 2 + 2) + (3 * 3 + 3)
+    assert get_proxy("num_params").score(plain_net(), x, y, loss=LOSS) == params
+
+
+def test_grouped_and_dilated_convolutions_are_counted_as_by_hand() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, dilation=2), nn.Conv2d(6, 4, 1)).double()
+    x, y = batch()
+    expected = 2 * 2 * 6 * 9 + 2 * 2 * 6 * 4
+    assert get_proxy("multiply_adds").score(net, x, y, loss=LOSS) == expected
+
+
+def test_network_that_is_one_layer_is_counted() -> None:
+    score = get_proxy("multiply_adds").score(
+        nn.Linear(5, 7), torch.ones(2, 5), torch.ones(2), loss=LOSS
+    )
+    assert score == 35
+
+
+@pytest.mark.parametrize("op", ["none", "skip_connect", "avg_pool_3x3"])
+def test_pooling_costs_nothing(op: str) -> None:
+    net = make_standalone("nb201", NB201Architecture((op,) * 6), num_classes=10)
+    stem = 32 * 32 * 16 * 27
+    reductions = sum(
+        side * side * c * (9 * c // 2 + 9 * c + c // 2) for side, c in ((16, 32), (8, 64))
+    )
+    x, y = torch.ones(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64)
+    assert get_proxy("multiply_adds").score(net, x, y, loss=LOSS) == stem + reductions + 640
+
+
+def test_parameters_are_those_of_the_graph() -> None:
+    architecture = S1.random(np.random.default_rng(0))
+    make = partial(make_standalone, "s1", architecture, num_classes=10, num_channels=128)
+    with torch.device("meta"):
+        net = make()
+    expected = num_params(architecture.matrix(), architecture.vertex_ops())
+    assert get_proxy("num_params").score(net, *batch(), loss=LOSS) == expected
