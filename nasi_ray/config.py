@@ -103,8 +103,9 @@ class WorkerConfig:
     """GPUs of one worker, fractions allowed; auto: 1 where the cluster has GPUs, else 0."""
     threads_per_worker: int = 1
     """CPU threads of one worker; a result is bit-identical only for the same number."""
-    capacity_timeout_s: float = 120.0
-    """How long to wait with no worker at all before giving up, in seconds."""
+    capacity_timeout_s: float | Auto = "auto"
+    """How long to wait with no worker at all before giving up, in seconds; auto: 2 minutes, or
+    half an hour where the cluster adds nodes on demand."""
 
     def __post_init__(self) -> None:
         _check(self, "num_workers", lambda v: v == "auto" or v >= 0, "auto, or at least 0")
@@ -115,7 +116,12 @@ class WorkerConfig:
             "auto, a fraction from 0 to 1, or a whole number",
         )
         _check(self, "threads_per_worker", lambda v: v >= 1, "at least 1")
-        _check(self, "capacity_timeout_s", lambda v: 0 < v < float("inf"), "positive and finite")
+        _check(
+            self,
+            "capacity_timeout_s",
+            lambda v: v == "auto" or 0 < v < float("inf"),
+            "auto, or positive and finite",
+        )
 
 
 def _check(config: Any, name: str, allowed: Callable[[Any], bool], rule: str) -> None:

@@ -45,9 +45,9 @@ RULES = [
     (WorkerConfig, "gpus_per_worker", 1.5, "auto, a fraction from 0 to 1, or a whole number"),
     (WorkerConfig, "gpus_per_worker", NAN, "auto, a fraction from 0 to 1, or a whole number"),
     (WorkerConfig, "threads_per_worker", 0, "at least 1"),
-    (WorkerConfig, "capacity_timeout_s", 0.0, "positive and finite"),
-    (WorkerConfig, "capacity_timeout_s", NAN, "positive and finite"),
-    (WorkerConfig, "capacity_timeout_s", INF, "positive and finite"),
+    (WorkerConfig, "capacity_timeout_s", 0.0, "auto, or positive and finite"),
+    (WorkerConfig, "capacity_timeout_s", NAN, "auto, or positive and finite"),
+    (WorkerConfig, "capacity_timeout_s", INF, "auto, or positive and finite"),
     (WorkerConfig, "gpus_per_worker", INF, "auto, a fraction from 0 to 1, or a whole number"),
 ]
 
@@ -83,6 +83,8 @@ def test_values_out_of_range_are_refused(
         (WorkerConfig, "gpus_per_worker", 2.0),
         (WorkerConfig, "gpus_per_worker", "auto"),
         (WorkerConfig, "threads_per_worker", 1),
+        (WorkerConfig, "capacity_timeout_s", "auto"),
+        (WorkerConfig, "capacity_timeout_s", 0.5),
     ],
 )
 def test_the_edges_of_the_ranges_are_allowed(config: type[Any], name: str, value: object) -> None:

@@ -27,6 +27,9 @@ Resources = Mapping[str, float]
 """Resource name -> amount of one node, as Ray counts them: ``CPU``, ``GPU``, ..."""
 
 _PROBE_S = 5.0
+_CAPACITY_S = 120.0
+# A spot GPU may be offered late, and its machine boots and pulls an image of gigabytes.
+_AUTOSCALER_CAPACITY_S = 1800.0
 _ROUNDING = 1e-6
 
 
@@ -81,6 +84,18 @@ def plan_workers(
             f"{describe_nodes(nodes)}: lower gpus_per_worker or threads_per_worker, or add a node"
         )
     return plan
+
+
+def capacity_timeout_s(config: WorkerConfig, *, has_autoscaler: bool) -> float:
+    """How long to wait with no worker at all before giving up, in seconds.
+
+    Args:
+        config: What was asked for.
+        has_autoscaler: Whether nodes are added on demand.
+    """
+    if config.capacity_timeout_s != "auto":
+        return config.capacity_timeout_s
+    return _AUTOSCALER_CAPACITY_S if has_autoscaler else _CAPACITY_S
 
 
 def count_slots(nodes: Sequence[Resources], cpus: float, gpus: float) -> int:

@@ -67,7 +67,8 @@ class RayRunner(Generic[R]):
         on_failed: Makes the result of a sample that failed for good, from its index and, in one
             line, the reason.
         same: Whether two results of one sample are equal; None: second results are not checked.
-        policy: The pool's limits; None: the defaults, with ``workers.capacity_timeout_s``.
+        policy: The pool's limits; None: the defaults, with the
+            capacity timeout of ``workers``.
 
     Raises:
         NoCapacityError: If no node of the cluster can ever hold a worker.
@@ -85,14 +86,16 @@ class RayRunner(Generic[R]):
     ) -> None:
         self._config = workers
         self._on_failed = on_failed
+        has_autoscaler = cluster.has_autoscaler()
         self._plan = cluster.plan_workers(
-            cluster.live_nodes(), workers, has_autoscaler=cluster.has_autoscaler()
+            cluster.live_nodes(), workers, has_autoscaler=has_autoscaler
         )
+        timeout_s = cluster.capacity_timeout_s(workers, has_autoscaler=has_autoscaler)
         self._given = [
             arg if isinstance(arg, ray.ObjectRef) else ray.put(arg) for arg in (factory, *args)
         ]
         self._scheduler: Scheduler[R] = Scheduler(
-            policy or PoolPolicy(capacity_timeout_s=workers.capacity_timeout_s), same
+            policy or PoolPolicy(capacity_timeout_s=timeout_s), same
         )
         self._actor_class = ray.remote(Worker).options(
             **worker_options(self._plan.cpus_per_worker, self._plan.gpus_per_worker)

@@ -11,6 +11,7 @@ import ray
 from nasi_ray.config import WorkerConfig
 from nasi_ray.distributed.cluster import (
     Resources,
+    capacity_timeout_s,
     connect,
     count_slots,
     describe_nodes,
@@ -73,6 +74,13 @@ def test_with_an_autoscaler_one_worker_is_asked_for_where_nothing_is() -> None:
     plan = plan_workers([HEAD], WorkerConfig(gpus_per_worker=1), has_autoscaler=True)
     assert (plan.num_workers, plan.gpus_per_worker) == (1, 1)
     assert plan_workers([HEAD], WorkerConfig(num_workers=7), has_autoscaler=True).num_workers == 7
+
+
+def test_nodes_that_have_yet_to_boot_are_waited_for_unless_told() -> None:
+    auto, told = WorkerConfig(), WorkerConfig(capacity_timeout_s=5.0)
+    assert capacity_timeout_s(auto, has_autoscaler=False) == 120.0
+    assert capacity_timeout_s(auto, has_autoscaler=True) >= 900.0
+    assert capacity_timeout_s(told, has_autoscaler=True) == 5.0
 
 
 def test_slots_are_counted_node_by_node() -> None:
