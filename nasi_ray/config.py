@@ -55,11 +55,21 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda v: v >= 0, "at least 0")
-        _check(self, "batch_size", lambda v: v >= 2, "at least 2 (batch norm needs them)")
-        _check(self, "image_size", lambda v: v >= 8, "at least 8")
-        _check(self, "num_classes", lambda v: v >= 2, "at least 2")
-        _check(self, "init_channels", lambda v: v >= 1, "at least 1")
-        _check(self, "num_cells", lambda v: v == "auto" or v >= 1, "auto, or at least 1")
+        _check(
+            self,
+            "batch_size",
+            lambda v: 2 <= v <= 65_536,
+            "at least 2 (batch norm needs them) and at most 65536",
+        )
+        _check(self, "image_size", lambda v: 8 <= v <= 4096, "at least 8 and at most 4096")
+        _check(self, "num_classes", lambda v: 2 <= v <= 100_000, "at least 2 and at most 100000")
+        _check(self, "init_channels", lambda v: 1 <= v <= 4096, "at least 1 and at most 4096")
+        _check(
+            self,
+            "num_cells",
+            lambda v: v == "auto" or 1 <= v <= 1000,
+            "auto, or at least 1 and at most 1000",
+        )
         _check(self, "temperature", lambda v: 0 < v < float("inf"), "positive and finite")
 
 
@@ -86,7 +96,9 @@ class EstimateConfig:
 
     def __post_init__(self) -> None:
         finite = float("inf")
-        _check(self, "num_samples", lambda v: v >= 1, "at least 1")
+        _check(
+            self, "num_samples", lambda v: 1 <= v <= 10_000_000, "at least 1 and at most 10000000"
+        )
         _check(self, "nu", lambda v: v == "auto" or 0 <= v < finite, "auto, or at least 0")
         _check(self, "mu", lambda v: 0 <= v < finite, "at least 0 and finite")
         _check(self, "xi", lambda v: 0 < v < finite, "positive and finite")
@@ -108,14 +120,19 @@ class WorkerConfig:
     half an hour where the cluster adds nodes on demand."""
 
     def __post_init__(self) -> None:
-        _check(self, "num_workers", lambda v: v == "auto" or v >= 0, "auto, or at least 0")
+        _check(
+            self,
+            "num_workers",
+            lambda v: v == "auto" or 0 <= v <= 100_000,
+            "auto, or at least 0 and at most 100000",
+        )
         _check(
             self,
             "gpus_per_worker",
             lambda v: v == "auto" or 0 <= v <= 1 or (v > 1 and float(v).is_integer()),
             "auto, a fraction from 0 to 1, or a whole number",
         )
-        _check(self, "threads_per_worker", lambda v: v >= 1, "at least 1")
+        _check(self, "threads_per_worker", lambda v: 1 <= v <= 1024, "at least 1 and at most 1024")
         _check(
             self,
             "capacity_timeout_s",

@@ -16,6 +16,7 @@ from nasi_ray.records import IntArray
 
 PixelArray = npt.NDArray[np.uint8]
 
+MAX_CLASSES = 100_000
 # bincount widens its input to 64 bit, so it is fed a slice at a time.
 _PIXELS_PER_COUNT = 1 << 20
 
@@ -71,6 +72,11 @@ def make_image_set(
         raise DataError(f"{source}: no images; name a data set that has some")
     if num_classes < 2:
         raise DataError(f"{source}: {num_classes} class; a data set needs at least 2 classes")
+    if num_classes > MAX_CLASSES:
+        raise DataError(
+            f"{source}: {num_classes} classes (the largest label is {labels.max()}); at most "
+            f"{MAX_CLASSES} are allowed: number the classes from 0"
+        )
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels must be in [0, {num_classes})")
     images = np.ascontiguousarray(images)
