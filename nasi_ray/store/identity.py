@@ -65,9 +65,9 @@ def read_identity(storage: Storage) -> tuple[dict[str, Any], int] | None:
         return None
     where = f"{storage.uri}/{IDENTITY_NAME}"
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_constant=_refuse)
         version, identity, num_logits = (content[k] for k in ("version", "identity", "num_logits"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RecordCorruptError(
             f"{where} cannot be read (torn or altered); restore it, or use another run directory"
         ) from None
@@ -96,7 +96,12 @@ def _compare(uri: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def _shown(identity: dict[str, Any], name: str) -> str:
-    return f"{name}={_canonical(identity[name])}" if name in identity else f"no {name}"
+    shown = name if name.isidentifier() else _canonical(name)
+    return f"{shown}={_canonical(identity[name])}" if name in identity else f"no {shown}"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _canonical(value: object) -> str:

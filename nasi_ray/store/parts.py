@@ -113,6 +113,8 @@ def from_bytes(
         _check_schema(file.schema_arrow, where, num_logits, fingerprint)
         # One row group after the other: all at once takes up to twice the memory.
         groups = [file.read_row_group(i, columns) for i in range(file.num_row_groups)]
+        for group in groups:
+            _check_values(group, where)
         return pa.concat_tables(groups or [file.read(columns)])
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
@@ -195,6 +197,29 @@ def _check_schema(schema: pa.Schema, where: str, num_logits: int, fingerprint: s
         )
     if not schema.equals(_schema(num_logits)):
         raise RecordCorruptError(f"{where} has other columns than a record file; {_ADVICE}")
+
+
+def _check_values(table: pa.Table, where: str) -> None:
+    """What ``_check`` makes sure of at writing, of the columns that were read."""
+    index = table["index"]
+    bad = [] if not index.null_count and _all(pc.greater_equal(index, 0)) else ["index"]
+    if "status" in table.column_names:
+        status = table["status"]
+        ok = pc.fill_null(pc.equal(status, "ok"), False)
+        if status.null_count or not _all(pc.or_(ok, pc.equal(status, "failed"))):
+            bad.append("status")
+        for name in ("trace_norm", "grad"):
+            column = table[name]
+            values = pc.list_flatten(column) if name == "grad" else column.drop_null()
+            is_fitting = _all(pc.equal(pc.is_valid(column), ok)) and not values.null_count
+            if not (is_fitting and _all(pc.is_finite(values))):
+                bad.append(name)
+    if bad:
+        raise RecordCorruptError(f"{where} holds impossible values of {', '.join(bad)}; {_ADVICE}")
+
+
+def _all(condition: pa.ChunkedArray) -> bool:
+    return bool(pc.all(condition, min_count=0).as_py())
 
 
 def _schema(num_logits: int) -> pa.Schema:
