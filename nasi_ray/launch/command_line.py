@@ -49,11 +49,16 @@ def reporting_errors() -> Iterator[None]:
         sys.stderr.write(f"{stopped}\n")
         sys.exit(EXIT_STOPPED)
     except NasiRayError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_printable(str(error))}\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("stopped before any sample was evaluated\n")
         sys.exit(EXIT_STOPPED)
+
+
+def _printable(text: str) -> str:
+    # Names of files and fields may hold anything: line breaks, escape codes, lone surrogates.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from nasi_ray.distributed import cluster
 from nasi_ray.distributed.cost import CostMeter, load_prices
 from nasi_ray.distributed.metering import MeteredRunner
 from nasi_ray.distributed.pool import RayRunner
+from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluate import failed_sample, make_evaluator, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
@@ -172,7 +173,9 @@ def _runner(
 ) -> Iterator[Runner[Sample]]:
     args = (job.samples, images, device, job.workers.threads_per_worker)
     if job.workers.num_workers == 0:
-        yield InProcessRunner(make_evaluator(*args))
+        with _memory_told():
+            evaluate = make_evaluator(*args)
+        yield InProcessRunner(_memory_told()(evaluate))
         return
     runner = RayRunner(
         make_evaluator,
@@ -185,6 +188,20 @@ def _runner(
         yield MeteredRunner(runner, meter)
     finally:
         runner.close()
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_sure = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_sure and "can't allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            f"out of memory ({str(error).partition(chr(10))[0].rstrip('.')}); use a smaller "
+            "batch_size, image_size, init_channels or num_cells"
+        ) from error
 
 
 def _identity(job: SearchJob, known: Mapping[str, Any], device: str) -> dict[str, IdentityValue]:
@@ -238,7 +255,7 @@ def _stored_identity(storage: Storage) -> dict[str, Any]:
 def _read_config(storage: Storage) -> dict[str, Any]:
     try:
         config = json.loads(storage.read(CONFIG_NAME))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 
