@@ -13,6 +13,8 @@ class _Suspect:
 
     num_attempts: int = 0
     tried_on: set[int] = field(default_factory=set)
+    is_last: bool = False
+    """It has one attempt left, which waits until nothing else is to do."""
 
 
 class Backlog:
@@ -20,19 +22,22 @@ class Backlog:
 
     Suspects go one at a time, so that a sample that kills its worker is told apart from those
     that shared its call, and first, unless nothing works; a worker that has failed one takes it
-    again only when it has nothing else to do.
+    again only when it has nothing else to do. A suspect whose worker died has its last attempt when
+    nothing else is to be given out: in a storm that kills worker after worker, what goes first is
+    hit again and again, and must not be taken for the cause.
     """
 
     def __init__(self, max_attempts: int) -> None:
         self._max_attempts = max_attempts
         self._fresh: deque[int] = deque()
         self._retries: deque[int] = deque()
+        self._last: deque[int] = deque()
         self._suspects: dict[int, _Suspect] = {}
         self._open: set[int] = set()
 
     def __len__(self) -> int:
         """Samples to give out (an upper bound where a late result has settled one)."""
-        return len(self._fresh) + len(self._retries)
+        return len(self._fresh) + len(self._retries) + len(self._last)
 
     @property
     def num_open(self) -> int:
@@ -54,6 +59,7 @@ class Backlog:
         """Forget everything."""
         self._fresh.clear()
         self._retries.clear()
+        self._last.clear()
         self._suspects.clear()
         self._open.clear()
 
@@ -74,7 +80,9 @@ class Backlog:
         for find in passes:
             if taken := find(length, worker):
                 return taken
-        return self._take_suspect(worker, may_repeat=True) if is_idle else ()
+        if not is_idle:
+            return ()
+        return self._take_suspect(worker, may_repeat=True) or self._take_last()
 
     def _fresh_ones(self, length: int, worker: int) -> tuple[int, ...]:
         taken: list[int] = []
@@ -94,6 +102,14 @@ class Backlog:
                 return (index,)
         return ()
 
+    def _take_last(self) -> tuple[int, ...]:
+        return (self._last.popleft(),) if self._last else ()
+
+    def is_last_attempt(self, indices: tuple[int, ...]) -> bool:
+        """Whether a call is the last attempt at a suspect whose workers died before."""
+        suspect = self._suspects.get(indices[0])
+        return len(indices) == 1 and suspect is not None and suspect.is_last
+
     def needs_return(self, index: int, *, is_out: bool) -> bool:
         """Whether a sample whose call was dropped is to be put back.
 
@@ -101,7 +117,7 @@ class Backlog:
         call, which is never doubled.
         """
         if index in self._suspects:
-            return index not in self._retries
+            return not self._is_queued(index)
         return index in self._open and not is_out
 
     def put_back(self, indices: Iterable[int]) -> None:
@@ -109,12 +125,12 @@ class Backlog:
         innocent: list[int] = []
         for index in indices:
             if index in self._suspects:
-                self._retries.appendleft(index)
+                self._queue_of(index).appendleft(index)
             else:
                 innocent.append(index)
         self._fresh.extendleft(reversed(innocent))
 
-    def charge(self, index: int, worker: int, *, is_sure: bool) -> bool:
+    def charge(self, index: int, worker: int, *, is_sure: bool, is_death: bool = False) -> bool:
         """Count a failed attempt at an open sample and queue it again.
 
         Args:
@@ -122,19 +138,23 @@ class Backlog:
             worker: Who tried.
             is_sure: It was this sample that failed, not one in the same call. The last attempt is
                 only ever used up by a sure failure.
+            is_death: The worker died, which may have had another cause.
 
         Returns:
             True if that was its last attempt; it is then closed.
         """
         suspect = self._suspects.setdefault(index, _Suspect())
         suspect.tried_on.add(worker)
+        if index in self._last:
+            return False
         if is_sure or suspect.num_attempts < self._max_attempts - 1:
             suspect.num_attempts += 1
         if suspect.num_attempts >= self._max_attempts:
             self.close(index)
             return True
-        if index not in self._retries:
-            self._retries.append(index)
+        self._unqueue(index)
+        suspect.is_last |= is_death and suspect.num_attempts == self._max_attempts - 1
+        self._queue_of(index).append(index)
         return False
 
     def may_double(self, indices: tuple[int, ...]) -> bool:
@@ -154,5 +174,16 @@ class Backlog:
     def close(self, index: int) -> None:
         """The sample has its result or its verdict."""
         self._open.discard(index)
-        if self._suspects.pop(index, None) is not None and index in self._retries:
-            self._retries.remove(index)
+        if index in self._suspects:
+            self._unqueue(index)
+            del self._suspects[index]
+
+    def _queue_of(self, index: int) -> deque[int]:
+        return self._last if self._suspects[index].is_last else self._retries
+
+    def _is_queued(self, index: int) -> bool:
+        return index in self._queue_of(index)
+
+    def _unqueue(self, index: int) -> None:
+        if self._is_queued(index):
+            self._queue_of(index).remove(index)

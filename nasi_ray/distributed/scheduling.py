@@ -123,7 +123,7 @@ class Scheduler(Generic[R]):
             self._succeed(worker)
         for index, reason in errors:
             self._fail(("sample", index), call.began, reason)
-            self._charge(index, call, reason, is_sure=True)
+            self._charge(index, call, reason, True, False)
         if worker is not None and not results:
             worker.num_errors += len(errors)
             if worker.num_errors >= self._policy.max_worker_errors:
@@ -157,7 +157,7 @@ class Scheduler(Generic[R]):
             return
         self._requeue(calls[1:])
         if calls:
-            self._blame(calls[0], reason)
+            self._blame(calls[0], reason, is_death=True)
         else:
             self._fail(("worker", number), worker.began, reason)
 
@@ -249,18 +249,20 @@ class Scheduler(Generic[R]):
         if worker is not None:
             worker.num_errors = 0
 
-    def _blame(self, call: Call, reason: str) -> None:
+    def _blame(self, call: Call, reason: str, *, is_death: bool = False) -> None:
         """Charge every sample of a call that was running when it failed."""
         is_sure = len(call.indices) == 1
         key = ("sample", call.indices[0]) if is_sure else ("call", call.number)
-        self._fail(key, call.began, reason)
+        # The last attempts come all at the end: many bad samples there are no broken set-up.
+        if not self._backlog.is_last_attempt(call.indices):
+            self._fail(key, call.began, reason)
         for index in call.indices:
-            self._charge(index, call, reason, is_sure=is_sure)
+            self._charge(index, call, reason, is_sure, is_death)
 
-    def _charge(self, index: int, call: Call, reason: str, *, is_sure: bool) -> None:
+    def _charge(self, index: int, call: Call, reason: str, is_sure: bool, is_death: bool) -> None:
         if not self._backlog.is_open(index):
             return
-        if self._backlog.charge(index, call.worker, is_sure=is_sure):
+        if self._backlog.charge(index, call.worker, is_sure=is_sure, is_death=is_death):
             # Told only once a result shows that not everything is broken.
             attempts = self._policy.max_attempts
             self._condemned.append(FailSample(index, f"{attempts} attempts failed; {reason}"))
@@ -269,10 +271,8 @@ class Scheduler(Generic[R]):
 
     def _fail(self, key: tuple[str, int], began: int, reason: str) -> None:
         if self._breaker.failed(key, began=began, now=self._event):
-            num = self._policy.max_failures_in_row
-            self._decided.append(
-                GiveUp(f"{num} failures in a row with no result in between; the last: {reason}")
-            )
+            why = f"{self._policy.max_failures_in_row} failures in a row with no result in between"
+            self._decided.append(GiveUp(f"{why}; the last: {reason}"))
 
     def _requeue(self, calls: Iterable[Call]) -> None:
         lost = [

@@ -46,3 +46,32 @@ def test_an_open_sample_is_not_added_twice() -> None:
     backlog.add([3, 3])
     backlog.add([3])
     assert len(backlog) == backlog.num_open == 1
+
+
+def test_the_last_attempt_after_deaths_waits_until_nothing_else_is_to_do() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add(range(3))
+    for worker in (0, 1):
+        assert backlog.take(1, worker, is_idle=True) == (0,)
+        assert not backlog.charge(0, worker, is_sure=True, is_death=True)
+    assert backlog.take(1, 2, is_idle=True) == (1,)
+    assert backlog.take(1, 2, is_idle=False) == (2,)
+    assert len(backlog) == 1
+    assert backlog.take(1, 2, is_idle=False) == ()
+    assert backlog.take(1, 2, is_idle=True) == (0,)
+    # Taken back without blame it waits again; then it is over.
+    backlog.put_back([0])
+    assert backlog.take(1, 3, is_idle=True) == (0,)
+    assert backlog.is_last_attempt((0,))
+    assert backlog.charge(0, 3, is_sure=True, is_death=True)
+    assert not backlog.is_open(0)
+    assert len(backlog) == 0
+
+
+def test_a_sample_that_raises_has_its_attempts_at_once() -> None:
+    backlog = Backlog(max_attempts=3)
+    backlog.add(range(2))
+    for worker in range(3):
+        assert backlog.take(1, worker, is_idle=True) == (0,)
+        is_over = backlog.charge(0, worker, is_sure=True)
+    assert is_over

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -380,3 +381,34 @@ def test_a_late_result_of_an_abandoned_run_counts_if_its_sample_is_asked_for_aga
     cluster.scheduler.add([0])
     cluster.run()
     assert cluster.results == [0]
+
+
+def test_a_sample_hit_by_a_storm_is_tried_for_the_last_time_in_the_calm_after_it() -> None:
+    cluster = make_cluster(40, policy=PoolPolicy(), target=2)
+    cluster.scheduler.tick(2)
+    cluster.decide()
+    while cluster.submitted[0] < 3 and len(cluster.results) < 39:
+        for worker in list(cluster.workers):
+            calls = cluster.workers[worker].calls
+            if calls and calls[0].indices == (0,) and cluster.submitted[0] < 3:
+                cluster.kill(worker)
+            else:
+                cluster.advance(worker)
+            cluster.now += 0.1
+            cluster.decide()
+    assert cluster.submitted[0] == 3
+    # All the others have been given out before.
+    assert all(cluster.submitted[index] for index in range(40))
+    cluster.run()
+    assert cluster.failed == {}
+    assert sorted(cluster.results) == list(range(40))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_poison_samples_do_not_stop_the_others(seed: int) -> None:
+    deadly = frozenset(range(0, 60, 6))
+    cluster = make_cluster(60, policy=PoolPolicy(), seed=seed, deadly=deadly)
+    cluster.run()
+    assert cluster.ended == Finished()
+    assert set(cluster.failed) == deadly
+    assert sorted(cluster.results) == sorted(set(range(60)) - deadly)
