@@ -15,6 +15,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--calm", type=int, default=2, help="undisturbed runs on disk and on S3")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and clean up
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp") as folder:
         outcomes = campaign(args.runs, args.calm, args.seed, Path(folder))
