@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import get_proxy
@@ -35,6 +36,18 @@ def test_network_that_is_one_layer_is_counted() -> None:
         nn.Linear(5, 7), torch.ones(2, 5), torch.ones(2), loss=LOSS
     )
     assert score == 35
+
+
+class Smoothing(nn.Module):
+    """Average pooling that a convolution carries out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, x.new_ones((3, 1, 3, 3)) / 9, groups=3)
+
+
+def test_only_convolution_and_linear_layers_are_counted() -> None:
+    net = nn.Sequential(Smoothing(), nn.Conv2d(3, 2, 4), nn.BatchNorm2d(2)).double()
+    assert get_proxy("multiply_adds").score(net, *batch(), loss=LOSS) == 3 * 16 * 2
 
 
 @pytest.mark.parametrize("op", ["none", "skip_connect", "avg_pool_3x3"])

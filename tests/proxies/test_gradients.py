@@ -61,7 +61,10 @@ def test_weights_are_those_of_convolutions_and_linear_layers() -> None:
 
 
 def test_copy_shares_nothing_and_requires_gradients() -> None:
-    net, (x, y) = norm_net().requires_grad_(False), batch()
+    net, (x, y) = norm_net(), batch()
+    LOSS(net(x), y).backward()
+    assert all(p.grad is None for p in private_copy(net).parameters())
+    net = norm_net().requires_grad_(False)
     copy = private_copy(net, dtype=torch.float32)
     LOSS(copy(x.float()), y).backward()
     assert all(p.grad is not None and p.dtype == torch.float32 for p in copy.parameters())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,29 @@ def test_relu_modules_and_work_in_place_count_too() -> None:
     codes = torch.cat([first.flatten(1) > 0, second.flatten(1) > 0], dim=1)
     score = get_proxy("naswot").score(norm_net(), x, y, loss=LOSS)
     assert score == pytest.approx(log_determinant(codes), rel=1e-10)
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.relu": F.relu,
+    "F.relu, in place": lambda x: F.relu(x, inplace=True),
+    "F.relu_": F.relu_,
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "Tensor.relu": lambda x: x.relu(),
+    "Tensor.relu_": lambda x: x.relu_(),
+    "nn.ReLU": nn.ReLU(),
+}
+
+
+@pytest.mark.parametrize("relu", RELUS.values(), ids=list(RELUS))
+def test_every_way_to_call_relu_counts(relu: Callable[[Tensor], Tensor]) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return relu(2 * x).mean(dim=(2, 3))
+
+    x, y = batch()
+    expected = log_determinant(x.flatten(1) > 0)
+    assert get_proxy("naswot").score(Net(), x, y, loss=LOSS) == pytest.approx(expected, rel=1e-10)
 
 
 def test_equal_codes_are_a_failure() -> None:

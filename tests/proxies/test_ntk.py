@@ -38,6 +38,18 @@ def test_rows_are_those_of_the_jacobian(make: Callable[[], nn.Module]) -> None:
     torch.testing.assert_close(rows, explicit(make(), x), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(("make", "sizes"), [(plain_net, [1] * 6), (norm_net, [6])])
+def test_images_go_one_by_one_unless_coupled(
+    make: Callable[[], nn.Module], sizes: list[int]
+) -> None:
+    x, _ = batch()
+    net, seen = make(), []
+    net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    for _ in jacobian_rows(net, list(net.parameters()), x):
+        pass
+    assert seen == sizes
+
+
 @pytest.mark.parametrize("make", NETWORKS)
 def test_trace_is_the_sum_of_the_eigenvalues(make: Callable[[], nn.Module]) -> None:
     x, y = batch()

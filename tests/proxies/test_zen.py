@@ -105,9 +105,9 @@ def test_map_is_what_is_made_a_vector_last(to_vector: nn.Module) -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             gate = x.mean(dim=(2, 3), keepdim=True)
-            x = x.new_zeros(()) + 2 * x * gate
-            y: Tensor = 3 * to_vector(x)
-            return y
+            features = x.new_zeros(()) + 2 * x * gate
+            y: Tensor = 3 * to_vector(features)
+            return y + x.new_zeros((1, 1))
 
     x, _ = batch()
     expected = 2 * x * x.mean(dim=(2, 3), keepdim=True)
