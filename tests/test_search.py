@@ -184,3 +184,25 @@ def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
     best = SPACE.decisions[0].candidates[int(np.argmax(ops))]
     assert summary["genotype"]["normal"][0][0] == best
     assert summary["nu"] == pytest.approx(np.mean(table.trace_norm))
+
+
+def test_a_search_larger_than_the_display_shows_counts_every_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasi_ray.search._MAX_SHOWN", 8)
+    store = open_store(tmp_path)
+    # Of the first eight, two are stored already; so is one beyond them.
+    store.append([toy_sample(i) for i in (0, 5, 15)])
+    progress = Quiet()
+    missing = [i for i in range(20) if i not in (0, 5, 15)]
+    run(store, missing, InProcessRunner(toy_sample), progress)
+    last = progress.states[-1]
+    assert (last.num_done, last.num_total, last.num_failed) == (20, 20, 0)
+    assert last.mean_trace_norm == pytest.approx(
+        np.mean([toy_sample(i).trace_norm for i in range(20)])
+    )
+    first = SampleTable.from_samples(map(toy_sample, range(8)), 84)
+    margins = summarise(first, space=SPACE, config=EstimateConfig(num_samples=20))["margins"]
+    assert last.smallest_margin is not None
+    assert last.smallest_margin[1] == min(margins.values())
+    assert store.read().index.tolist() == list(range(20))
