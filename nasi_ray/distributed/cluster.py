@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
@@ -31,6 +32,7 @@ _CAPACITY_S = 120.0
 # A spot GPU may be offered late, and its machine boots and pulls an image of gigabytes.
 _AUTOSCALER_CAPACITY_S = 1800.0
 _ROUNDING = 1e-6
+_CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +197,8 @@ def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
     if workers.num_workers != "auto":
         num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
     try:
-        ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
+        with _on_loopback():
+            ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise ClusterError(f"Ray did not start on this machine: {_first_line(error)}") from error
 
@@ -258,6 +261,23 @@ def _probe(address: str) -> None:
             f"no Ray cluster answers at {address} ({_first_line(error)}); check the address and "
             "that the cluster is up, or unset RAY_ADDRESS to run on this machine"
         ) from error
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on loopback only, as on macOS and Windows."""
+    # On Linux, Ray turns a 127.0.0.1 that it is told into the machine's address. The processes it
+    # starts read the variable; this one has, when Ray was imported.
+    variable, constant = os.environ.get(_CLUSTER_VARIABLE), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTER_VARIABLE] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        del os.environ[_CLUSTER_VARIABLE]
+        if variable is not None:
+            os.environ[_CLUSTER_VARIABLE] = variable
+        ray_constants.ENABLE_RAY_CLUSTER = constant
 
 
 def _use_token() -> None:

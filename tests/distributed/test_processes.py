@@ -76,6 +76,31 @@ def test_connect_starts_a_quiet_ray_that_holds_the_workers_and_ends_it(tmp_path:
     assert not (tmp_path / ".ray").exists()
 
 
+def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
+    out, _ = run_script(
+        """
+        import ipaddress
+        import psutil
+        with connect(None, WorkerConfig(num_workers=1), has_dashboard=True):
+            runner = runner_of(WorkerConfig(num_workers=1), 0.0)
+            print(sum(len(batch) for batch in runner.run(range(5))))
+            family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+            hosts = {
+                connection.laddr.ip.removeprefix("::ffff:")
+                for process in family
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            }
+            print(len(family) > 3, bool(hosts))
+            print(sorted(host for host in hosts if not ipaddress.ip_address(host).is_loopback))
+            runner.close()
+        print("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ)
+        """,
+        tmp_path,
+    )
+    assert out.splitlines() == ["5", "True True", "[]", "False"]
+
+
 def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> None:
     process = start_script(
         """
