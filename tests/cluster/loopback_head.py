@@ -36,6 +36,8 @@ class Head:
     home: Path
     """Home directory of the cluster and its clients."""
     token: str
+    pid: int
+    """Of `ray start --block`, whose descendants the cluster's processes are."""
     session_dir: Path
     """Where Ray unpacks working directories and writes logs."""
 
@@ -96,6 +98,7 @@ def loopback_head(*, num_cpus: int = 2) -> Iterator[Head]:
             address=address,
             home=home,
             token=token,
+            pid=process.pid,
             session_dir=folder / "ray" / "session_latest",
         )
     finally:
@@ -111,6 +114,8 @@ def _environ(python: Path, home: Path, token: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
+        # As on macOS: else Ray turns 127.0.0.1 into the machine's address.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
 
 

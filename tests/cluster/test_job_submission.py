@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -116,6 +117,18 @@ def drivers(out: Path) -> list[int]:
         for process in psutil.process_iter(["cmdline"])
         if (line := process.info["cmdline"] or [])[1:2] == ["jobs/search.py"] and str(out) in line
     ]
+
+
+def test_the_head_listens_on_loopback_only(head: Head) -> None:
+    family = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+    hosts = {
+        ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:"))
+        for process in family
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert hosts
+    assert all(host.is_loopback for host in hosts), hosts
 
 
 def test_a_job_runs_the_code_it_brings_and_leaves_its_result(
