@@ -30,7 +30,7 @@ def test_the_search_it_submits_is_accepted() -> None:
     assert words[: words.index("--")] == ["--address", "http://127.0.0.1:8265", "--run-id", "first"]
     job = parse_search(words[words.index("--") + 1 :])
     assert (job.workers.num_workers, job.workers.gpus_per_worker) == (8, 1.0)
-    assert job.workers.capacity_timeout_s == 1800
+    assert job.workers.capacity_timeout_s == "auto"
 
 
 def test_each_parameter_without_a_default_gets_a_value() -> None:
