@@ -30,6 +30,7 @@ def score(
 
     f is the map before the global average; weights, z and ε are N(0, 1), biases 0, and batch
     norm has γ = 1, β = 0 and normalises by the batch; σ²_lc is its variance of channel c for z.
+    A batch norm of zeros alone (behind an operation ``none``) scales nothing and is left out.
     Differs from the authors' code, which takes the 1-norm, and σ² from running averages that
     still hold some of their initial value; and from their networks, which lose their skip
     connections for the score: here the network is taken as it is.
@@ -57,7 +58,7 @@ def score(
         z, epsilon = (_normal(x, generator) for _ in range(2))
         variances.clear()
         clean = feature_map(copy, z)
-        scales = [variance.mean().log() / 2 for variance in variances]
+        scales = [v.mean().log() / 2 for v in variances if bool(v.any())]
         difference = clean - feature_map(copy, z + perturbation * epsilon)
         norms = torch.linalg.vector_norm(difference.double().flatten(start_dim=1), dim=1)
         total += finite("zen", norms.mean().log() + sum(scales))

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.errors import ProxyFailedError
+from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import zen
-from tests.proxies.nets import LOSS, batch, norm_net, own_norm_net, plain_net
+from nasi_ray.spaces.nb201 import NB201Architecture
+from tests.proxies.nets import LOSS, NormNet, batch, norm_net, own_norm_net, plain_net
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
@@ -89,6 +91,28 @@ def test_batch_norm_of_either_kind_counts_alike() -> None:
     x, y = batch()
     own = zen.score(own_norm_net(), x, y, loss=LOSS)
     assert own == pytest.approx(zen.score(norm_net(), x, y, loss=LOSS), rel=1e-9)
+
+
+def test_batch_norm_of_nothing_is_left_out() -> None:
+    class Dead(NormNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dead = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + self.dead(torch.zeros_like(x)))
+
+    x, y = batch()
+    score = zen.score(Dead().double(), x, y, loss=LOSS)
+    assert score == zen.score(norm_net(), x, y, loss=LOSS)
+
+
+@pytest.mark.parametrize("op", ["skip_connect", "nor_conv_3x3"])
+def test_cell_with_a_node_of_zeros_has_a_score(op: str) -> None:
+    architecture = NB201Architecture(("none", "nor_conv_1x1", op, op, "nor_conv_3x3", op))
+    net = make_standalone("nb201", architecture, num_classes=3, num_channels=4)
+    x, y = batch(side=16)
+    assert math.isfinite(zen.score(net, x.float(), y, loss=LOSS))
 
 
 @pytest.mark.parametrize(
