@@ -1,6 +1,6 @@
 """Chaos: searches on a real Ray cluster and S3 while both, and the driver, keep failing.
 
-    python benchmarks/chaos.py [--runs 50] [--seed 0]
+    python benchmarks/chaos.py [--runs 50] [--seed 0] [--first 0]
 
 Every run is a whole search (T=64, tiny DARTS supernet, each sample slowed down) on three raylets,
 its records on disk or, every other run, on S3 (moto). Every second or two a fault drawn from the
@@ -171,7 +171,7 @@ def in_process_alpha(folder: Path) -> Any:
     return run_search(parse_search(argv), LogProgress(sys.stderr))["alpha"]
 
 
-def campaign(num_runs: int, num_calm: int, seed: int, folder: Path) -> list[Outcome]:
+def campaign(first: int, num_runs: int, num_calm: int, seed: int, folder: Path) -> list[Outcome]:
     """All runs in turn on one cluster, the undisturbed ones first; told one by one on stderr."""
     expected = in_process_alpha(folder / "in_process")
     outcomes = []
@@ -179,7 +179,9 @@ def campaign(num_runs: int, num_calm: int, seed: int, folder: Path) -> list[Outc
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["benchmarks.chaos_driver"])
         with chaos_cluster(folder / "ray") as cluster:
-            for number in range(-2 * num_calm, num_runs):
+            # Ray has taken the signal for itself.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+            for number in (*range(-2 * num_calm, 0), *range(first, first + num_runs)):
                 cluster.replenish()
                 here = folder / f"run{number}"
                 here.mkdir()
@@ -234,6 +236,7 @@ def tell(outcomes: list[Outcome], num_calm: int, seed: int) -> None:
         "recomputed_share_undisturbed": statistics.fmean(run.recomputed for run in calm),
         "slowdown_median": statistics.median(slowdown),
         "seed": seed,
+        "outcomes": [[run.place, round(run.wall_s, 1), run.num_evaluations] for run in wild],
     }
     report(f"Chaos, {len(wild)} runs of T={NUM_SAMPLES}, median (range)", rows, figures)
 
@@ -242,13 +245,13 @@ def main() -> None:
     """Run the campaign and report; exit status 1 if any run went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--calm", type=int, default=2, help="undisturbed runs on disk and on S3")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and clean up
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp") as folder:
-        outcomes = campaign(args.runs, args.calm, args.seed, Path(folder))
+        outcomes = campaign(args.first, args.runs, args.calm, args.seed, Path(folder))
     tell(outcomes, args.calm, args.seed)
     if not all(run.is_identical and run.is_once for run in outcomes):
         sys.exit("α or the records differ from the in-process search")
