@@ -6,7 +6,6 @@ No Ray and no files here: the runner and the store are handed in.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import NasiRayError, SearchStoppedError, StorageError
-from nasi_ray.nasi.estimator import estimate, margins
+from nasi_ray.nasi.estimator import estimate, kept_margins, margins, num_samples_needed
 from nasi_ray.progress import Progress, ProgressState
 from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import Runner
@@ -26,12 +25,13 @@ from nasi_ray.store import RecordStore, RecordWriter
 
 RESULT_SCHEMA = "nasi_ray.search/1"
 
-_LOG = logging.getLogger(__name__)
 _DISPLAY_INTERVAL_S = 0.5
 _DISPLAY_SHARE = 0.01
 _RATE_WINDOW_S = 30.0
 _STORAGE_PATIENCE_S = 60.0
 _MAX_WAITING = 100_000
+_MAX_TOLD = 5
+_HOPELESS = 20
 _MAX_SHOWN = 20_000
 
 
@@ -60,33 +60,35 @@ def collect(
     Raises:
         SearchStoppedError: On KeyboardInterrupt, after what was computed has been stored.
         StorageError: If storing keeps failing for a minute; says how many samples wait.
-        NasiRayError: What the runner raised; what was computed has been stored.
+        NasiRayError: What the runner raised, or if the first 20 samples are all bad; what was
+            computed has been stored.
     """
-    board = _Board(store.read(), indices, space, config, clock)
+    stored = store.read().below(num_samples_needed(config))
+    board = _Board(stored, indices, space, config, clock)
     writer = RecordWriter(store, clock=clock)
     patience = _Patience(writer, progress, clock)
+    failures = _Failures(progress)
     try:
         for batch in runner.run(indices):
             with patience.on_storage():
                 writer.add(batch)
             board.add(batch)
-            for sample in batch:
-                if sample.status == "failed":
-                    progress.message(f"sample {sample.index} failed: {sample.error}")
+            failures.tell(batch)
             if board.is_due:
                 progress.update(board.state(runner))
         patience.flush()
         progress.update(board.state(runner))
-    except KeyboardInterrupt:
-        patience.flush(attempts=2)
-        raise SearchStoppedError(
-            f"stopped with {board.num_done} of {board.num_total} samples stored; "
-            "the same command continues from them"
-        ) from None
-    except NasiRayError as error:
-        if not isinstance(error, StorageError):
-            patience.flush(attempts=2)
+    except StorageError:
         raise
+    except BaseException as error:
+        patience.flush(attempts=2)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        num = f"{board.num_done} of {board.num_total} samples stored"
+        progress.message(f"stopping, {num}")
+        raise SearchStoppedError(
+            f"stopped with {num}; the same command continues from them"
+        ) from None
 
 
 def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig) -> dict[str, Any]:
@@ -98,17 +100,18 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
         config: Settings of the estimate.
 
     Returns:
-        ``alpha``, ``margins``, ``margin_errors`` (decision -> number or list), ``nu`` (a number,
-        or one per good sample for ADA), what names the architecture (``genotype``, or
-        ``architecture`` and ``hash``), ``trace_norm`` (mean, std, min, max), counts and the
-        settings used. JSON-ready; a standard error that is not defined is None.
+        ``alpha``, ``margins``, ``margin_errors``, ``kept_margins``, ``kept_margin_errors``
+        (decision -> number or list), ``nu`` (a number, or one per good sample for ADA), what names
+        the architecture (``genotype``, or ``architecture`` and ``hash``), ``trace_norm`` (mean,
+        std, min, max), counts and the settings used. JSON-ready; a standard error that is not
+        defined is None.
 
     Raises:
         NasiRayError: If no sample is good.
     """
     result = estimate(table, config)
     by_decision = space.split(result.alpha)
-    found = margins(result, space)
+    found, kept = margins(result, space), kept_margins(result, space)
     used = table.below(config.num_samples)
     e = used.trace_norm[used.ok]
     return {
@@ -123,10 +126,9 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
         "failed": {str(i): why for i, why in sorted(used.errors.items())},
         "alpha": {name: logits.tolist() for name, logits in by_decision.items()},
         "margins": {name: margin.value for name, margin in found.items()},
-        "margin_errors": {
-            name: None if np.isnan(margin.standard_error) else margin.standard_error
-            for name, margin in found.items()
-        },
+        "margin_errors": {name: _known(m.standard_error) for name, m in found.items()},
+        "kept_margins": {name: margin.value for name, margin in kept.items()},
+        "kept_margin_errors": {name: _known(m.standard_error) for name, m in kept.items()},
         **architecture_fields(space.select(by_decision, pairing=config.pairing)),
         "trace_norm": {
             "mean": float(e.mean()),
@@ -136,6 +138,10 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
         },
         "sample_seconds": float(used.seconds.sum()),
     }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 class _Board:
@@ -236,6 +242,36 @@ class _Board:
         return name, found[name].value, found[name].standard_error
 
 
+class _Failures:
+    """Tells of samples that failed, the first ones by name, and ends a run in which all do."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._num_failed = 0
+        self._num_ok = 0
+
+    def tell(self, batch: Sequence[Sample]) -> None:
+        """Take a batch into account.
+
+        Raises:
+            NasiRayError: If the first samples of the run were all bad.
+        """
+        for sample in batch:
+            if sample.status == "ok":
+                self._num_ok += 1
+                continue
+            self._num_failed += 1
+            if self._num_failed <= _MAX_TOLD:
+                self._progress.message(f"sample {sample.index} {sample.status}: {sample.error}")
+            elif self._num_failed == _MAX_TOLD + 1:
+                self._progress.message("more samples failed; result.json names them all")
+            if not self._num_ok and self._num_failed >= _HOPELESS:
+                raise NasiRayError(
+                    f"the first {self._num_failed} samples all failed, the last one: "
+                    f"{sample.error}; change the settings that cause it"
+                )
+
+
 class _Patience:
     """Lets storage fail for a while: samples wait in memory, and nothing is lost if it recovers."""
 
@@ -264,7 +300,7 @@ class _Patience:
                 self._failing_since = None
 
     def flush(self, attempts: int = 6) -> None:
-        """Store what waits, trying again with growing pauses (half a minute for six attempts)."""
+        """Store what waits, trying again with growing pauses (16 s in all for six attempts)."""
         for attempt in range(attempts):
             try:
                 return self._writer.flush()
