@@ -17,7 +17,7 @@ from botocore.config import Config
 from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
 from nasi_ray.data import ImageSet
-from nasi_ray.launch import command_line
+from nasi_ray.launch import command_line, process
 from nasi_ray.launch import search as launch
 from nasi_ray.nasi.evaluate import make_evaluator
 from nasi_ray.records import Sample
@@ -91,8 +91,8 @@ def drive(argv: list[str], ledger: Ledger, sleep_s: float, log: Path) -> None:
     with (
         mock.patch.object(launch, "make_evaluator", factory),
         mock.patch.object(launch, "open_storage", quick_storage),
-        command_line.reporting_errors(),
-        command_line.stop_on_sigterm(),
+        process.reporting_errors(),
+        process.stopping_once(),
     ):
         launch.run_search(command_line.parse_search(argv), LogProgress(sys.stderr))
     sys.exit(0)

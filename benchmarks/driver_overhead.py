@@ -20,7 +20,7 @@ from benchmarks.measure import peak_mib, report, spread
 from nasi_ray.config import EstimateConfig, WorkerConfig
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import failed_sample
+from nasi_ray.nasi.evaluate import lost_sample
 from nasi_ray.progress import ProgressState
 from nasi_ray.records import Sample
 from nasi_ray.search import collect
@@ -61,7 +61,7 @@ def one_run(num_samples: int) -> tuple[float, float]:
         make_idle_evaluator,
         (),
         workers=WORKERS,
-        on_failed=lambda index, reason: failed_sample("darts", index, reason),
+        on_failed=lambda index, reason: lost_sample("darts", index, reason),
     )
     with tempfile.TemporaryDirectory() as folder:
         store = RecordStore.open(LocalStorage(folder), identity={"idle": 1}, num_logits=84)

@@ -20,7 +20,7 @@ from benchmarks.measure import report, spread
 from nasi_ray.config import EstimateConfig
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import failed_sample, same_sample
+from nasi_ray.nasi.evaluate import lost_sample, same_sample
 from nasi_ray.records import Sample
 from nasi_ray.search import collect
 from nasi_ray.spaces import get_space
@@ -73,7 +73,7 @@ def main() -> None:
             make_sleeping_evaluator,
             (),
             workers=WORKERS,
-            on_failed=lambda index, reason: failed_sample("darts", index, reason),
+            on_failed=lambda index, reason: lost_sample("darts", index, reason),
             same=same_sample,
         )
         # The workers start outside the measurement.

@@ -23,7 +23,7 @@ from nasi_ray.config import SampleConfig, WorkerConfig
 from nasi_ray.data import load_images
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import failed_sample, make_evaluator
+from nasi_ray.nasi.evaluate import lost_sample, make_evaluator
 from nasi_ray.records import Sample
 from nasi_ray.runner import InProcessRunner, Runner
 
@@ -80,7 +80,7 @@ def main() -> None:
             make_evaluator,
             (config, images, "cpu", 1),
             workers=WORKERS,
-            on_failed=lambda index, reason: failed_sample("darts", index, reason),
+            on_failed=lambda index, reason: lost_sample("darts", index, reason),
         )
         list(runner.run(WARM_UP))
         for _ in range(args.pairs):

@@ -8,20 +8,26 @@ The same command again continues from the run's records, or answers from them at
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 
-from nasi_ray.launch.command_line import parse_search, reporting_errors, stop_on_sigterm
-from nasi_ray.launch.search import run_search
-from nasi_ray.report.progress import make_progress
-from nasi_ray.report.summary import summary_lines
+from nasi_ray.launch.process import reporting_errors, stopping_once
 
 
 def main() -> int:
     """Parse, run, print."""
-    with reporting_errors():
+    with reporting_errors(), stopping_once():
+        # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
+        from nasi_ray.launch.command_line import parse_search
+        from nasi_ray.launch.search import run_search
+        from nasi_ray.report.progress import make_progress
+        from nasi_ray.report.summary import summary_lines
+
         job = parse_search(sys.argv[1:])
-        with contextlib.closing(make_progress(sys.stderr)) as progress, stop_on_sigterm():
+        with contextlib.closing(make_progress(sys.stderr)) as progress:
             result = run_search(job, progress)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # ν and ± in a terminal that has no Greek
         print(summary_lines(result, color=sys.stdout.isatty()))
         if "cost" in result:
             print(result["cost"])

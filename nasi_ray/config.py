@@ -8,7 +8,7 @@ is who evaluates (has no effect on any number).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from nasi_ray.errors import ConfigError, UnknownNameError
@@ -98,7 +98,7 @@ class EstimateConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerConfig:
-    """Who evaluates the samples; no effect on the result on one kind of device."""
+    """Who evaluates; of these only the threads have an effect, on the last bits of a result."""
 
     num_workers: int | Auto = "auto"
     """Ray actors; auto: as many as the cluster's GPUs (or CPUs) hold; 0: this process, no Ray."""
@@ -171,8 +171,3 @@ def get_preset(name: str) -> EstimateConfig:
     if name not in PRESETS:
         raise UnknownNameError("preset", name, list(PRESETS))
     return PRESETS[name]
-
-
-def field_names(config_class: type) -> tuple[str, ...]:
-    """The field names of one of the dataclasses above."""
-    return tuple(field.name for field in fields(config_class))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Status = Literal["ok", "failed"]
+Status = Literal["ok", "failed", "lost"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,15 +21,16 @@ class Sample:
     index: int
     """Sample index t, counted from 0."""
     status: Status
-    """``failed`` when e or its gradient is not finite, or the evaluation raised every time."""
+    """``failed``: e or its gradient is not finite, and always will be. ``lost``: no evaluation
+    came to an end (its workers died, or it raised every time); a later run tries it again."""
     trace_norm: float
-    """e_t = ‖∇_θ L_t‖² (eq. 12); NaN exactly when failed, and never part of an estimate."""
+    """e_t = ‖∇_θ L_t‖² (eq. 12); NaN exactly when not ok, and never part of an estimate."""
     grad: FloatArray
-    """∇_α e_t, shape (num_logits,), in the order of the space's decisions; NaN if failed."""
+    """∇_α e_t, shape (num_logits,), in the order of the space's decisions; NaN if not ok."""
     choices: IntArray
     """Candidates chosen, flat: draws in order (one per step or per cell), decisions in order."""
     error: str = ""
-    """Why the sample failed; empty when ok."""
+    """Why the sample is not ok; empty when it is."""
     seconds: float = 0.0
     """Wall time of the evaluation."""
     worker: str = ""
@@ -45,11 +46,11 @@ class SampleTable:
     ok: npt.NDArray[np.bool_]
     """shape (samples,)"""
     trace_norm: FloatArray
-    """shape (samples,); NaN where failed"""
+    """shape (samples,); NaN where not ok"""
     grad: FloatArray
-    """shape (samples, num_logits); NaN where failed"""
+    """shape (samples, num_logits); NaN where not ok"""
     errors: dict[int, str] = field(default_factory=dict)
-    """Sample index -> why it failed, for the failed ones."""
+    """Sample index -> why it is not ok, for those that are not."""
     seconds: FloatArray
     """shape (samples,)"""
 
@@ -58,7 +59,7 @@ class SampleTable:
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], num_logits: int) -> SampleTable:
-        """Sort samples by index; of an index given twice the first is kept.
+        """Sort samples by index; of an index given twice the first that is not lost is kept.
 
         Args:
             samples: Any order.
@@ -66,14 +67,16 @@ class SampleTable:
         """
         by_index: dict[int, Sample] = {}
         for sample in samples:
-            by_index.setdefault(sample.index, sample)
+            before = by_index.get(sample.index)
+            if before is None or (before.status == "lost" and sample.status != "lost"):
+                by_index[sample.index] = sample
         rows = [by_index[i] for i in sorted(by_index)]
         return cls(
             index=np.array([s.index for s in rows], dtype=np.int64),
             ok=np.array([s.status == "ok" for s in rows], dtype=np.bool_),
             trace_norm=np.array([s.trace_norm for s in rows], dtype=np.float64),
             grad=np.array([s.grad for s in rows], dtype=np.float64).reshape(len(rows), num_logits),
-            errors={s.index: s.error for s in rows if s.status == "failed"},
+            errors={s.index: s.error for s in rows if s.status != "ok"},
             seconds=np.array([s.seconds for s in rows], dtype=np.float64),
         )
 

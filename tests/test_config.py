@@ -10,7 +10,6 @@ from nasi_ray.config import (
     EstimateConfig,
     SampleConfig,
     WorkerConfig,
-    field_names,
     get_preset,
 )
 from nasi_ray.errors import ConfigError, UnknownNameError
@@ -117,11 +116,3 @@ def test_unknown_presets_are_refused() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         SampleConfig().seed = 1  # type: ignore[misc]
-
-
-def test_field_names_are_in_order() -> None:
-    assert field_names(WorkerConfig)[:3] == (
-        "num_workers",
-        "gpus_per_worker",
-        "threads_per_worker",
-    )

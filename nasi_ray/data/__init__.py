@@ -7,6 +7,7 @@ from nasi_ray.data.batches import ImageBatches as ImageBatches
 from nasi_ray.data.batches import RandomBatches as RandomBatches
 from nasi_ray.data.batches import make_batches as make_batches
 from nasi_ray.data.batches import resolve_labels as resolve_labels
+from nasi_ray.data.cifar import CIFAR_NAMES as CIFAR_NAMES
 from nasi_ray.data.image_set import ImageSet as ImageSet
 from nasi_ray.data.image_set import data_identity as data_identity
 from nasi_ray.data.image_set import make_image_set as make_image_set

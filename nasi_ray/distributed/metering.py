@@ -35,15 +35,17 @@ class MeteredRunner(Generic[R]):
         self._runner, self._meter, self._look, self._clock = runner, meter, look, clock
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
-        """As the other runner does; looks at the nodes at both ends and every few seconds."""
+        """As the other runner does; looks at the nodes at both ends and every few seconds.
+
+        A run that breaks off is not looked at once more: Ray may be going down, and looking at it
+        would then wait for ever.
+        """
         next_look = self._observe()
-        try:
-            for batch in self._runner.run(indices):
-                if self._clock() >= next_look:
-                    next_look = self._observe()
-                yield batch
-        finally:
-            self._observe()
+        for batch in self._runner.run(indices):
+            if self._clock() >= next_look:
+                next_look = self._observe()
+            yield batch
+        self._observe()
 
     def status(self) -> RunnerStatus:
         """The other runner's workers."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 
 _MAX_LENGTH = 300
+_RAISED = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 def one_line(error: BaseException) -> str:
@@ -30,5 +33,11 @@ def loss_reason(error: BaseException) -> str:
 def _death_cause(message: str) -> str:
     # Ray's message is a first sentence, indented facts, and last what happened.
     lines = [line.strip() for line in message.splitlines() if line.strip()]
+    raised = [line for line in lines if _RAISED.match(line)]
+    if raised:
+        last = raised[-1]
+        if "No module named 'nasi_ray" in last:
+            last += "; install nasi_ray on the nodes, or submit with cluster/runtime-env.json"
+        return last[:_MAX_LENGTH]
     prose = [line for line in lines[1:] if not line.partition(" ")[0].endswith(":")]
     return (prose or lines or ["unknown cause"])[0].rstrip(".")[:_MAX_LENGTH]

@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -18,14 +19,22 @@ import tyro
 
 import nasi_ray
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
-from nasi_ray.data import ImageSet, data_identity, load_images, resolve_labels
+from nasi_ray.data import ImageSet, load_images, make_batches, resolve_labels
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.cost import CostMeter, load_prices
 from nasi_ray.distributed.metering import MeteredRunner
 from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.errors import ConfigError
+from nasi_ray.errors import ConfigError, StorageError
+from nasi_ray.launch.identity import (
+    CONFIG_NAME,
+    data_source,
+    found_out,
+    read_source,
+    remembered,
+    sample_identity,
+)
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.nasi.evaluate import failed_sample, make_evaluator, same_sample
+from nasi_ray.nasi.evaluate import lost_sample, make_evaluator, resolve_device, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.progress import Progress
 from nasi_ray.records import Sample
@@ -34,12 +43,9 @@ from nasi_ray.runner import InProcessRunner, Runner
 from nasi_ray.search import RESULT_SCHEMA, collect, summarise
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import Storage, open_storage
-from nasi_ray.store import IdentityValue, RecordStore, read_identity
+from nasi_ray.store import RecordStore, read_identity
 
-SAMPLING_VERSION = 1
-"""Raised when a sample of the same settings becomes another one."""
-
-CONFIG_NAME = "config.json"
+_MAX_PARTS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +69,11 @@ class SearchJob:
         """``out``, or the default that the sample settings determine."""
         if self.out:
             return self.out
-        text = json.dumps(dataclasses.asdict(self.samples), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        settings = dataclasses.asdict(self.samples)
+        settings["data"] = data_source(self.samples.data)["source"]
+        settings["threads_per_worker"] = self.workers.threads_per_worker
+        text = json.dumps(settings, sort_keys=True)
+        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
         return f"runs/{self.samples.space}-seed{self.samples.seed}-{digest}"
 
 
@@ -100,14 +109,13 @@ def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
 def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
     """The run's records if they hold all samples asked for, without looking at any image.
 
-    The data are taken to be those of the records when they are named as they were then.
+    The data are taken to be those of the records when no file of theirs has changed since.
     """
-    stored, config = read_identity(storage), _read_config(storage)
-    if stored is None or config.get("data") != job.samples.data:
+    stored = read_identity(storage)
+    if stored is None or read_source(storage) != data_source(job.samples.data):
         return None
     identity, num_logits = stored
-    known = {name: identity.get(name) for name in ("data", "num_classes")}
-    asked = _identity(job, known, str(identity.get("device")))
+    asked = sample_identity(job.samples, job.workers, remembered(job.samples, identity))
     store = RecordStore.open(storage, identity=asked, num_logits=num_logits)
     return None if store.missing(range(num_samples_needed(job.estimate))) else store
 
@@ -115,19 +123,19 @@ def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
 def _evaluate(
     job: SearchJob, storage: Storage, progress: Progress, meter: CostMeter
 ) -> RecordStore:
-    space = get_space(job.samples.space)
+    source = data_source(job.samples.data)
     images = _load(job.samples, progress)
+    make_batches(job.samples, images)  # whatever is wrong with the settings shows here
+    job = _with_device(job, storage)
     with contextlib.ExitStack() as stack:
-        device = _prepare(job, storage, stack)
-        known: dict[str, Any] = dict(data_identity(images))
-        if images is not None:
-            known["num_classes"] = images.num_classes
-        identity = _identity(job, known, device)
+        device = _connect(job, stack, progress)
+        identity = sample_identity(job.samples, job.workers, found_out(images, device))
+        space = get_space(job.samples.space)
         store = RecordStore.open(storage, identity=identity, num_logits=space.num_logits)
-        storage.write(CONFIG_NAME, _to_json({"data": job.samples.data, "identity": identity}))
+        storage.write(CONFIG_NAME, _to_json(source))
         missing = store.missing(range(num_samples_needed(job.estimate)))
         if missing:
-            runner = stack.enter_context(_runner(job, images, device, meter))
+            runner = stack.enter_context(_runner(job, images, device, progress, meter))
             collect(
                 missing,
                 runner=runner,
@@ -149,27 +157,39 @@ def _load(samples: SampleConfig, progress: Progress) -> ImageSet | None:
     return images
 
 
-def _prepare(job: SearchJob, storage: Storage, stack: contextlib.ExitStack) -> str:
+def _with_device(job: SearchJob, storage: Storage) -> SearchJob:
+    """Settle ``device`` auto where the records have, and hold no GPUs for a search on CPUs."""
+    stored = read_identity(storage)
+    samples, workers = job.samples, job.workers
+    if samples.device == "auto" and stored is not None:
+        device = stored[0].get("device")
+        if device in ("cpu", "cuda"):
+            samples = dataclasses.replace(samples, device=device)
+    if samples.device == "cpu" and workers.gpus_per_worker == "auto":
+        workers = dataclasses.replace(workers, gpus_per_worker=0.0)
+    return dataclasses.replace(job, samples=samples, workers=workers)
+
+
+def _connect(job: SearchJob, stack: contextlib.ExitStack, progress: Progress) -> str:
     """Connect to Ray if it is needed, and say which device samples are evaluated on."""
     if job.workers.num_workers == 0:
-        has_gpu = torch.cuda.is_available()
-    else:
-        stack.enter_context(cluster.connect(job.address, job.workers))
-        plan = cluster.plan_workers(
-            cluster.live_nodes(), job.workers, has_autoscaler=cluster.has_autoscaler()
-        )
-        has_gpu = plan.gpus_per_worker > 0
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = job.samples.device if job.samples.device != "auto" else device
+        resolve_device(device)
+        return device
+    progress.message("connecting to Ray")
+    stack.enter_context(cluster.connect(job.address, job.workers))
     if job.samples.device != "auto":
         return job.samples.device
-    stored = read_identity(storage)
-    if stored is not None:
-        return str(stored[0].get("device"))
-    return "cuda" if has_gpu else "cpu"
+    plan = cluster.plan_workers(
+        cluster.live_nodes(), job.workers, has_autoscaler=cluster.has_autoscaler()
+    )
+    return "cuda" if plan.gpus_per_worker > 0 else "cpu"
 
 
 @contextlib.contextmanager
 def _runner(
-    job: SearchJob, images: ImageSet | None, device: str, meter: CostMeter
+    job: SearchJob, images: ImageSet | None, device: str, progress: Progress, meter: CostMeter
 ) -> Iterator[Runner[Sample]]:
     args = (job.samples, images, device, job.workers.threads_per_worker)
     if job.workers.num_workers == 0:
@@ -181,13 +201,30 @@ def _runner(
         make_evaluator,
         args,
         workers=job.workers,
-        on_failed=lambda index, reason: failed_sample(job.samples.space, index, reason),
-        same=same_sample,
+        on_failed=lambda index, reason: lost_sample(job.samples.space, index, reason),
+        same=partial(_is_same, progress),
     )
     try:
-        yield MeteredRunner(runner, meter)
+        yield MeteredRunner(runner, meter) if job.price_list else runner
     finally:
         runner.close()
+
+
+def _is_same(progress: Progress, first: Sample, second: Sample) -> bool:
+    """Whether a sample evaluated twice came out the same; unlike devices may differ, and are told.
+
+    The worker's name ends in what decides the bits.
+    """
+    if same_sample(first, second):
+        return True
+    kinds = [sample.worker.rpartition("/")[2] for sample in (first, second)]
+    if kinds[0] == kinds[1]:
+        return False
+    progress.message(
+        f"sample {first.index} differs between {' and '.join(kinds)}; the first is kept, and the "
+        "result is the same again on one kind of device only"
+    )
+    return True
 
 
 @contextlib.contextmanager
@@ -204,60 +241,43 @@ def _memory_told() -> Iterator[None]:
         ) from error
 
 
-def _identity(job: SearchJob, known: Mapping[str, Any], device: str) -> dict[str, IdentityValue]:
-    """All that determines a sample; two runs with equal identities have equal samples."""
-    samples = dataclasses.asdict(job.samples)
-    samples["labels"] = resolve_labels(job.samples.labels, job.samples.data)
-    samples["num_cells"] = resolve_num_cells(job.samples.space, job.samples.num_cells)
-    if samples["device"] == "auto":
-        samples["device"] = device
-    return {
-        **samples,
-        **known,
-        "threads_per_worker": job.workers.threads_per_worker,
-        "sampling_version": SAMPLING_VERSION,
-    }
-
-
 def _conclude(
     job: SearchJob, storage: Storage, store: RecordStore, run: Mapping[str, Any]
 ) -> dict[str, Any]:
     space = get_space(job.samples.space)
+    if store.num_parts > _MAX_PARTS:
+        store.compact()
     result = {
         "schema": RESULT_SCHEMA,
         "space": job.samples.space,
         "seed": job.samples.seed,
+        "nu_asked": job.estimate.nu,
         **summarise(store.read(), space=space, config=job.estimate),
-        "samples": _stored_identity(storage),
+        "samples": (read_identity(storage) or ({}, 0))[0],
         "versions": _versions(),
         **run,
     }
-    if "genotype" in result:
-        _write_genotype(storage, result)
-    storage.write("result.json", _to_json(result))
+    pictures = _pictures(result) if "genotype" in result else {}
+    try:
+        for name, data in {"result.json": _to_json(result), **pictures}.items():
+            storage.write(name, data)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; the samples are stored, and the same command answers from them"
+        ) from error
     return result
 
 
-def _write_genotype(storage: Storage, result: Mapping[str, Any]) -> None:
+def _pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
+    """The cell's files: name -> content."""
     genotype = Genotype.from_dict(result["genotype"])
-    storage.write("genotype.json", genotype.to_json().encode())
-    storage.write("genotype.txt", genotype.to_darts().encode() + b"\n")
     title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
-    for kind, data in save_genotype_plot(genotype, margins=result["margins"], title=title).items():
-        storage.write(f"cell.{kind}", data)
-
-
-def _stored_identity(storage: Storage) -> dict[str, Any]:
-    stored = read_identity(storage)
-    return stored[0] if stored else {}
-
-
-def _read_config(storage: Storage) -> dict[str, Any]:
-    try:
-        config = json.loads(storage.read(CONFIG_NAME))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
+    drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
+    return {
+        "genotype.json": genotype.to_json().encode(),
+        "genotype.txt": genotype.to_darts().encode() + b"\n",
+        **{f"cell.{kind}": data for kind, data in drawn.items()},
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +82,29 @@ def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
         result: The estimate.
         space: Its space.
     """
+    return _margins(result, space, [decision.num_chosen for decision in space.decisions])
+
+
+def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
+    """Margin of every decision between the last candidate that is kept and the first that is not.
+
+    A DARTS node keeps its two best operations and inputs: second against third. Decisions all of
+    whose candidates are kept are left out.
+
+    Args:
+        result: The estimate.
+        space: Its space.
+    """
+    return _margins(result, space, [decision.kept for decision in space.decisions])
+
+
+def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
     found = {}
-    for decision, where in zip(space.decisions, space.slices, strict=True):
-        if decision.size <= decision.num_chosen:
+    for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
+        if decision.size <= num:
             continue
         order = np.argsort(-result.alpha[where], kind="stable")
-        last, first_left = order[decision.num_chosen - 1 : decision.num_chosen + 1]
+        last, first_left = order[num - 1 : num + 1]
         terms = result.terms[:, where]
         difference = terms[:, last] - terms[:, first_left]
         found[decision.name] = Margin(

@@ -39,7 +39,8 @@ class Evaluator:
         self._space = get_space(config.space)
         self._loss = LOSSES[config.loss]
         self._device = resolve_device(device)
-        self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{self._device}"
+        kind = device_kind(self._device)
+        self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{kind}"
         family = SUPERNETS[config.space]
         num_cells = resolve_num_cells(config.space, config.num_cells)
         self._cell_types = family.cell_types(num_cells)
@@ -132,14 +133,16 @@ def make_evaluator(
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
+    if device == "cuda":
+        _make_cuda_repeatable()
     return Evaluator(config, images, device=device)
 
 
-def failed_sample(space: str, index: int, reason: str) -> Sample:
-    """The record of a sample whose evaluation crashed every time."""
+def lost_sample(space: str, index: int, reason: str) -> Sample:
+    """The record of a sample no evaluation of which came to an end."""
     return Sample(
         index=index,
-        status="failed",
+        status="lost",
         trace_norm=float("nan"),
         grad=np.full(get_space(space).num_logits, np.nan),
         choices=np.array([], dtype=np.int64),
@@ -158,6 +161,13 @@ def same_sample(first: Sample, second: Sample) -> bool:
     )
 
 
+def device_kind(device: torch.device) -> str:
+    """What decides the bits of a result: the GPU's model, or the CPU's vector instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
 def resolve_device(device: str) -> torch.device:
     """``cpu`` or ``cuda`` as a device.
 
@@ -174,12 +184,21 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def _make_cuda_repeatable() -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # TF32 keeps 10 bits of the mantissa: it is not the float32 that was asked for.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep freed tensors; giving them back costs a tenth of the time in page faults."""
     if sys.platform != "linux":
         return
     trim_threshold, mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    # A libc that refuses the second setting would be slower with the first one alone.
+    if mallopt is not None and mallopt(mmap_threshold, 2**30):
         mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30)

@@ -22,6 +22,14 @@ class Decision:
     candidates: tuple[str, ...]
     """What each logit stands for, in order."""
     num_chosen: int = 1
+    """Candidates a sampled architecture takes."""
+    num_kept: int = 0
+    """Candidates the final architecture keeps; 0: as many as are chosen."""
+
+    @property
+    def kept(self) -> int:
+        """Candidates the final architecture keeps."""
+        return self.num_kept or self.num_chosen
 
     @property
     def size(self) -> int:

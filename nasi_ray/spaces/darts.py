@@ -66,8 +66,8 @@ _DECISIONS = tuple(
     for cell_type in CELL_TYPES
     for node in range(NUM_NODES)
     for decision in (
-        Decision(f"{cell_type}/node{node}/op", DARTS_OPS),
-        Decision(f"{cell_type}/node{node}/input", input_names(node)),
+        Decision(f"{cell_type}/node{node}/op", DARTS_OPS, num_kept=2),
+        Decision(f"{cell_type}/node{node}/input", input_names(node), num_kept=2),
     )
 )
 

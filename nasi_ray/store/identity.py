@@ -1,4 +1,4 @@
-"""Which settings a run's samples were made with; one file, written once and never changed."""
+"""Which settings a run's samples were made with; one file, fixed once there are samples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.storage import Storage
+from nasi_ray.store.parts import PARTS
 
 IDENTITY_NAME = "identity.json"
 _VERSION = 1
@@ -30,26 +31,35 @@ def fingerprint(identity: Mapping[str, IdentityValue]) -> str:
 def establish(storage: Storage, identity: Mapping[str, IdentityValue], num_logits: int) -> None:
     """Write the identity of a new run, or compare it with that of the run that is there.
 
+    A run without a single sample takes the new identity.
+
     Raises:
         RecordConflictError: If the run holds samples of other settings; names each difference.
         RecordCorruptError: If the identity that is there cannot be read.
         StorageError: If the storage fails.
     """
     stored = read_identity(storage)
+    content = {"version": _VERSION, "num_logits": num_logits, "identity": dict(identity)}
+    data = json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
+    is_new = stored is None
     if stored is None:
-        content = {"version": _VERSION, "num_logits": num_logits, "identity": dict(identity)}
-        data = json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
         if storage.create(IDENTITY_NAME, data):
             return
         stored = read_identity(storage)
     if stored is None:
         raise RecordCorruptError(f"{storage.uri}/{IDENTITY_NAME} comes and goes; try again")
     stored_identity, stored_logits = stored
-    _compare(
-        storage.uri,
-        {**stored_identity, "num_logits": stored_logits},
-        {**identity, "num_logits": num_logits},
-    )
+    try:
+        _compare(
+            storage.uri,
+            {**stored_identity, "num_logits": stored_logits},
+            {**identity, "num_logits": num_logits},
+        )
+    except RecordConflictError:
+        if is_new or storage.list(PARTS):
+            raise
+        # No sample was made with those settings, so nothing holds anybody to them.
+        storage.write(IDENTITY_NAME, data)
 
 
 def read_identity(storage: Storage) -> tuple[dict[str, Any], int] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records import FloatArray, IntArray, Sample, SampleTable
+from nasi_ray.records import FloatArray, IntArray, Sample, SampleTable, Status
 
 PARTS = "samples/"
 _NAME = re.compile(r"samples/part-(\d{8,})-([0-9a-f]{16})\.parquet")
 _VERSION = b"1"
+_STATUSES = get_args(Status)
 _VERSION_KEY = b"nasi_ray.version"
 _FINGERPRINT_KEY = b"nasi_ray.fingerprint"
 # Small enough to keep reading lean, large enough to compress.
@@ -127,16 +129,23 @@ def index_of(table: pa.Table) -> IntArray:
     return index
 
 
-def rows_to_keep(index: IntArray) -> tuple[IntArray, IntArray]:
+def is_lost(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows hold a sample no evaluation of which came to an end."""
+    lost: npt.NDArray[np.bool_] = pc.equal(table["status"], "lost").to_numpy()
+    return lost
+
+
+def rows_to_keep(table: pa.Table) -> tuple[IntArray, IntArray]:
     """Sort rows by index and find the repeated ones.
 
     Returns:
-        The first row of each index, in index order; and pairs of rows with the same index, shape
-        (pairs, 2), earlier row first.
+        The first row of each index, in index order, a lost one only where there is no other; and
+        pairs of rows with the same index that must be equal, shape (pairs, 2), earlier row first.
     """
-    order = np.argsort(index, kind="stable")
+    index, lost = index_of(table), is_lost(table)
+    order = np.lexsort((np.arange(len(index)), lost, index))
     is_repeated = np.diff(index[order], prepend=-1) == 0
-    later = np.flatnonzero(is_repeated)
+    later = np.flatnonzero(is_repeated & ~lost[order])
     return order[~is_repeated], np.stack([order[later - 1], order[later]], axis=1)
 
 
@@ -175,10 +184,11 @@ def _check(sample: Sample, num_logits: int) -> None:
             f"an index of at least 0 and shape ({num_logits},) are allowed"
         )
     is_finite = bool(np.isfinite(sample.trace_norm) and np.isfinite(sample.grad).all())
-    if sample.status not in ("ok", "failed") or (sample.status == "ok" and not is_finite):
+    if sample.status not in _STATUSES or (sample.status == "ok" and not is_finite):
         raise ValueError(
             f"sample {sample.index} has status {sample.status!r} and is "
-            f"{'finite' if is_finite else 'not finite'}; 'ok' must be finite, others are 'failed'"
+            f"{'finite' if is_finite else 'not finite'}; 'ok' must be finite, "
+            "others are 'failed' or 'lost'"
         )
 
 
@@ -206,9 +216,11 @@ def _check_values(table: pa.Table, where: str) -> None:
     if "status" in table.column_names:
         status = table["status"]
         ok = pc.fill_null(pc.equal(status, "ok"), False)
-        if status.null_count or not _all(pc.or_(ok, pc.equal(status, "failed"))):
+        if status.null_count or not _all(pc.is_in(status, pa.array(_STATUSES))):
             bad.append("status")
         for name in ("trace_norm", "grad"):
+            if name not in table.column_names:
+                continue
             column = table[name]
             values = pc.list_flatten(column) if name == "grad" else column.drop_null()
             is_fitting = _all(pc.equal(pc.is_valid(column), ok)) and not values.null_count

@@ -91,7 +91,9 @@ class RecordStore:
         return parts.sample_table(table, rows)
 
     def missing(self, indices: Sequence[int]) -> list[int]:
-        """Those of ``indices`` that have no sample yet, in their order; failed ones have one.
+        """Those of ``indices`` that have no sample yet, in their order.
+
+        A failed sample is one; a lost one is not, so that it is tried again.
 
         Raises:
             RecordCorruptError: If a part is torn or altered.
@@ -133,7 +135,7 @@ class RecordStore:
         # A name that is taken has this very content: the name carries its digest.
         self._storage.create(name, data)
         self._next_number += 1
-        self._index_of_part[name] = parts.index_of(table)
+        self._index_of_part[name] = _settled(table)
 
     def _part_names(self) -> list[str]:
         names = []
@@ -151,7 +153,7 @@ class RecordStore:
         empty = parts.table_of([], num_logits=self._num_logits, fingerprint=self._fingerprint)
         table = pa.concat_tables([empty, *tables])
         index = parts.index_of(table)
-        rows, pairs = parts.rows_to_keep(index)
+        rows, pairs = parts.rows_to_keep(table)
         if difference := parts.first_difference(table, pairs):
             ends = list(itertools.accumulate(len(t) for t in tables))
             one, other = (names[int(np.searchsorted(ends, r, "right"))] for r in difference)
@@ -181,10 +183,15 @@ class RecordStore:
             fingerprint=self._fingerprint,
             columns=columns,
         )
-        self._index_of_part[name] = parts.index_of(table)
+        self._index_of_part[name] = _settled(table)
         return table
 
     def _load_index(self, name: str) -> IntArray:
         if name not in self._index_of_part:
-            self._load_part(name, columns=["index"])
+            self._load_part(name, columns=["index", "status"])
         return self._index_of_part[name]
+
+
+def _settled(table: pa.Table) -> IntArray:
+    index: IntArray = parts.index_of(table)[~parts.is_lost(table)]
+    return index

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import signal
-
 import pytest
 
-from nasi_ray.errors import ConfigError, SearchStoppedError, UnknownNameError
-from nasi_ray.launch.command_line import parse_search, reporting_errors, stop_on_sigterm
+from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.launch.command_line import parse_search
 
 
 def test_the_default_is_the_papers_fixed_preset() -> None:
@@ -63,32 +61,3 @@ def test_help_shows_every_setting_and_its_default(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for flag in ("--preset", "--data", "--labels", "--nu", "--num-workers", "--out", "--pairing"):
         assert flag in text
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "text"),
-    [
-        (ConfigError("mu is wrong"), 1, "error: mu is wrong\n"),
-        (SearchStoppedError("stopped with 3 of 9"), 130, "stopped with 3 of 9\n"),
-        (KeyboardInterrupt(), 130, "stopped before any sample was evaluated\n"),
-    ],
-)
-def test_errors_are_one_line_and_an_exit_status(
-    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
-) -> None:
-    with pytest.raises(SystemExit) as caught, reporting_errors():
-        raise error
-    assert caught.value.code == code
-    assert capsys.readouterr().err == text
-
-
-def test_bugs_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), reporting_errors():
-        _ = 1 / 0
-
-
-def test_sigterm_is_an_interrupt_while_the_context_is_open() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), stop_on_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasi_ray import estimate, read_run
 from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
-from nasi_ray.errors import ConfigError, DataError, RecordConflictError, RunLockedError
+from nasi_ray.errors import (
+    ConfigError,
+    DataError,
+    NasiRayError,
+    RecordConflictError,
+    RunLockedError,
+    StorageError,
+)
 from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
+from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.records import Sample
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
-from tests.toy import Quiet
+from tests.toy import Quiet, toy_sample
 
 TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 
@@ -70,10 +79,12 @@ def test_a_run_directory_has_everything_result_json_promises(tmp_path: Path) -> 
     assert list((tmp_path / "samples").glob("*.parquet"))
 
 
-def test_alpha_survives_json_bit_for_bit(tmp_path: Path) -> None:
-    result = run_search(job(tmp_path), Quiet())
+def test_alpha_in_json_is_that_of_the_records_bit_for_bit(tmp_path: Path) -> None:
+    run_search(job(tmp_path), Quiet())
     stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["alpha"] == result["alpha"]
+    table, _ = read_run(str(tmp_path))
+    alpha = estimate(table, EstimateConfig(num_samples=4)).alpha
+    assert np.concatenate(list(stored["alpha"].values())).tobytes() == alpha.tobytes()
 
 
 def test_other_estimates_are_answered_without_evaluating(
@@ -161,7 +172,7 @@ def test_complete_records_are_answered_without_reading_images(
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", num_per_class=1)
-    with pytest.raises(DataError, match=r"\b4\b.*\b2\b|\b2\b.*\b4\b"):
+    with pytest.raises(DataError, match="at most 2"):
         run_search(job(tmp_path / "run", samples={"data": str(folder)}), Quiet())
 
 
@@ -220,3 +231,153 @@ def test_a_broken_price_list_is_told_before_anything_is_evaluated(
     prices.write_text('{"local": 0.5}')
     result = run_search(replace(job(tmp_path / "run"), price_list=str(prices)), Quiet())
     assert result["cost"].startswith("cost: ")
+
+
+ALL_CHANGES: dict[str, Any] = {
+    "space": "s1",
+    "seed": 1,
+    "labels": "random",
+    "batch_size": 5,
+    "image_size": 9,
+    "num_classes": 11,
+    "init_channels": 3,
+    "num_cells": 4,
+    "sample_per": "cell",
+    "loss": "mse",
+    "temperature": 2.0,
+    "dtype": "float64",
+}
+NO_CHANGE = {"labels"}
+"""Of random data there are only random labels."""
+
+
+def test_every_sample_setting_is_in_the_table_above() -> None:
+    names = {field.name for field in fields(SampleConfig)}
+    assert set(ALL_CHANGES) == names - {"data", "augment", "device"}
+
+
+@pytest.mark.parametrize("num_samples", [3, 5])
+@pytest.mark.parametrize("name", sorted(set(ALL_CHANGES) - NO_CHANGE))
+def test_no_changed_setting_is_answered_from_other_samples(
+    tmp_path: Path, name: str, num_samples: int
+) -> None:
+    run_search(job(tmp_path, 3), Quiet())
+    before = (tmp_path / "result.json").read_bytes()
+    with pytest.raises(RecordConflictError, match=f"{name}="):
+        run_search(job(tmp_path, num_samples, samples={name: ALL_CHANGES[name]}), Quiet())
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_a_relative_path_is_the_directory_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    for seed, name in enumerate(("x", "y")):
+        make_folder(tmp_path / name / "images", seed=seed)
+    monkeypatch.chdir(tmp_path / "x")
+    run_search(job(out, samples={"data": "images"}), Quiet())
+    default = SearchJob(samples=replace(TINY, data="images")).run_uri
+    monkeypatch.chdir(tmp_path / "y")
+    with pytest.raises(RecordConflictError, match="data="):
+        run_search(job(out, samples={"data": "images"}), Quiet())
+    assert SearchJob(samples=replace(TINY, data="images")).run_uri != default
+
+
+def test_a_file_that_changed_is_looked_at(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a")
+    out = tmp_path / "run"
+    run_search(job(out, samples={"data": str(folder)}), Quiet())
+    Image.new("RGB", (8, 8), "red").save(folder / "cat" / "0.png")
+    with pytest.raises(RecordConflictError, match="data="):
+        run_search(job(out, samples={"data": str(folder)}), Quiet())
+
+
+def test_advice_that_is_followed_works_in_the_same_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = make_folder(tmp_path / "a", num_per_class=1), tmp_path / "run"
+    with pytest.raises(DataError):
+        run_search(job(out, samples={"data": str(folder)}), Quiet())
+    run_search(job(out, samples={"data": str(folder), "batch_size": 2}), Quiet())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError):
+        run_search(job(tmp_path / "b", samples={"device": "cuda"}), Quiet())
+    run_search(job(tmp_path / "b", samples={"device": "cpu"}), Quiet())
+
+
+def test_other_threads_are_other_samples_and_another_default_directory(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    two = replace(one, workers=replace(one.workers, threads_per_worker=2))
+    run_search(one, Quiet())
+    with pytest.raises(RecordConflictError, match="threads_per_worker=1"):
+        run_search(two, Quiet())
+    assert replace(one, out="").run_uri != replace(two, out="").run_uri
+
+
+def test_a_search_in_which_every_sample_fails_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def infinite(*args: Any, **kwargs: Any) -> Any:
+        e, gradients = trace_norm_and_gradient(*args, **kwargs)
+        return e * float("inf"), gradients
+
+    monkeypatch.setattr(evaluate, "trace_norm_and_gradient", infinite)
+    progress = Quiet()
+    with pytest.raises(NasiRayError, match=r"the first 20 samples all failed.*choices \["):
+        run_search(job(tmp_path, 1000), progress)
+    assert len([m for m in progress.messages if "failed: " in m]) == 5
+
+
+def test_a_disk_that_fills_at_the_result_keeps_the_samples_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[int]
+) -> None:
+    write = LocalStorage.write
+
+    def full(self: LocalStorage, name: str, data: bytes) -> None:
+        if name == "result.json":
+            raise StorageError("disk full")
+        write(self, name, data)
+
+    monkeypatch.setattr(LocalStorage, "write", full)
+    with pytest.raises(StorageError, match="disk full; the samples are stored"):
+        run_search(job(tmp_path), Quiet())
+    assert not (tmp_path / "genotype.json").exists()
+    monkeypatch.setattr(LocalStorage, "write", write)
+    evaluated.clear()
+    run_search(job(tmp_path), Quiet())
+    assert evaluated == []
+
+
+def test_many_parts_are_merged_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_MAX_PARTS", 1)
+    before = run_search(job(tmp_path, 2), Quiet())
+    run_search(job(tmp_path, 4), Quiet())
+    assert len(list((tmp_path / "samples").glob("*.parquet"))) == 1
+    assert run_search(job(tmp_path, 2), Quiet())["alpha"] == before["alpha"]
+
+
+def test_a_search_on_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
+    wanted = job(tmp_path, samples={"device": "cpu"})
+    assert launch._with_device(wanted, LocalStorage(str(tmp_path))).workers.gpus_per_worker == 0
+    run_search(wanted, Quiet())
+    resumed = launch._with_device(job(tmp_path), LocalStorage(str(tmp_path)))
+    assert (resumed.samples.device, resumed.workers.gpus_per_worker) == ("cpu", 0)
+
+
+def test_unlike_devices_may_differ_and_like_ones_may_not() -> None:
+    progress, one = Quiet(), toy_sample(3)
+    for worker, is_same in (("h/1/cpu AVX512", False), ("h/2/NVIDIA A10G", True)):
+        first = replace(one, worker="h/9/cpu AVX512")
+        other = replace(one, trace_norm=one.trace_norm + 1, worker=worker)
+        assert launch._is_same(progress, first, other) is is_same
+    assert launch._is_same(progress, one, one)
+    assert len(progress.messages) == 1
+
+
+def test_kept_margins_are_between_the_second_and_the_third(tmp_path: Path) -> None:
+    result = run_search(job(tmp_path), Quiet())
+    ops = sorted(result["alpha"]["normal/node0/op"], reverse=True)
+    assert result["kept_margins"]["normal/node0/op"] == ops[1] - ops[2]
+    assert "normal/node0/input" not in result["kept_margins"]  # both inputs are kept
+    assert set(result["kept_margins"]) == set(result["kept_margin_errors"])

@@ -11,6 +11,7 @@ from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.storage import LocalStorage, Storage
 from nasi_ray.store import RecordStore, read_identity
 from nasi_ray.store.identity import fingerprint
+from tests.contracts.samples import a_sample
 
 IDENTITY: dict[str, Any] = {
     "batch_size": 64, "data": "random", "seed": 0, "temperature": 0.1, "shape": (3, 32),
@@ -42,7 +43,8 @@ def test_the_first_open_writes_it_and_later_ones_agree(storage: Storage) -> None
 def test_every_difference_is_named_with_both_values(
     local: LocalStorage, changes: dict[str, Any], num_logits: int, held: str, asked: str
 ) -> None:
-    RecordStore.open(local, identity=IDENTITY, num_logits=84)
+    store = RecordStore.open(local, identity=IDENTITY, num_logits=84)
+    store.append([a_sample(0, num_logits=84)])
     with pytest.raises(RecordConflictError) as error:
         RecordStore.open(local, identity={**IDENTITY, **changes}, num_logits=num_logits)
     line = str(error.value)
@@ -51,9 +53,19 @@ def test_every_difference_is_named_with_both_values(
 
 
 def test_a_field_that_is_gone_is_a_difference(local: LocalStorage) -> None:
-    RecordStore.open(local, identity={"a": 1, "b": 2}, num_logits=1)
+    store = RecordStore.open(local, identity={"a": 1, "b": 2}, num_logits=1)
+    store.append([a_sample(0, num_logits=1)])
     with pytest.raises(RecordConflictError, match="made with b=2; asked for no b:"):
         RecordStore.open(local, identity={"a": 1}, num_logits=1)
+
+
+def test_settings_that_made_no_sample_bind_nobody(storage: Storage) -> None:
+    RecordStore.open(storage, identity={"batch_size": 4}, num_logits=3)
+    store = RecordStore.open(storage, identity={"batch_size": 2}, num_logits=5)
+    assert read_identity(storage) == ({"batch_size": 2}, 5)
+    store.append([a_sample(0, num_logits=5)])
+    with pytest.raises(RecordConflictError):
+        RecordStore.open(storage, identity={"batch_size": 4}, num_logits=3)
 
 
 def test_a_lost_race_to_write_it_is_compared(

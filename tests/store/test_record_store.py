@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -441,3 +442,24 @@ def test_any_course_of_events_gives_the_table_of_its_samples(
                 assert store.missing(range(13)) == [i for i in range(13) if i not in done]
     assert_same_table(store.read(), table_of(appended))
     assert_same_table(open_store(storage).read(), table_of(appended))
+
+
+def test_a_lost_sample_is_missing_and_gives_way_to_one_that_came_out(storage: Storage) -> None:
+    store = open_store(storage)
+    lost = replace(a_sample(1, failed=True), status="lost")
+    store.append([a_sample(0), lost, a_sample(2, failed=True)])
+    assert store.missing(range(4)) == [1, 3]
+    assert store.read().errors == {1: lost.error, 2: a_sample(2, failed=True).error}
+    store.append([lost, a_sample(1)])
+    store.append([lost])
+    for reopened in (store, open_store(storage)):
+        assert reopened.missing(range(4)) == [3]
+        assert_same_table(
+            reopened.read(),
+            SampleTable.from_samples(
+                [a_sample(0), a_sample(1), a_sample(2, failed=True)], NUM_LOGITS
+            ),
+        )
+    store.compact()
+    assert store.num_parts == 1
+    assert open_store(storage).read().ok.tolist() == [True, True, False]
