@@ -79,7 +79,7 @@ def data_source(data: str) -> dict[str, str]:
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         try:
             status = file.stat()
-        except OSError:
+        except (OSError, ValueError):
             continue  # reading the data will tell what is wrong with it
         digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="replace"))
     return {"source": str(path), "stamp": digest.hexdigest()[:16]}
