@@ -38,11 +38,7 @@ class DecisionRow:
     @property
     def ratio(self) -> float | None:
         """Margin in standard errors; None where it is not known."""
-        if self.margin is None or self.error is None:
-            return None
-        if self.error == 0:
-            return math.inf if self.margin > 0 else 0.0
-        return self.margin / self.error
+        return _ratio(self.margin, self.error)
 
     @property
     def undecided(self) -> bool:
@@ -86,7 +82,8 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
             f"result has no {error}; run the search again, the records answer at once"
         ) from error
     lines = [Text(line) for line in head]
-    lines += [Text(), *_table_lines(rows), Text(), Text(_verdict(rows)), Text()]
+    lines += [Text(), *_table_lines(rows), Text(), Text(_verdict(rows))]
+    lines += [*(Text(line) for line in _kept_verdict(result)), Text()]
     return _render([*lines, *(Text(line) for line in cell)], color=color)
 
 
@@ -188,6 +185,27 @@ def _verdict(rows: Sequence[DecisionRow]) -> str:
         f"{num_undecided} of {len(rows)} decisions are undecided (under {limit}); "
         "more samples help."
     )
+
+
+def _kept_verdict(result: Mapping[str, Any]) -> list[str]:
+    """For cells that keep more than a sample takes: is it sure which candidates are kept?"""
+    kept, errors = result.get("kept_margins"), result.get("kept_margin_errors")
+    if not kept or not errors or kept == result["margins"]:
+        return []
+    ratios = [_ratio(_finite(kept[name]), _finite(errors[name])) for name in kept]
+    num_undecided = sum(ratio is None or ratio < UNDECIDED_BELOW for ratio in ratios)
+    return [
+        f"Which candidates the cell keeps (last kept against first left out): {num_undecided} of "
+        f"{len(kept)} undecided."
+    ]
+
+
+def _ratio(margin: float | None, error: float | None) -> float | None:
+    if margin is None or error is None:
+        return None
+    if error == 0:
+        return math.inf if margin > 0 else 0.0
+    return margin / error
 
 
 def _architecture_lines(result: Mapping[str, Any]) -> list[str]:

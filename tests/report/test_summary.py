@@ -186,6 +186,16 @@ def test_a_tabular_architecture_is_shown_in_the_tables_notation() -> None:
     assert "block2/parents" not in text  # both of its candidates are always taken
 
 
+def test_what_the_cell_keeps_has_a_verdict_of_its_own() -> None:
+    names = ["normal/node0/op", "normal/node1/op", "reduce/node3/input"]
+    result = _result() | {
+        "kept_margins": dict(zip(names, [1.0, 0.1, 0.0], strict=True)),
+        "kept_margin_errors": dict(zip(names, [0.1, 0.1, None], strict=True)),
+    }
+    assert "first left out): 2 of 3 undecided." in summary_lines(result)
+    assert "first left out" not in summary_lines(_result())
+
+
 def test_a_broken_genotype_is_refused() -> None:
     with pytest.raises(InvalidGenotypeError):
         summary_lines(_result() | {"genotype": {"normal": []}})
