@@ -127,7 +127,7 @@ def one_run(chaos: Chaos, out: str, folder: Path, *, is_calm: bool) -> Outcome:
     context = multiprocessing.get_context("forkserver")
     start = time.monotonic()
     # Some storms break while workers still start, others on a search that runs.
-    strike_at = start + chaos.rng.uniform(1.0, 12.0)
+    strike_at = start + chaos.rng.uniform(1.0, 6.0)
     driver: Any = None
     while driver is None or driver.exitcode != 0:
         if driver is None or driver.exitcode is not None:
