@@ -10,38 +10,19 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.collecting import collect_timed
 from benchmarks.measure import peak_mib, report, spread
-from nasi_ray.config import EstimateConfig, WorkerConfig
+from nasi_ray.config import WorkerConfig
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.evaluate import lost_sample
-from nasi_ray.progress import ProgressState
 from nasi_ray.records import Sample
-from nasi_ray.search import collect
-from nasi_ray.spaces import get_space
-from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
 
 WORKERS = WorkerConfig(num_workers=2)
-
-
-class Silent:
-    """A progress display that shows nothing."""
-
-    def update(self, state: ProgressState) -> None:
-        """Ignore."""
-
-    def message(self, text: str) -> None:
-        """Ignore."""
-
-    def close(self) -> None:
-        """Nothing to do."""
 
 
 def make_idle_evaluator() -> Callable[[int], Sample]:
@@ -63,21 +44,9 @@ def one_run(num_samples: int) -> tuple[float, float]:
         workers=WORKERS,
         on_failed=lambda index, reason: lost_sample("darts", index, reason),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore.open(LocalStorage(folder), identity={"idle": 1}, num_logits=84)
-        for _ in runner.run(range(num_samples, num_samples + 64)):
-            pass  # the workers start outside the measurement
-        wall, cpu = time.perf_counter(), time.process_time()
-        collect(
-            range(num_samples),
-            runner=runner,
-            store=store,
-            progress=Silent(),
-            space=get_space("darts"),
-            config=EstimateConfig(num_samples=num_samples),
-        )
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        assert len(store.read()) == num_samples
+    for _ in runner.run(range(num_samples, num_samples + 64)):
+        pass  # the workers start outside the measurement
+    wall, cpu = collect_timed(runner, num_samples)
     runner.close()
     return cpu / num_samples, wall / num_samples
 

@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 
-from benchmarks.driver_overhead import WORKERS, Silent, make_idle_evaluator
+from benchmarks.collecting import collect_timed
+from benchmarks.driver_overhead import WORKERS, make_idle_evaluator
 from benchmarks.measure import report, spread
-from nasi_ray.config import EstimateConfig
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.evaluate import lost_sample, same_sample
 from nasi_ray.records import Sample
-from nasi_ray.search import collect
-from nasi_ray.spaces import get_space
-from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
 
 SAMPLE_S = 0.05
 NUM_WORKERS = 2
@@ -46,19 +41,7 @@ def make_sleeping_evaluator() -> Callable[[int], Sample]:
 
 def one_run(runner: RayRunner[Sample], num_samples: int) -> tuple[float, float]:
     """Overhead, and driver CPU seconds per sample, of one search."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore.open(LocalStorage(folder), identity={"sleep": 1}, num_logits=84)
-        wall, cpu = time.perf_counter(), time.process_time()
-        collect(
-            range(num_samples),
-            runner=runner,
-            store=store,
-            progress=Silent(),
-            space=get_space("darts"),
-            config=EstimateConfig(num_samples=num_samples),
-        )
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        assert len(store.read()) == num_samples
+    wall, cpu = collect_timed(runner, num_samples)
     return wall / (num_samples * SAMPLE_S / NUM_WORKERS) - 1, cpu / num_samples
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.driver_overhead import Silent
+from benchmarks.collecting import Silent
 from benchmarks.measure import peak_mib, report
 from nasi_ray.config import EstimateConfig
 from nasi_ray.distributed.decisions import Finished, StartWorker, SubmitCall

@@ -18,11 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import SampleConfig, WorkerConfig
 from nasi_ray.data import load_images
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.pool import RayRunner
@@ -30,10 +30,6 @@ from nasi_ray.nasi.evaluate import lost_sample, make_evaluator
 from nasi_ray.records import Sample
 from nasi_ray.report.progress import LogProgress
 from nasi_ray.runner import InProcessRunner, Runner
-from nasi_ray.search import collect
-from nasi_ray.spaces import get_space
-from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
 
 JOB = Path(__file__).parents[1] / "jobs" / "search.py"
 WORKERS = WorkerConfig(num_workers=2)
@@ -59,22 +55,10 @@ def whole_command(num_samples: int) -> float:
         return time.perf_counter() - start
 
 
-def rate(runner: Runner[Sample], indices: Sequence[int]) -> float:
+def rate(runner: Runner[Sample], num_samples: int) -> float:
     """Samples/s of ``collect`` with a runner that is up."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore.open(LocalStorage(folder), identity={"bench": 1}, num_logits=84)
-        start = time.perf_counter()
-        collect(
-            indices,
-            runner=runner,
-            store=store,
-            progress=LogProgress(io.StringIO()),
-            space=get_space("darts"),
-            config=EstimateConfig(num_samples=len(indices)),
-        )
-        seconds = time.perf_counter() - start
-        assert bool(store.read().ok.all())
-    return len(indices) / seconds
+    wall, _ = collect_timed(runner, num_samples, LogProgress(io.StringIO()))
+    return num_samples / wall
 
 
 def main() -> None:
@@ -98,8 +82,8 @@ def main() -> None:
         )
         list(runner.run(WARM_UP))
         for _ in range(args.pairs):
-            two_rates.append(rate(runner, range(NUM_PAIRED)))
-            alone_rates.append(rate(alone, range(NUM_PAIRED)))
+            two_rates.append(rate(runner, NUM_PAIRED))
+            alone_rates.append(rate(alone, NUM_PAIRED))
         runner.close()
     efficiency = [t / (2 * a) for t, a in zip(two_rates, alone_rates, strict=True)]
     rows = [

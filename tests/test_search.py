@@ -141,7 +141,7 @@ def failing_storage(monkeypatch: pytest.MonkeyPatch, is_broken: Callable[[], boo
         return create(self, name, data)
 
     monkeypatch.setattr(LocalStorage, "create", maybe)
-    monkeypatch.setattr("nasi_ray.search.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.search.patience.time.sleep", lambda seconds: None)
 
 
 def test_storage_that_recovers_loses_nothing(
@@ -189,7 +189,7 @@ def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
 def test_a_search_larger_than_the_display_shows_counts_every_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasi_ray.search._MAX_SHOWN", 8)
+    monkeypatch.setattr("nasi_ray.search.board._MAX_SHOWN", 8)
     store = open_store(tmp_path)
     # Of the first eight, two are stored already; so is one beyond them.
     store.append([toy_sample(i) for i in (0, 5, 15)])

@@ -18,8 +18,6 @@ from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.errors import StorageError
 from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
-from nasi_ray.nasi import evaluate
-from nasi_ray.records import Sample
 from nasi_ray.search import collect
 from tests.toy import Quiet
 
@@ -82,20 +80,6 @@ def _filling_up(
     ballast.unlink()
 
 
-@pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Indices in the order in which they were evaluated."""
-    indices: list[int] = []
-    call = evaluate.Evaluator.__call__
-
-    def spy(self: evaluate.Evaluator, index: int) -> Sample:
-        indices.append(index)
-        return call(self, index)
-
-    monkeypatch.setattr(evaluate.Evaluator, "__call__", spy)
-    return indices
-
-
 def job(out: Path) -> SearchJob:
     return SearchJob(
         samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
@@ -116,7 +100,7 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
     out, full_while = disk
     clock = itertools.count()
     monkeypatch.setattr(launch, "collect", partial(collect, clock=lambda: float(next(clock))))
-    monkeypatch.setattr("nasi_ray.search.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.search.patience.time.sleep", lambda seconds: None)
     with full_while(lambda: len(evaluated) > 5), pytest.raises(StorageError) as caught:
         run_search(job(out), Quiet())
     message = str(caught.value)

@@ -23,7 +23,6 @@ from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
-from nasi_ray.records import Sample
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet, toy_sample
@@ -36,20 +35,6 @@ def job(out: Path, num_samples: int = 4, **changes: Any) -> SearchJob:
     estimate = EstimateConfig(num_samples=num_samples, **changes)
     workers = WorkerConfig(num_workers=0)
     return SearchJob(samples=samples, estimate=estimate, workers=workers, out=str(out))
-
-
-@pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Indices in the order in which they were evaluated."""
-    indices: list[int] = []
-    call = evaluate.Evaluator.__call__
-
-    def spy(self: evaluate.Evaluator, index: int) -> Sample:
-        indices.append(index)
-        return call(self, index)
-
-    monkeypatch.setattr(evaluate.Evaluator, "__call__", spy)
-    return indices
 
 
 def make_folder(path: Path, num_per_class: int = 6, seed: int = 0) -> Path:

@@ -18,8 +18,6 @@ from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.errors import RecordConflictError, RunLockedError, StorageError
 from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
-from nasi_ray.nasi import evaluate
-from nasi_ray.records import Sample
 from nasi_ray.search import collect
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.storage.s3 import S3Storage
@@ -48,25 +46,11 @@ def out(prefix: str) -> str:
 
 
 @pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Indices in the order in which they were evaluated."""
-    indices: list[int] = []
-    call = evaluate.Evaluator.__call__
-
-    def spy(self: evaluate.Evaluator, index: int) -> Sample:
-        indices.append(index)
-        return call(self, index)
-
-    monkeypatch.setattr(evaluate.Evaluator, "__call__", spy)
-    return indices
-
-
-@pytest.fixture
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the clock takes a second, and waiting none."""
     clock = itertools.count()
     monkeypatch.setattr(launch, "collect", partial(collect, clock=lambda: float(next(clock))))
-    monkeypatch.setattr("nasi_ray.search.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.search.patience.time.sleep", lambda seconds: None)
 
 
 def job(out: str, num_samples: int, seed: int = 0) -> SearchJob:
