@@ -104,6 +104,8 @@ def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> None:
     process = start_script(
         """
+        # A shell that started the tests in the background has SIGINT ignored, which is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         config = WorkerConfig(num_workers=2)
         with connect(None, config):
             runner = runner_of(config, 0.1)
@@ -130,6 +132,7 @@ def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> 
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert out.splitlines() == ["deaths 0", "closed True"]
     assert err == ""
     assert process.returncode == 0
