@@ -41,7 +41,8 @@ def stopping_once() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first SIGINT or SIGTERM (as ``ray job stop`` sends) only.
 
     A second signal while the first is being obeyed does nothing, so that it cannot cut off the
-    storing of samples; the third ends the process at once.
+    storing of samples; the third ends the process at once. After a stop both signals are ignored
+    for the rest of the process, so that none can change its exit status.
     """
     num_signals = 0
 
@@ -58,4 +59,4 @@ def stopping_once() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if num_signals else handler)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 
 import pytest
 
@@ -38,14 +39,44 @@ def test_bugs_keep_their_traceback() -> None:
         _ = 1 / 0
 
 
+@pytest.fixture
+def handlers_kept() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_without_a_signal_the_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_once():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.usefixtures("handlers_kept")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_interrupts_and_the_handlers_come_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+def test_the_first_signal_interrupts_and_later_ones_are_ignored(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), stopping_once():
         signal.raise_signal(number)
-    assert signal.getsignal(number) is before
+    signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
+def test_a_signal_after_the_stop_does_not_change_the_exit_status() -> None:
+    code = """
+        import atexit, os, signal
+        from nasi_ray.launch.process import reporting_errors, stopping_once
+        atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+        with reporting_errors(), stopping_once():
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE)
+    assert done.returncode == 130
+
+
+@pytest.mark.usefixtures("handlers_kept")
 def test_the_second_signal_cannot_cut_off_what_the_first_began() -> None:
     done = []
 
