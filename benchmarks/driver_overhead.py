@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import peak_mib, report, spread
 from nasi_ray.config import WorkerConfig
-from nasi_ray.distributed import cluster
+from nasi_ray.distributed.connection import connect
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.evaluate import lost_sample
 from nasi_ray.records import Sample
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=20_000)
     parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
-    with cluster.connect(None, WORKERS):
+    with connect(None, WORKERS):
         runs = [one_run(args.num_samples) for _ in range(args.pairs)]
     cpu, wall = ([1e6 * run[i] for run in runs] for i in (0, 1))
     rows = [

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from benchmarks.collecting import collect_timed
 from benchmarks.driver_overhead import WORKERS, make_idle_evaluator
 from benchmarks.measure import report, spread
-from nasi_ray.distributed import cluster
+from nasi_ray.distributed.connection import connect
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.evaluate import lost_sample, same_sample
 from nasi_ray.records import Sample
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=400)
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    with cluster.connect(None, WORKERS):
+    with connect(None, WORKERS):
         runner = RayRunner(
             make_sleeping_evaluator,
             (),

@@ -24,7 +24,7 @@ from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
 from nasi_ray.config import SampleConfig, WorkerConfig
 from nasi_ray.data import load_images
-from nasi_ray.distributed import cluster
+from nasi_ray.distributed.connection import connect
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.nasi.evaluate import lost_sample, make_evaluator
 from nasi_ray.records import Sample
@@ -73,7 +73,7 @@ def main() -> None:
     alone = InProcessRunner(make_evaluator(config, images, "cpu", 1))
     list(alone.run(WARM_UP))
     two_rates, alone_rates = [], []
-    with cluster.connect(None, WORKERS):
+    with connect(None, WORKERS):
         runner = RayRunner(
             make_evaluator,
             (config, images, "cpu", 1),

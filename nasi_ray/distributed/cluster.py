@@ -1,38 +1,28 @@
-"""Connect to a Ray cluster, or start one on this machine, and plan the workers it can hold."""
+"""What a Ray cluster has, and the workers it can hold."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
-import os
-import secrets
-import signal
-import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
 from nasi_ray.config import WorkerConfig
-from nasi_ray.errors import ClusterError, NoCapacityError
+from nasi_ray.errors import NoCapacityError
 
 Resources = Mapping[str, float]
 """Resource name -> amount of one node, as Ray counts them: ``CPU``, ``GPU``, ..."""
 
-_PROBE_S = 5.0
 _CAPACITY_S = 120.0
 # A spot GPU may be offered late, and its machine boots and pulls an image of gigabytes.
 _AUTOSCALER_CAPACITY_S = 1800.0
 _ROUNDING = 1e-6
-_CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,143 +147,3 @@ def has_autoscaler() -> bool:
     except Exception:
         logging.getLogger(__name__).debug("autoscaler is unknown", exc_info=True)
         return True
-
-
-@contextlib.contextmanager
-def connect(
-    address: str | None, workers: WorkerConfig, *, has_dashboard: bool = False
-) -> Iterator[None]:
-    """Have Ray connected while the context is open; on exit shut down only what was started here.
-
-    Args:
-        address: ``host:port`` of a cluster's GCS, or ``auto`` for one running on this machine;
-            None: the environment's RAY_ADDRESS, else a Ray of our own on this machine. A Ray that
-            is connected already is used as it is.
-        workers: What will be asked for; a Ray of our own gets CPUs enough for it, never GPUs that
-            are not there.
-        has_dashboard: Serve Ray's dashboard from a Ray of our own.
-
-    Raises:
-        ClusterError: If the address is no cluster's or does not answer.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    given = address or os.environ.get("RAY_ADDRESS") or "local"
-    handler = signal.getsignal(signal.SIGTERM)
-    with _raylets_logged(), _shut_down_at_last():
-        if given == "local":
-            _start(workers, has_dashboard)
-        else:
-            _join(given)
-        _restore_sigterm(handler)
-        yield
-
-
-def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _use_token()
-    num_cpus = None
-    if workers.num_workers != "auto":
-        num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
-    try:
-        with _on_loopback():
-            ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        raise ClusterError(f"Ray did not start on this machine: {_first_line(error)}") from error
-
-
-def _join(address: str) -> None:
-    _probe(address)
-    try:
-        ray.init(address, **_quiet())
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _shut_down_at_last() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _raylets_logged() -> Iterator[None]:
-    # When a node or worker is lost Ray prints pages of raylet logs, coloured, on standard output,
-    # with log_to_driver=False too. The pool says in its own words what was lost.
-    worker: Any = ray._private.worker
-    printer = getattr(worker, "print_to_stdstream", None)
-
-    def log(data: Mapping[str, Any], *_: object, **__: object) -> None:
-        logging.getLogger(__name__).debug("%s: %s", data.get("pid"), data.get("lines"))
-
-    if printer is not None:
-        worker.print_to_stdstream = log
-    try:
-        yield
-    finally:
-        if printer is not None:
-            worker.print_to_stdstream = printer
-
-
-def _quiet() -> dict[str, Any]:
-    return {"log_to_driver": False, "logging_level": logging.ERROR}
-
-
-def _probe(address: str) -> None:
-    # Ray itself tries for two minutes, prints warnings all the while, and then ends the process.
-    if address == "auto":
-        return
-    if "://" in address:
-        raise ClusterError(
-            f"{address} is no cluster address; give host:port of the GCS (port 6379 by default), "
-            "or run the command on the cluster with `ray job submit`"
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(f"{address!r} is no cluster address; give host:port, or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address} ({_first_line(error)}); check the address and "
-            "that the cluster is up, or unset RAY_ADDRESS to run on this machine"
-        ) from error
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started meanwhile listen on loopback only, as on macOS and Windows."""
-    # On Linux, Ray turns a 127.0.0.1 that it is told into the machine's address. The processes it
-    # starts read the variable; this one has, when Ray was imported.
-    variable, constant = os.environ.get(_CLUSTER_VARIABLE), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_CLUSTER_VARIABLE] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        del os.environ[_CLUSTER_VARIABLE]
-        if variable is not None:
-            os.environ[_CLUSTER_VARIABLE] = variable
-        ray_constants.ENABLE_RAY_CLUSTER = constant
-
-
-def _use_token() -> None:
-    # Ray would make a token and leave it in ~/.ray, which later `ray start`s then insist on.
-    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    is_set = any(name in os.environ for name in names)
-    if not is_set and not (Path.home() / ".ray" / "auth_token").exists():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _restore_sigterm(handler: Any) -> None:
-    # ray.init puts its own handler in the place of the caller's.
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -57,7 +57,7 @@ class RayRunner(Generic[R]):
     """Evaluates samples on Ray actors, whatever happens to the actors.
 
     ``factory(*args)`` is called once in every worker and returns the function that maps a sample
-    index to its result. Ray must be connected (``cluster.connect``) while a runner is used.
+    index to its result. Ray must be connected (``connection.connect``) while a runner is used.
 
     Args:
         factory: Makes the evaluating function; importable on the workers, or picklable by value.

@@ -21,6 +21,7 @@ import nasi_ray
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.data import ImageSet, load_images, make_batches, resolve_labels
 from nasi_ray.distributed import cluster
+from nasi_ray.distributed.connection import connect
 from nasi_ray.distributed.cost import CostMeter, load_prices
 from nasi_ray.distributed.metering import MeteredRunner
 from nasi_ray.distributed.pool import RayRunner
@@ -178,7 +179,7 @@ def _connect(job: SearchJob, stack: contextlib.ExitStack, progress: Progress) ->
         resolve_device(device)
         return device
     progress.message("connecting to Ray")
-    stack.enter_context(cluster.connect(job.address, job.workers))
+    stack.enter_context(connect(job.address, job.workers))
     if job.samples.device != "auto":
         return job.samples.device
     plan = cluster.plan_workers(

@@ -12,7 +12,6 @@ from nasi_ray.config import WorkerConfig
 from nasi_ray.distributed.cluster import (
     Resources,
     capacity_timeout_s,
-    connect,
     count_slots,
     describe_nodes,
     draining_nodes,
@@ -20,6 +19,7 @@ from nasi_ray.distributed.cluster import (
     live_nodes,
     plan_workers,
 )
+from nasi_ray.distributed.connection import connect
 from nasi_ray.errors import ClusterError, NoCapacityError
 
 CPU_NODE: Resources = {"CPU": 8.0, "memory": 1e9}

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.integration
 PREAMBLE = """
 import os, sys, time, signal
 from nasi_ray.config import WorkerConfig
-from nasi_ray.distributed.cluster import connect, live_nodes
+from nasi_ray.distributed.cluster import live_nodes
+from nasi_ray.distributed.connection import connect
 from nasi_ray.distributed.pool import RayRunner
 
 def factory(sleep_s):
@@ -103,6 +104,25 @@ def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
         tmp_path,
     )
     assert out.splitlines() == ["5", "True True", "[]", "False"]
+
+
+def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) -> None:
+    out, _ = run_script(
+        """
+        import ray._private.node as node
+        stop = node.Node.kill_all_processes
+        def stop_and_signal(self, *args, **kwargs):
+            os.kill(os.getpid(), signal.SIGTERM)
+            stop(self, *args, **kwargs)
+        node.Node.kill_all_processes = stop_and_signal
+        signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+        with connect(None, WorkerConfig(num_workers=1)):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        """,
+        tmp_path,
+    )
+    assert out.splitlines().count("handled") >= 2
 
 
 def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> None:
