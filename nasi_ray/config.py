@@ -42,6 +42,12 @@ class SampleConfig:
     num_cells: int | Auto = "auto"
     """Cells of the supernet, with reductions at a third and two thirds; auto: 8 for darts,
     9 for s1 to s3, 15 for nb201."""
+    init: Literal["default", "kaiming", "xavier", "ntk"] = "default"
+    """Initial parameters θ0: PyTorch's default, Kaiming or Xavier normal, or the NTK
+    parameterisation (weights N(0, 1), scaled by 1/√fan_in in the forward pass)."""
+    batch_norm: Literal["auto", "affine", "plain"] = "auto"
+    """Whether batch norm has parameters γ and β; auto: as the space's own one-shot network, plain
+    for darts and affine for the others."""
     sample_per: Literal["step", "cell"] = "step"
     """step: all cells of a type share one draw; cell: each cell draws its own."""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"

@@ -53,6 +53,8 @@ class Evaluator:
             ),
             seed=torch_seed(config.seed, "weights"),
             dtype=DTYPES[config.dtype],
+            init=config.init,
+            batch_norm=config.batch_norm,
         )
         self.net = net.to(self._device).to(memory_format=torch.channels_last)
 

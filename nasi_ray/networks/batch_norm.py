@@ -21,16 +21,21 @@ class BatchNorm(nn.Module):
     """y = (x − m(x)) / √(var(x) + ε) per channel over batch and pixels, or γ y + β.
 
     Args:
-        affine_channels: Channels to give γ and β, which are 1 and 0 at first; None for neither.
+        num_channels: Channels of the input (≥ 1).
+        affine: Whether there are γ and β, which are 1 and 0 at first.
     """
 
-    def __init__(self, affine_channels: int | None = None) -> None:
+    def __init__(self, num_channels: int, *, affine: bool = True) -> None:
         super().__init__()
+        self.num_channels = num_channels
         self.weight: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
-        if affine_channels is not None:
-            self.weight = nn.Parameter(torch.empty(affine_channels))
-            self.bias = nn.Parameter(torch.empty(affine_channels))
+        self.set_affine(affine)
+
+    def set_affine(self, affine: bool) -> None:
+        """Have γ and β (anew, 1 and 0), or neither."""
+        self.weight = nn.Parameter(torch.empty(self.num_channels)) if affine else None
+        self.bias = nn.Parameter(torch.empty(self.num_channels)) if affine else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

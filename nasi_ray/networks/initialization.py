@@ -1,7 +1,7 @@
-"""θ0: PyTorch's default initialisation, drawn from a generator of one's own.
+"""θ0: parameters drawn from a generator of one's own.
 
-The distributions are those of ``torch.nn``'s ``reset_parameters``; the global generator is left
-alone, so that θ0 depends on the search seed and on nothing that ran before.
+The global generator is left alone, so that θ0 depends on the search seed and on nothing that ran
+before.
 """
 
 from __future__ import annotations
@@ -9,20 +9,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import chain
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from nasi_ray.networks.batch_norm import BatchNorm
 
+Initialization = Literal["default", "kaiming", "xavier", "ntk"]
+"""How weights are drawn; biases are zero but for ``default``.
 
-def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn.Module:
+- ``default``: as ``torch.nn``'s ``reset_parameters``, U(±1/√fan_in), biases too.
+- ``kaiming``: N(0, 2/fan_in) (He et al. 2015).
+- ``xavier``: N(0, 2/(fan_in + fan_out)) (Glorot and Bengio 2010).
+- ``ntk``: θ ~ N(0, 1), the layer's weight being θ/√fan_in (NTK parameterisation, Jacot et al.
+  2018), so that gradients are with respect to θ.
+"""
+
+
+def build(
+    make: Callable[[], nn.Module],
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    init: Initialization = "default",
+    batch_norm: Literal["auto", "affine", "plain"] = "auto",
+) -> nn.Module:
     """Build a network with freshly drawn parameters, on the CPU.
 
     Args:
         make: Constructor; its own initialisation is not run. Batch norm starts with γ = 1, β = 0.
         seed: Seed of the draw, in [0, 2⁶³).
         dtype: Type of the parameters; the draw is in float64 and rounded.
+        init: How weights are drawn.
+        batch_norm: Whether batch norm has γ and β; auto: as the constructor made it.
 
     Returns:
         The network, its parameters drawn in the order of ``modules()``.
@@ -33,11 +54,15 @@ def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn
     """
     with torch.device("meta"):
         net = make()
+        if batch_norm != "auto":
+            for module in net.modules():
+                if isinstance(module, BatchNorm):
+                    module.set_affine(batch_norm == "affine")
     net = net.to(torch.float64).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
+    for module in list(net.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
-            _draw(module, generator)
+            _draw(module, generator, init)
         elif isinstance(module, BatchNorm | nn.BatchNorm2d):
             module.reset_parameters()
         elif any(True for _ in chain(module.parameters(False), module.buffers(False))):
@@ -45,10 +70,39 @@ def build(make: Callable[[], nn.Module], *, seed: int, dtype: torch.dtype) -> nn
     return net.to(dtype)
 
 
-def _draw(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-    # kaiming_uniform with a = √5 is U(±1/√fan_in) for the weight, as for the bias.
-    bound = 1 / math.sqrt(layer.weight[0].numel())
+def _draw(layer: nn.Conv2d | nn.Linear, generator: torch.Generator, init: Initialization) -> None:
+    weight, bias = layer.weight, layer.bias
+    fan_in = weight[0].numel()
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        if layer.bias is not None:
-            layer.bias.uniform_(-bound, bound, generator=generator)
+        if init == "default":
+            # kaiming_uniform with a = √5 is U(±1/√fan_in) for the weight, as for the bias.
+            bound = 1 / math.sqrt(fan_in)
+            weight.uniform_(-bound, bound, generator=generator)
+            if bias is not None:
+                bias.uniform_(-bound, bound, generator=generator)
+            return
+        if init == "kaiming":
+            nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
+        elif init == "xavier":
+            nn.init.xavier_normal_(weight, generator=generator)
+        else:
+            weight.normal_(generator=generator)
+        if bias is not None:
+            bias.zero_()
+    if init == "ntk":
+        parametrize.register_parametrization(layer, "weight", _Scaled(1 / math.sqrt(fan_in)))
+
+
+class _Scaled(nn.Module):
+    """θ -> s θ, a weight's NTK parameterisation."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self._scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._scale * x
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        # What was drawn is θ itself; the layer's weight becomes s θ.
+        return weight

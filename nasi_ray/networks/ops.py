@@ -8,6 +8,7 @@ already been rectified (``rectified = True``), so that a node rectifies its inpu
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,10 +31,10 @@ class Pool(nn.Module):
 
     rectified = False
 
-    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, pool: Callable[[Tensor], Tensor], channels: int) -> None:
         super().__init__()
         self._pool = pool
-        self.norm = BatchNorm()
+        self.norm = BatchNorm(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool and normalise."""
@@ -64,14 +65,14 @@ class SeparableConv(nn.Module):
         self.pointwise = nn.ModuleList(
             nn.Conv2d(channels, channels, 1, bias=False) for _ in range(repeats)
         )
-        self.norm = BatchNorm()
+        self.norms = nn.ModuleList(BatchNorm(channels, affine=False) for _ in range(repeats))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to a rectified ``x``."""
-        for i, (depthwise, pointwise) in enumerate(
-            zip(self.depthwise, self.pointwise, strict=True)
+        for i, (depthwise, pointwise, norm) in enumerate(
+            zip(self.depthwise, self.pointwise, self.norms, strict=True)
         ):
-            x = self.norm(pointwise(depthwise(F.relu(x) if i else x)))
+            x = norm(pointwise(depthwise(F.relu(x) if i else x)))
         return x
 
 
@@ -86,7 +87,7 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
         )
-        self.norm = BatchNorm()
+        self.norm = BatchNorm(out_channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
@@ -111,8 +112,8 @@ def avg_pool_3x3(x: Tensor) -> Tensor:
 
 
 OPS: dict[str, Callable[[int], nn.Module]] = {
-    "max_pool_3x3": lambda channels: Pool(max_pool_3x3),
-    "avg_pool_3x3": lambda channels: Pool(avg_pool_3x3),
+    "max_pool_3x3": partial(Pool, max_pool_3x3),
+    "avg_pool_3x3": partial(Pool, avg_pool_3x3),
     "skip_connect": lambda channels: Identity(),
     "sep_conv_3x3": lambda channels: SeparableConv(channels, 3, dilation=1, repeats=2),
     "sep_conv_5x5": lambda channels: SeparableConv(channels, 5, dilation=1, repeats=2),

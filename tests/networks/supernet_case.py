@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +22,17 @@ from nasi_ray.spaces import get_space
 NUM_CLASSES = 3
 
 
-def small_net(space: str, *, num_cells: int, seed: int = 0, channels: int = 2) -> nn.Module:
-    """A supernet in float64, its γ and β moved away from 1 and 0."""
+def small_net(
+    space: str, *, num_cells: int, seed: int = 0, channels: int = 2, **options: Any
+) -> nn.Module:
+    """A supernet in float64, its γ and β moved away from 1 and 0; options are ``build``'s."""
     make = partial(
         SUPERNETS[space].make,
         init_channels=channels,
         num_cells=num_cells,
         num_classes=NUM_CLASSES,
     )
-    net = build(make, seed=seed, dtype=torch.float64)
+    net = build(make, seed=seed, dtype=torch.float64, **options)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from nasi_ray.networks.batch_norm import EPSILON, BatchNorm
 from tests.strategies import SEEDS
 
-NORM = BatchNorm()
+NORM = BatchNorm(1, affine=False)
 
 # Raised once a process, when torch compiles its own rules for the first dual tensor.
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +21,9 @@ LAYERS = [
 ]
 
 
-def supernet(seed: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+def supernet(seed: int, dtype: torch.dtype = torch.float64, **options: Any) -> nn.Module:
     make = partial(DartsSupernet, init_channels=2, num_cells=3, num_classes=10)
-    return build(make, seed=seed, dtype=dtype)
+    return build(make, seed=seed, dtype=dtype, **options)
 
 
 @pytest.mark.parametrize(("make", "fan_in"), LAYERS)
@@ -87,3 +89,46 @@ def test_batch_norm_starts_as_the_identity_of_its_scale() -> None:
 def test_layers_with_other_parameters_are_refused() -> None:
     with pytest.raises(TypeError, match="no initialisation is defined for LayerNorm"):
         build(partial(nn.LayerNorm, 3), seed=0, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("init", "variance"),
+    [
+        ("kaiming", lambda fan_in, fan_out: 2 / fan_in),
+        ("xavier", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        ("ntk", lambda fan_in, fan_out: 1 / fan_in),
+    ],
+)
+@pytest.mark.parametrize("make", [partial(nn.Conv2d, 64, 128, 3), partial(nn.Linear, 512, 256)])
+def test_the_effective_weights_have_the_variance_asked_for(
+    init: Any, variance: Callable[[int, int], float], make: Callable[[], nn.Module]
+) -> None:
+    layer: Any = build(make, seed=1, dtype=torch.float64, init=init)
+    weight = layer.weight.detach()
+    expected = variance(weight[0].numel(), weight[:, 0].numel())
+    n = weight.numel()
+    # Five standard errors of a normal sample's mean and variance.
+    assert abs(float(weight.mean())) < 5 * math.sqrt(expected / n)
+    assert float(weight.square().mean()) == pytest.approx(expected, rel=5 * math.sqrt(2 / n))
+    assert not layer.bias.any()
+
+
+def test_ntk_parameters_are_standard_normal_and_their_gradients_are_scaled() -> None:
+    layer: Any = build(partial(nn.Linear, 100, 50), seed=2, dtype=torch.float64, init="ntk")
+    theta = layer.parametrizations.weight.original
+    assert theta.shape == (50, 100)
+    assert float(theta.detach().square().mean()) == pytest.approx(1, rel=0.1)
+    torch.testing.assert_close(layer.weight, theta / 10)
+    x = torch.ones(1, 100, dtype=torch.float64)
+    (grad,) = torch.autograd.grad(layer(x).sum(), theta)
+    torch.testing.assert_close(grad, torch.full_like(grad, 0.1))
+
+
+@pytest.mark.parametrize(("batch_norm", "has_gamma"), [("affine", True), ("plain", False)])
+def test_batch_norm_gets_or_loses_its_parameters(batch_norm: str, has_gamma: bool) -> None:
+    net = supernet(0, batch_norm=batch_norm)
+    norms = [module for module in net.modules() if isinstance(module, BatchNorm)]
+    assert norms
+    for norm in norms:
+        gamma_beta = [p.tolist() for p in norm.parameters()]
+        assert gamma_beta == ([[1.0] * norm.num_channels, [0.0] * norm.num_channels] * has_gamma)

@@ -51,7 +51,7 @@ def test_number_of_parameters(name: str, num_params: int) -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("sep_conv_3x3", 3), ("sep_conv_5x5", 5)])
 def test_separable_convolution_is_depthwise_and_pointwise_twice(name: str, size: int) -> None:
-    op, norm = build_op(name), BatchNorm()
+    op, norm = build_op(name), BatchNorm(1, affine=False)
     x = X.relu()
     for depthwise, pointwise in zip(
         weights_of(op, "depthwise"), weights_of(op, "pointwise"), strict=True
@@ -66,7 +66,7 @@ def test_dilated_convolution_skips_every_other_pixel(name: str, size: int) -> No
     op = build_op(name)
     (depthwise,), (pointwise,) = weights_of(op, "depthwise"), weights_of(op, "pointwise")
     x = F.conv2d(X.relu(), depthwise, padding=size - 1, dilation=2, groups=4)
-    torch.testing.assert_close(op(X.relu()), BatchNorm()(F.conv2d(x, pointwise)))
+    torch.testing.assert_close(op(X.relu()), BatchNorm(1, affine=False)(F.conv2d(x, pointwise)))
 
 
 def test_pooling_takes_what_lies_within_the_image() -> None:

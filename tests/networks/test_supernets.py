@@ -5,6 +5,7 @@ import pytest
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.spaces import get_space
+from tests.networks.supernet_case import batch, draw, gradients, small_net
 
 
 @pytest.mark.parametrize("space", list(SUPERNETS))
@@ -27,3 +28,26 @@ def test_cells_are_of_the_types_of_the_space(space: str) -> None:
 
 def test_darts_has_eight_cells() -> None:
     assert SUPERNETS["darts"].num_cells == 8
+
+
+@pytest.mark.parametrize("space", ["darts", "s1", "nb201"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"init": "kaiming"},
+        {"init": "xavier"},
+        {"init": "ntk"},
+        {"init": "ntk", "batch_norm": "plain"},
+        {"batch_norm": "affine"},
+        {"batch_norm": "plain"},
+    ],
+    ids=lambda options: "-".join(options.values()),
+)
+def test_the_gradient_is_exact_for_every_initialisation_and_batch_norm(
+    space: str, options: dict[str, str]
+) -> None:
+    net = small_net(space, num_cells=3, channels=3, **options)
+    x, y = batch(seed=2, images=5)
+    found = gradients(net, x, y, draw(space, num_cells=3, sample_per="step", seed=3))
+    assert found.e == pytest.approx(found.reference_e, rel=1e-9)
+    assert found.error < 1e-9
