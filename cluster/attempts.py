@@ -13,13 +13,17 @@ from typing import TypeVar
 from cluster.job_api import JobApi, JobState, UnreachableError
 from nasi_ray.distributed.cost import CostMeter, PriceList
 from nasi_ray.errors import ClusterError, ConfigError
+from nasi_ray.launch.process import EXIT_MAY_PASS
 
 T = TypeVar("T")
 
 _POLL_S = 2.0
 _LOG_CHARS_PER_POLL = 100_000
+_MIN_ERROR_DELAY_S = 30.0
+_MAX_ERROR_DELAY_S = 900.0
 _USER_ERRORS = (1, 2)
-"""Exit statuses of ``jobs/search.py``: an error told in a line (or a bug), a malformed flag."""
+"""Exit statuses of ``jobs/search.py`` that another attempt would repeat: an error that stays (or a
+bug), a malformed flag."""
 
 
 class Decision(enum.Enum):
@@ -27,10 +31,11 @@ class Decision(enum.Enum):
 
     WAIT = "is on"
     RETRY = "was lost"
+    RETRY_LATER = "met an error that may pass"
     SUCCEEDED = "succeeded"
     USER_ERROR = "failed"
     STOPPED = "was stopped"
-    GAVE_UP = "was lost, and no attempt is left"
+    GAVE_UP = "did not come to its end, and no attempt is left"
 
 
 def decide(state: JobState | None, attempts_left: int) -> Decision:
@@ -49,7 +54,21 @@ def decide(state: JobState | None, attempts_left: int) -> Decision:
             return Decision.STOPPED
         if state.exit_code in _USER_ERRORS:
             return Decision.USER_ERROR
-    return Decision.RETRY if attempts_left > 0 else Decision.GAVE_UP
+    if attempts_left == 0:
+        return Decision.GAVE_UP
+    is_passing = state is not None and state.exit_code == EXIT_MAY_PASS
+    return Decision.RETRY_LATER if is_passing else Decision.RETRY
+
+
+def error_delay_s(loss_delay_s: float, num_errors: int) -> float:
+    """Time until the next attempt after an error that may pass: it doubles, up to 15 minutes.
+
+    Args:
+        loss_delay_s: Time until the next attempt after a loss, in seconds; never less than that.
+        num_errors: Attempts so far that met such an error (≥ 1).
+    """
+    delay_s = max(_MIN_ERROR_DELAY_S, loss_delay_s) * 2.0 ** (num_errors - 1)
+    return max(loss_delay_s, min(delay_s, _MAX_ERROR_DELAY_S))
 
 
 def last_attempt(run_id: str, known: Mapping[str, JobState]) -> int:
@@ -72,7 +91,8 @@ class Submitter:
         run_id: Name of the run.
         entrypoint: Shell command of the job.
         attempts: Submissions at most (≥ 1), the one that is joined included.
-        retry_delay_s: Time between the loss of one attempt and the next, in seconds.
+        retry_delay_s: Time between the loss of one attempt and the next, in seconds; longer after
+            errors that may pass (see ``error_delay_s``).
         patience_s: How long the cluster may not answer, in seconds.
         prices: Prices of node types; None: the cost is not reckoned.
         sleep: Replaces ``time.sleep``.
@@ -134,13 +154,18 @@ class Submitter:
         return None if self._prices is None else self._meter.summary(self._prices)
 
     def _see_through(self, attempt: int) -> Decision:
+        num_errors = 0
         for attempts_left in range(self._attempts - 1, -1, -1):
             decision, state = self._watch(attempts_left)
             _say(f"{self.current} {decision.value}{_cause(decision, state)}")
-            if decision is not Decision.RETRY:
+            delay_s = self._retry_delay_s
+            if decision is Decision.RETRY_LATER:
+                num_errors += 1
+                delay_s = error_delay_s(delay_s, num_errors)
+            elif decision is not Decision.RETRY:
                 break
-            _say(f"next attempt in {self._retry_delay_s:.0f} s")
-            self._sleep(self._retry_delay_s)
+            _say(f"next attempt in {delay_s:.0f} s")
+            self._sleep(delay_s)
             attempt += 1
             self._submit(attempt)
         return decision

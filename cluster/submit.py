@@ -1,10 +1,14 @@
-"""Submit a search to a cluster and see it through: logs, and another attempt when a node is lost.
+"""Submit a search to a cluster and see it through: logs, and other attempts where they help.
 
     python -m cluster.submit --run-id first --attempts 3 -- --out s3://bucket/runs/first
 
 What follows ``--`` are the arguments of ``jobs/search.py``. Each attempt is a submission of its
 own, named after the run (``first-1``, ``first-2``), and continues from the records of those
 before. Called again while the run is on, the command joins it instead of starting a second one.
+
+The loss of a driver or its node uses an attempt, and so do errors that may pass by themselves (exit
+status 75 of the search: storage that fails, no capacity, workers that keep dying), after growing
+pauses of 30 s to 15 minutes. A run that another driver holds is not tried again.
 
 Exit status: 0 succeeded, 1 an error that another attempt would repeat, 3 gave up, 130 stopped.
 """
@@ -45,7 +49,8 @@ class Submission:
     address: str = "http://127.0.0.1:8265"
     """Job API of the cluster (its dashboard), http://host:port."""
     attempts: int = 3
-    """Submissions this command makes at most; only the loss of a driver or its node uses them."""
+    """Submissions this command makes at most; the loss of a driver or its node uses them, and
+    errors that may pass (storage, cluster, workers; exit status 75)."""
     price_list: str = ""
     """JSON file, node type to USD per hour: tells in the end what the nodes seen have cost."""
     patience_s: float = 600.0

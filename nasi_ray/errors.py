@@ -1,13 +1,19 @@
-"""Errors a user can cause or must act on; jobs print them as one line and exit with status 1.
+"""Errors a user can cause or must act on; jobs print them as one line (``launch.process``).
 
 Bugs are not here: they stay ordinary exceptions with a traceback.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class NasiRayError(Exception):
     """Root of the errors whose message tells the user what to do."""
+
+    may_pass: ClassVar[bool] = False
+    """Whether the same command may work later with nothing changed, so that trying it again by
+    itself makes sense."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # A subclass with a constructor of its own must come back whole from another process.
@@ -40,6 +46,14 @@ class InvalidGenotypeError(NasiRayError):
 class StorageError(NasiRayError):
     """A read or write of the run directory failed (full disk, refused, unreachable)."""
 
+    may_pass = True
+
+
+class StorageRefusedError(StorageError):
+    """The run directory cannot be used as things are (no permission, no such bucket)."""
+
+    may_pass = False
+
 
 class RecordConflictError(NasiRayError):
     """The run directory holds records that other settings made."""
@@ -50,19 +64,35 @@ class RecordCorruptError(NasiRayError):
 
 
 class RunLockedError(NasiRayError):
-    """Another driver is writing to the same run."""
+    """Another driver is writing to the same run.
+
+    Not tried again by itself: the other driver does the work, and waiting for its death would only
+    hide it. A lock that a dead driver has left says in its message when it runs out.
+    """
 
 
 class ClusterError(NasiRayError):
     """There is no Ray cluster at the address given, or none could be started."""
 
+    may_pass = True
+
 
 class NoCapacityError(NasiRayError):
     """No worker could be scheduled on the cluster in the time allowed."""
 
+    may_pass = True
+
 
 class WorkerError(NasiRayError):
     """Workers keep dying or failing, so the run cannot go on."""
+
+    may_pass = True
+
+
+class UnequalResultsError(WorkerError):
+    """A sample evaluated twice gave two results, so that no answer can be trusted."""
+
+    may_pass = False
 
 
 class SearchStoppedError(NasiRayError):

@@ -17,7 +17,7 @@ import ray
 from ray._private import ray_constants
 
 from nasi_ray.config import WorkerConfig
-from nasi_ray.errors import ClusterError
+from nasi_ray.errors import ClusterError, ConfigError
 
 _PROBE_S = 5.0
 _CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -38,7 +38,8 @@ def connect(
         has_dashboard: Serve Ray's dashboard from a Ray of our own.
 
     Raises:
-        ClusterError: If the address is no cluster's or does not answer.
+        ConfigError: If the address is malformed.
+        ClusterError: If it is no cluster's or does not answer, or no Ray starts here.
     """
     if ray.is_initialized():
         yield
@@ -135,13 +136,13 @@ def _probe(address: str) -> None:
     if address == "auto":
         return
     if "://" in address:
-        raise ClusterError(
+        raise ConfigError(
             f"{address} is no cluster address; give host:port of the GCS (port 6379 by default), "
             "or run the command on the cluster with `ray job submit`"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ClusterError(f"{address!r} is no cluster address; give host:port, or auto")
+        raise ConfigError(f"{address!r} is no cluster address; give host:port, or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
     except (OSError, OverflowError) as error:

@@ -52,6 +52,8 @@ class GiveUp:
 
     reason: str
     """One line."""
+    is_contradiction: bool = False
+    """Two results of one sample differ, which no other attempt would mend."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from nasi_ray.distributed.policy import PoolPolicy
 from nasi_ray.distributed.reasons import loss_reason
 from nasi_ray.distributed.scheduling import Scheduler
 from nasi_ray.distributed.worker import Worker, worker_options
-from nasi_ray.errors import NasiRayError, NoCapacityError, WorkerError
+from nasi_ray.errors import NasiRayError, NoCapacityError, UnequalResultsError, WorkerError
 from nasi_ray.runner import RunnerStatus
 
 R = TypeVar("R")
@@ -117,8 +117,8 @@ class RayRunner(Generic[R]):
 
         Raises:
             NoCapacityError: If there was no worker for ``capacity_timeout_s``.
-            WorkerError: If workers or samples keep failing, or if a sample evaluated twice gave
-                two results.
+            WorkerError: If workers or samples keep failing.
+            UnequalResultsError: If a sample evaluated twice gave two results.
             NasiRayError: What the factory raised, if it was one.
         """
         if self._is_closed:
@@ -196,8 +196,8 @@ class RayRunner(Generic[R]):
                 case FailSample(index, reason):
                     logger.warning("sample %d failed: %s", index, reason)
                     failed.append(self._on_failed(index, reason))
-                case GiveUp(reason):
-                    raise WorkerError(reason)
+                case GiveUp(reason, is_contradiction):
+                    raise (UnequalResultsError if is_contradiction else WorkerError)(reason)
                 case OutOfCapacity(waited_s):
                     raise NoCapacityError(self._no_capacity(waited_s))
                 case Finished():

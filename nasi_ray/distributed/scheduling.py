@@ -237,7 +237,8 @@ class Scheduler(Generic[R]):
                 self._decided.append(
                     GiveUp(
                         f"sample {index} gave two different results; its evaluation depends on "
-                        "more than its index, or the workers' devices or versions differ"
+                        "more than its index, or the workers' devices or versions differ",
+                        is_contradiction=True,
                     )
                 )
         return False
@@ -271,8 +272,9 @@ class Scheduler(Generic[R]):
 
     def _fail(self, key: tuple[str, int], began: int, reason: str) -> None:
         if self._breaker.failed(key, began=began, now=self._event):
-            why = f"{self._policy.max_failures_in_row} failures in a row with no result in between"
-            self._decided.append(GiveUp(f"{why}; the last: {reason}"))
+            num = self._policy.max_failures_in_row
+            why = f"{num} failures in a row with no result in between; the last: {reason}"
+            self._decided.append(GiveUp(why))
 
     def _requeue(self, calls: Iterable[Call]) -> None:
         lost = [

@@ -11,6 +11,11 @@ from nasi_ray.config import get_preset
 from nasi_ray.errors import ConfigError
 from nasi_ray.launch.search import SearchJob
 
+_EXIT_STATUSES = (
+    "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
+    "75 an error that may pass (storage, cluster, workers), the same command continues; 130 stopped."
+)
+
 
 def parse_search(argv: Sequence[str]) -> SearchJob:
     """Read the search job's command line; precedence: default < preset < flag.
@@ -28,6 +33,7 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     job = tyro.cli(
         SearchJob,
         args=list(argv),
+        description=f"{SearchJob.__doc__}\n\n{_EXIT_STATUSES}",
         default=SearchJob(estimate=preset),
         config=(tyro.conf.OmitArgPrefixes,),
     )

@@ -1,4 +1,9 @@
-"""How a job's process ends: one-line errors, exit statuses, stopping. Light to import."""
+"""How a job's process ends: one-line errors, exit statuses, stopping. Light to import.
+
+Exit statuses: 0 done; 1 an error that stays until something is changed (or a bug, with its
+traceback); 2 a malformed flag; 75 an error that may pass by itself (``NasiRayError.may_pass``:
+storage, cluster, workers), the same command continues; 130 stopped.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,13 @@ from types import FrameType
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 
 EXIT_ERROR = 1
+EXIT_MAY_PASS = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
 
 
 @contextlib.contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Print the errors users can cause as one line, and exit: 1, or 130 when stopped."""
+    """Print the errors users can cause as one line, and exit with the status that fits."""
     try:
         yield
     except SearchStoppedError as stopped:
@@ -25,7 +31,7 @@ def reporting_errors() -> Iterator[None]:
         sys.exit(EXIT_STOPPED)
     except NasiRayError as error:
         sys.stderr.write(f"error: {_printable(str(error))}\n")
-        sys.exit(EXIT_ERROR)
+        sys.exit(EXIT_MAY_PASS if error.may_pass else EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what is stored is kept, and the same command continues\n")
         sys.exit(EXIT_STOPPED)

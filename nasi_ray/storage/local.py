@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nasi_ray.errors import RunLockedError, StorageError
+from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, check_name
 
 _TEMP_PREFIX = ".tmp-"
 # Long past any write, so that a file another process is still writing is never taken away.
 _STALE_TEMP_S = 900.0
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
+_NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
 
 
 class LocalStorage:
@@ -136,15 +139,17 @@ def _one_line_errors(action: str, path: Path) -> Iterator[None]:
         raise StorageError(f"cannot {action} {path}: a directory is in the way or gone") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"cannot {action} {path}: {reason}{_advice(error.errno)}") from error
+        is_refusal = error.errno in (*_NOT_ALLOWED, *_IN_THE_WAY, *_NO_NAME)
+        kind = StorageRefusedError if is_refusal else StorageError
+        raise kind(f"cannot {action} {path}: {reason}{_advice(error.errno)}") from error
 
 
 def _advice(number: int | None) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "; free some space there, or use another directory"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number in _NOT_ALLOWED:
         return "; make it writable for you, or use another directory"
-    if number in (errno.ENOTDIR, errno.EEXIST):
+    if number in _IN_THE_WAY:
         return "; a file is where a directory should be: use another directory"
     return ""
 

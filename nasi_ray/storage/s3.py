@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from nasi_ray.errors import StorageError
+from nasi_ray.errors import StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, check_name
 from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
 from nasi_ray.storage.s3_lease import Lease
@@ -42,7 +42,7 @@ class S3Storage:
             lease_s: Seconds after which the lock of a dead driver may be taken over.
 
         Raises:
-            StorageError: If boto3 can make no client (unknown profile, malformed settings).
+            StorageRefusedError: If boto3 can make no client (unknown profile, malformed settings).
         """
         self._bucket = bucket
         self._prefix = prefix
@@ -52,7 +52,7 @@ class S3Storage:
             try:
                 self._client: S3Client = client or boto3.client("s3", config=_CONFIG)
             except ValueError as error:  # a malformed endpoint
-                raise StorageError(
+                raise StorageRefusedError(
                     f"cannot use {self.uri}: {error}; correct AWS_ENDPOINT_URL"
                 ) from error
 

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from nasi_ray.errors import StorageError
+from nasi_ray.errors import StorageError, StorageRefusedError
 
 _CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
 _ADVICE_OF_CODE = {
@@ -28,13 +28,14 @@ _ADVICE_OF_CODE = {
     "RequestTimeTooSkewed": "set the clock of this machine",
     "QuotaExceeded": "free some space there, or use another bucket",
 }
+_PASSING_CODES = {"SlowDown", "RequestTimeout", "QuotaExceeded", "ExpiredToken"}
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _MISSING = {"NoSuchKey", "404"}
 
 
 @contextmanager
 def one_line_errors(action: str, uri: str) -> Iterator[None]:
-    """Turn everything boto3 raises into ``StorageError``.
+    """Turn everything boto3 raises into ``StorageError``, or ``StorageRefusedError``.
 
     Args:
         action: What was tried, as in "cannot <action> <uri>".
@@ -44,7 +45,8 @@ def one_line_errors(action: str, uri: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         reason, advice = _explain(error)
-        raise StorageError(f"cannot {action} {uri}: {reason}; {advice}") from error
+        kind = StorageError if _may_pass(error) else StorageRefusedError
+        raise kind(f"cannot {action} {uri}: {reason}; {advice}") from error
 
 
 def is_condition_failed(error: ClientError) -> bool:
@@ -59,6 +61,14 @@ def is_missing(error: ClientError) -> bool:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _may_pass(error: ClientError | BotoCoreError) -> bool:
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or _code(error) in _PASSING_CODES
+    # An instance's metadata service, which hands out the credentials, is at times slow to answer.
+    return isinstance(error, BotoConnectionError | HTTPClientError | NoCredentialsError)
 
 
 def _explain(error: ClientError | BotoCoreError) -> tuple[str, str]:
@@ -86,6 +96,6 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
         return reason, advice
     if status == 403:
         return reason, _ADVICE_OF_CODE["AccessDenied"]
-    if status >= 500 or code in ("SlowDown", "RequestTimeout"):
+    if status >= 500 or code in _PASSING_CODES:
         return reason, "the service is failing or overloaded: try again"
     return reason, "check the AWS settings (environment and ~/.aws)"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.attempts import Decision, Submitter, decide, last_attempt
+from cluster.attempts import Decision, Submitter, decide, error_delay_s, last_attempt
 from cluster.job_api import JobState, UnreachableError, checked_address, read_token
 from cluster.submit import main, parse_submission
 from nasi_ray.distributed.cost import PriceList
@@ -24,6 +24,7 @@ def ended(status: str, exit_code: int | None = None, message: str = "") -> JobSt
 
 RUNNING = ended("RUNNING")
 DRIVER_KILLED = ended("FAILED", 137)
+MAY_PASS = ended("FAILED", 75)
 NODE_LOST = ended("FAILED", None, "Job supervisor actor died: its node was lost\nmore")
 NO_ANSWER = UnreachableError("no job API answers at http://head")
 
@@ -40,6 +41,8 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (DRIVER_KILLED, 1, Decision.RETRY),
         (ended("FAILED", -9), 1, Decision.RETRY),
         (ended("FAILED", 130), 1, Decision.RETRY),
+        (MAY_PASS, 1, Decision.RETRY_LATER),
+        (MAY_PASS, 0, Decision.GAVE_UP),
         (NODE_LOST, 1, Decision.RETRY),
         (None, 1, Decision.RETRY),
         (DRIVER_KILLED, 0, Decision.GAVE_UP),
@@ -47,7 +50,7 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (None, 0, Decision.GAVE_UP),
     ],
 )
-def test_only_losses_are_tried_again(
+def test_only_losses_and_what_may_pass_are_tried_again(
     state: JobState | None, attempts_left: int, decision: Decision
 ) -> None:
     assert decide(state, attempts_left) is decision
@@ -140,6 +143,26 @@ def test_every_attempt_is_a_submission_named_after_the_run(
         "submitted a-3",
         "a-3 succeeded",
     ]
+
+
+def test_errors_that_may_pass_are_tried_again_after_growing_pauses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = FakeCluster([MAY_PASS], [MAY_PASS], [NODE_LOST], [MAY_PASS])
+    assert submitter(cluster, attempts=4).run() is Decision.GAVE_UP
+    said = capsys.readouterr().err.splitlines()
+    assert said[1] == "a-1 met an error that may pass: exit status 75"
+    assert [line for line in said if "next" in line] == [
+        f"next attempt in {seconds} s" for seconds in (70, 140, 70)
+    ]
+    assert said[-1] == "a-4 did not come to its end, and no attempt is left: exit status 75"
+
+
+@given(loss_s=st.floats(0.0, 2000.0), num=st.integers(1, 1000))
+def test_pauses_after_errors_grow_and_have_an_end(loss_s: float, num: int) -> None:
+    delay_s = error_delay_s(loss_s, num)
+    assert max(30.0, loss_s) <= delay_s <= max(900.0, loss_s)
+    assert delay_s <= error_delay_s(loss_s, num + 1)
 
 
 @pytest.mark.parametrize(

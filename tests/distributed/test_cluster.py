@@ -20,7 +20,7 @@ from nasi_ray.distributed.cluster import (
     plan_workers,
 )
 from nasi_ray.distributed.connection import connect
-from nasi_ray.errors import ClusterError, NoCapacityError
+from nasi_ray.errors import ClusterError, ConfigError, NasiRayError, NoCapacityError
 
 CPU_NODE: Resources = {"CPU": 8.0, "memory": 1e9}
 GPU_NODE: Resources = {"CPU": 16.0, "GPU": 4.0}
@@ -99,23 +99,23 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "kind", "said"),
     [
-        ("127.0.0.1:{port}", "no Ray cluster answers at 127.0.0.1:"),
-        ("no-such-host.invalid:6379", "no Ray cluster answers at no-such-host.invalid:6379"),
-        ("ray://127.0.0.1:10001", "ray://127.0.0.1:10001 is no cluster address"),
-        ("http://127.0.0.1:8265", "ray job submit"),
-        ("somewhere", "give host:port, or auto"),
+        ("127.0.0.1:{port}", ClusterError, "no Ray cluster answers at 127.0.0.1:"),
+        ("no-such-host.invalid:6379", ClusterError, "answers at no-such-host.invalid:6379"),
+        ("ray://127.0.0.1:10001", ConfigError, "ray://127.0.0.1:10001 is no cluster address"),
+        ("http://127.0.0.1:8265", ConfigError, "ray job submit"),
+        ("somewhere", ConfigError, "give host:port, or auto"),
     ],
 )
 def test_an_address_without_a_cluster_is_one_line_at_once(
-    address: str, said: str, monkeypatch: pytest.MonkeyPatch
+    address: str, kind: type[NasiRayError], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     start = time.monotonic()
     with (
-        pytest.raises(ClusterError) as raised,
+        pytest.raises(kind) as raised,
         connect(address.format(port=free_port()), WorkerConfig()),
     ):
         pass

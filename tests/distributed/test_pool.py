@@ -15,7 +15,7 @@ import ray
 from nasi_ray.config import WorkerConfig
 from nasi_ray.distributed.policy import PoolPolicy
 from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.errors import NoCapacityError, UnknownNameError, WorkerError
+from nasi_ray.errors import NoCapacityError, UnequalResultsError, UnknownNameError, WorkerError
 from nasi_ray.runner import InProcessRunner, Runner
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
@@ -231,7 +231,7 @@ def test_results_that_depend_on_the_worker_are_detected() -> None:
     policy = PoolPolicy(straggler_factor=0.1)
     with (
         runner_of(factory, num_workers=3, same=lambda a, b: a == b, policy=policy) as runner,
-        pytest.raises(WorkerError, match="sample 0 gave two different results"),
+        pytest.raises(UnequalResultsError, match="sample 0 gave two different results"),
     ):
         collect(runner, range(20))
 

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from nasi_ray.errors import ConfigError, SearchStoppedError
+from nasi_ray.errors import (
+    ClusterError,
+    ConfigError,
+    NoCapacityError,
+    RecordConflictError,
+    RunLockedError,
+    SearchStoppedError,
+    StorageError,
+    StorageRefusedError,
+    UnequalResultsError,
+    WorkerError,
+)
 from nasi_ray.launch.process import reporting_errors, stopping_once
 
 
@@ -17,6 +28,14 @@ from nasi_ray.launch.process import reporting_errors, stopping_once
     [
         (ConfigError("mu is wrong"), 1, "error: mu is wrong\n"),
         (ConfigError("two\nlines \x1b[1m"), 1, "error: two\\nlines \\x1b[1m\n"),
+        (RecordConflictError("x"), 1, "error: x\n"),
+        (RunLockedError("x"), 1, "error: x\n"),
+        (StorageRefusedError("x"), 1, "error: x\n"),
+        (UnequalResultsError("x"), 1, "error: x\n"),
+        (StorageError("x"), 75, "error: x\n"),
+        (ClusterError("x"), 75, "error: x\n"),
+        (NoCapacityError("x"), 75, "error: x\n"),
+        (WorkerError("x"), 75, "error: x\n"),
         (SearchStoppedError("stopped with 3 of 9"), 130, "stopped with 3 of 9\n"),
         (
             KeyboardInterrupt(),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nasi_ray.errors import RunLockedError, StorageError
+from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage import LocalStorage, Storage
 from tests.contracts.storage import ACTIONS, StorageContract
 
@@ -58,6 +58,7 @@ def test_a_full_disk_leaves_no_half_file_and_says_so(full_disk: Path, method: st
     with pytest.raises(StorageError) as error:
         getattr(storage, method)("b" if method == "create" else "a", b"x" * 100_000)
     assert str(error.value).startswith(f"cannot write {full_disk}/")
+    assert error.value.may_pass
     assert "No space left on device; free some space" in str(error.value)
     assert "\n" not in str(error.value)
     assert files_below(full_disk) == ["a"]
@@ -110,7 +111,7 @@ def test_data_and_directories_are_synced_before_write_returns(
 def test_a_file_in_place_of_the_directory_is_one_line(tmp_path: Path, action: str) -> None:
     (tmp_path / "run").write_text("a file")
     storage = LocalStorage(tmp_path / "run")
-    with pytest.raises(StorageError, match=rf"^cannot \w+ {tmp_path}/run[^\n]*$"):
+    with pytest.raises(StorageRefusedError, match=rf"^cannot \w+ {tmp_path}/run[^\n]*$"):
         ACTIONS[action](storage)
 
 
@@ -127,8 +128,9 @@ def test_a_refused_write_names_path_reason_and_remedy(
     storage.write("b", b"")
     monkeypatch.setattr(os, "open", refuse)
     expected = rf"cannot write {storage.uri}/a: {os.strerror(number)}.*{advice}"
-    with pytest.raises(StorageError, match=expected):
+    with pytest.raises(StorageError, match=expected) as error:
         storage.write("a", b"")
+    assert error.value.may_pass is (number == errno.EIO)
 
 
 def test_only_old_temporary_files_go_when_the_lock_is_taken(storage: LocalStorage) -> None:
