@@ -13,7 +13,8 @@ from nasi_ray.launch.search import SearchJob
 
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
-    "75 an error that may pass (storage, cluster, workers), the same command continues; 130 stopped."
+    "75 an error that may pass (storage, cluster, workers), the same command continues; "
+    "130 stopped."
 )
 
 

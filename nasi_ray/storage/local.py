@@ -136,7 +136,9 @@ def _one_line_errors(action: str, path: Path) -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError):
         if action == "read":
             raise
-        raise StorageError(f"cannot {action} {path}: a directory is in the way or gone") from None
+        raise StorageRefusedError(
+            f"cannot {action} {path}: a directory is in the way or gone"
+        ) from None
     except OSError as error:
         reason = error.strerror or str(error)
         is_refusal = error.errno in (*_NOT_ALLOWED, *_IN_THE_WAY, *_NO_NAME)
