@@ -12,7 +12,7 @@ from nasi_ray.runner import Runner
 from nasi_ray.search import collect
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
+from nasi_ray.store import RecordStore, SampleRows
 
 
 class Silent:
@@ -33,7 +33,7 @@ def collect_timed(
 ) -> tuple[float, float]:
     """Wall and driver CPU seconds of collecting good samples, records on disk included."""
     with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore.open(LocalStorage(folder), identity={"bench": 1}, num_logits=84)
+        store = RecordStore.open(LocalStorage(folder), identity={"bench": 1}, rows=SampleRows(84))
         wall, cpu = time.perf_counter(), time.process_time()
         collect(
             range(num_samples),

@@ -35,7 +35,7 @@ from nasi_ray.runner import RunnerStatus
 from nasi_ray.search import collect, summarise
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
+from nasi_ray.store import RecordStore, SampleRows
 
 SPACE = get_space("darts")
 NUM_WORKERS = (1, 10, 100, 1000)
@@ -124,7 +124,7 @@ def measure(num_workers: int, sample_s: float, num_samples: int) -> dict[str, fl
     runner = SimulatedRunner(num_workers, sample_s)
     config = EstimateConfig(num_samples=num_samples)
     with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore.open(LocalStorage(folder), identity={"scale": 1}, num_logits=84)
+        store = RecordStore.open(LocalStorage(folder), identity={"scale": 1}, rows=SampleRows(84))
         before = peak_mib()
         cpu = time.process_time()
         collect(

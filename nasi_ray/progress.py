@@ -1,4 +1,4 @@
-"""What a running search tells whoever watches it. Displays live in ``report``."""
+"""What a running search or ranking tells whoever watches it. Displays live in ``report``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class ProgressState:
     smallest_margin: tuple[str, float, float] | None
     """Decision with the smallest margin of the current estimate, the margin between its first and
     second choice, and that margin's standard error; None while there is no estimate."""
+    unit: str = "samples"
+    """What is counted."""
+    title: str | None = None
+    """Said in place of mean e and smallest margin, where these do not apply."""
 
 
 class Progress(Protocol):

@@ -1,4 +1,4 @@
-"""What a worker returns and the store keeps: one row per Monte-Carlo sample. Types only."""
+"""What a worker returns and the store keeps: one row per sample or score. Types only."""
 
 from __future__ import annotations
 
@@ -91,3 +91,43 @@ class SampleTable:
             errors={i: why for i, why in self.errors.items() if i < num_samples},
             seconds=self.seconds[:end],
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProxyScore:
+    """One proxy's score of one architecture at one seed."""
+
+    index: int
+    """seed · architectures of the space + position in the space's enumeration."""
+    status: Status
+    """``failed``: the proxy has no finite score here, and never will. ``lost``: no evaluation came
+    to an end (its workers died, or it raised every time); a later run tries it again."""
+    score: float
+    """As the proxy defines it, its sign not turned; NaN exactly when not ok."""
+    error: str = ""
+    """Why there is no score; empty when there is."""
+    seconds: float = 0.0
+    """Wall time of the evaluation, the network's construction included."""
+    worker: str = ""
+    """Who evaluated it (for people; has no effect)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ScoreTable:
+    """Scores of one proxy as columns, sorted by index, each index once."""
+
+    index: IntArray
+    """shape (scores,)"""
+    ok: npt.NDArray[np.bool_]
+    """shape (scores,)"""
+    lost: npt.NDArray[np.bool_]
+    """shape (scores,); of those that are not ok, which will be tried again"""
+    score: FloatArray
+    """shape (scores,); NaN where not ok"""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Index -> why there is no score, for those that have none."""
+    seconds: FloatArray
+    """shape (scores,)"""
+
+    def __len__(self) -> int:
+        return len(self.index)

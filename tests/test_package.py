@@ -10,7 +10,7 @@ import pytest
 import nasi_ray
 from nasi_ray.errors import RecordConflictError
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
+from nasi_ray.store import RecordStore, SampleRows
 from tests.toy import toy_sample
 
 
@@ -22,7 +22,7 @@ def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
 
 def test_a_run_is_replayed_from_python(tmp_path: Path) -> None:
     store = RecordStore.open(
-        LocalStorage(str(tmp_path)), identity={"space": "darts"}, num_logits=84
+        LocalStorage(str(tmp_path)), identity={"space": "darts"}, rows=SampleRows(84)
     )
     store.append([toy_sample(i) for i in range(12)])
     table, space = nasi_ray.read_run(str(tmp_path))

@@ -12,12 +12,12 @@ from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search import collect, summarise
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore
+from nasi_ray.store import RecordStore, SampleRows
 from tests.toy import SPACE, Quiet, toy_sample
 
 
-def open_store(path: Path) -> RecordStore:
-    return RecordStore.open(LocalStorage(str(path)), identity={"toy": 1}, num_logits=84)
+def open_store(path: Path) -> RecordStore[Sample, SampleTable]:
+    return RecordStore.open(LocalStorage(str(path)), identity={"toy": 1}, rows=SampleRows(84))
 
 
 class ScriptedRunner:
@@ -40,7 +40,9 @@ class ScriptedRunner:
         """Nothing to do."""
 
 
-def run(store: RecordStore, indices: Sequence[int], runner: object, progress: Quiet) -> None:
+def run(
+    store: RecordStore[Sample, SampleTable], indices: Sequence[int], runner: object, progress: Quiet
+) -> None:
     collect(
         indices,
         runner=runner,  # type: ignore[arg-type]

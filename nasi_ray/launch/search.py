@@ -38,15 +38,17 @@ from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluate import lost_sample, make_evaluator, resolve_device, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.progress import Progress
-from nasi_ray.records import Sample
+from nasi_ray.records import Sample, SampleTable
 from nasi_ray.report.cell_plot import save_genotype_plot
 from nasi_ray.runner import InProcessRunner, Runner
 from nasi_ray.search import RESULT_SCHEMA, collect, summarise
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import Storage, open_storage
-from nasi_ray.store import RecordStore, read_identity
+from nasi_ray.store import IdentityValue, RecordStore, SampleRows, read_identity
 
 _MAX_PARTS = 100
+
+SampleStore = RecordStore[Sample, SampleTable]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +109,7 @@ def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
         return _conclude(job, storage, store, {"seconds": time.perf_counter() - start, **cost})
 
 
-def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
+def _complete_records(job: SearchJob, storage: Storage) -> SampleStore | None:
     """The run's records if they hold all samples asked for, without looking at any image.
 
     The data are taken to be those of the records when no file of theirs has changed since.
@@ -115,15 +117,14 @@ def _complete_records(job: SearchJob, storage: Storage) -> RecordStore | None:
     stored = read_identity(storage)
     if stored is None or read_source(storage) != data_source(job.samples.data):
         return None
-    identity, num_logits = stored
-    asked = sample_identity(job.samples, job.workers, remembered(job.samples, identity))
-    store = RecordStore.open(storage, identity=asked, num_logits=num_logits)
+    asked = sample_identity(job.samples, job.workers, remembered(job.samples, stored[0]))
+    store = _open(job, storage, asked)
     return None if store.missing(range(num_samples_needed(job.estimate))) else store
 
 
 def _evaluate(
     job: SearchJob, storage: Storage, progress: Progress, meter: CostMeter
-) -> RecordStore:
+) -> SampleStore:
     source = data_source(job.samples.data)
     images = _load(job.samples, progress)
     make_batches(job.samples, images)  # whatever is wrong with the settings shows here
@@ -131,8 +132,7 @@ def _evaluate(
     with contextlib.ExitStack() as stack:
         device = _connect(job, stack, progress)
         identity = sample_identity(job.samples, job.workers, found_out(images, device))
-        space = get_space(job.samples.space)
-        store = RecordStore.open(storage, identity=identity, num_logits=space.num_logits)
+        store = _open(job, storage, identity)
         storage.write(CONFIG_NAME, _to_json(source))
         missing = store.missing(range(num_samples_needed(job.estimate)))
         if missing:
@@ -142,10 +142,15 @@ def _evaluate(
                 runner=runner,
                 store=store,
                 progress=progress,
-                space=space,
+                space=get_space(job.samples.space),
                 config=job.estimate,
             )
     return store
+
+
+def _open(job: SearchJob, storage: Storage, identity: Mapping[str, IdentityValue]) -> SampleStore:
+    rows = SampleRows(get_space(job.samples.space).num_logits)
+    return RecordStore.open(storage, identity=identity, rows=rows)
 
 
 def _load(samples: SampleConfig, progress: Progress) -> ImageSet | None:
@@ -243,7 +248,7 @@ def _memory_told() -> Iterator[None]:
 
 
 def _conclude(
-    job: SearchJob, storage: Storage, store: RecordStore, run: Mapping[str, Any]
+    job: SearchJob, storage: Storage, store: SampleStore, run: Mapping[str, Any]
 ) -> dict[str, Any]:
     space = get_space(job.samples.space)
     if store.num_parts > _MAX_PARTS:
@@ -254,7 +259,7 @@ def _conclude(
         "seed": job.samples.seed,
         "nu_asked": job.estimate.nu,
         **summarise(store.read(), space=space, config=job.estimate),
-        "samples": (read_identity(storage) or ({}, 0))[0],
+        "samples": (read_identity(storage) or ({}, {}))[0],
         "versions": _versions(),
         **run,
     }
@@ -263,7 +268,7 @@ def _conclude(
         for name, data in {"result.json": _to_json(result), **pictures}.items():
             storage.write(name, data)
     except StorageError as error:
-        raise StorageError(
+        raise type(error)(
             f"{error}; the samples are stored, and the same command answers from them"
         ) from error
     return result

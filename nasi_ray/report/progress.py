@@ -174,7 +174,7 @@ def state_lines(state: ProgressState, width: int) -> list[Text]:
         state: What to show.
         width: Columns; below about 60 the ends of lines are cut with an ellipsis.
     """
-    numbers = "  ".join(_speed_parts(state, unit=""))
+    numbers = "  ".join(_speed_parts(state, has_unit=False))
     bar_width = min(_MAX_BAR, width - len(numbers) - 2)
     first = Text()
     if bar_width >= _MIN_BAR:
@@ -192,9 +192,9 @@ def state_lines(state: ProgressState, width: int) -> list[Text]:
     return [first, second, third]
 
 
-def _speed_parts(state: ProgressState, *, unit: str = " samples") -> list[str]:
+def _speed_parts(state: ProgressState, *, has_unit: bool = True) -> list[str]:
     return [
-        f"{state.num_done}/{state.num_total}{unit}",
+        f"{state.num_done}/{state.num_total}" + has_unit * f" {state.unit}",
         format_rate(state.samples_per_s),
         f"{format_seconds(state.eta_s)} left",
     ]
@@ -207,6 +207,8 @@ def _detail_parts(state: ProgressState) -> list[str]:
     parts = [workers]
     if state.num_failed:
         parts.append(f"{state.num_failed} failed")
+    if state.title is not None:
+        return [*parts, state.title]
     parts.append(f"mean e {format_number(state.mean_trace_norm)}")
     if state.smallest_margin is None:
         return [*parts, "smallest margin ?"]

@@ -1,30 +1,33 @@
-"""Samples from a runner into the records, whatever fails on the way."""
+"""Samples or scores from a runner into the records, whatever fails on the way."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import NasiRayError, SearchStoppedError, StorageError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
-from nasi_ray.records import Sample
+from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import Runner
-from nasi_ray.search.board import Board
+from nasi_ray.search.board import Board, SampleBoard
 from nasi_ray.search.patience import Patience
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.store import RecordStore, RecordWriter
+from nasi_ray.store import RecordStore, RecordWriter, Row
 
 _MAX_TOLD = 5
 _HOPELESS = 20
+
+R = TypeVar("R", bound=Row)
 
 
 def collect(
     indices: Sequence[int],
     *,
     runner: Runner[Sample],
-    store: RecordStore,
+    store: RecordStore[Sample, SampleTable],
     progress: Progress,
     space: SearchSpace,
     config: EstimateConfig,
@@ -49,10 +52,40 @@ def collect(
             computed has been stored.
     """
     stored = store.read().below(num_samples_needed(config))
-    board = Board(stored, indices, space, config, clock)
+    board = SampleBoard(stored, indices, space, config, clock)
+    collect_rows(indices, runner=runner, store=store, progress=progress, board=board, clock=clock)
+
+
+def collect_rows(
+    indices: Sequence[int],
+    *,
+    runner: Runner[R],
+    store: RecordStore[R, Any],
+    progress: Progress,
+    board: Board[R],
+    may_fail: bool = False,
+    named_in: str = "result.json names",
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Evaluate records of any kind and store every one; on return they are durable.
+
+    Args:
+        indices: What to evaluate.
+        runner: Who evaluates.
+        store: Where the records go.
+        progress: Told of the state about twice a second.
+        board: What is shown of the records; knows all of the run, ``indices`` included.
+        may_fail: Whether a failed record is an answer like any other, so that only lost ones
+            end a run in which there is nothing else.
+        named_in: Where a user finds the failed records that messages do not name.
+        clock: Seconds that never go back.
+
+    Raises:
+        NasiRayError: As ``collect``.
+    """
     writer = RecordWriter(store, clock=clock)
     patience = Patience(writer, progress, clock)
-    failures = _Failures(progress)
+    failures = _Failures(progress, board, store.noun, named_in, may_fail=may_fail)
     try:
         for batch in runner.run(indices):
             with patience.on_storage():
@@ -60,9 +93,9 @@ def collect(
             board.add(batch)
             failures.tell(batch)
             if board.is_due:
-                progress.update(board.state(runner))
+                progress.update(board.state(runner.status()))
         patience.flush()
-        progress.update(board.state(runner))
+        progress.update(board.state(runner.status()))
     except StorageError:
         raise
     except BaseException as error:
@@ -71,38 +104,49 @@ def collect(
             raise
         # Counted in the store: the signal may have come between storing a batch and showing it.
         num_stored = board.num_total - len(store.missing(indices))
-        num = f"{num_stored} of {board.num_total} samples stored"
+        num = f"{num_stored} of {board.num_total} {store.noun}s stored"
         progress.message(f"stopping, {num}")
         raise SearchStoppedError(
             f"stopped with {num}; the same command continues from them"
         ) from None
 
 
-class _Failures:
-    """Tells of samples that failed, the first ones by name, and ends a run in which all do."""
+class _Failures(Generic[R]):
+    """Tells of records that are not ok, the first by name, and ends a run in which all are so."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._num_failed = 0
-        self._num_ok = 0
+    def __init__(
+        self, progress: Progress, board: Board[R], noun: str, named_in: str, *, may_fail: bool
+    ) -> None:
+        self._progress, self._board, self._noun = progress, board, noun
+        self._named_in, self._may_fail = named_in, may_fail
+        self._num_bad = 0
+        self._num_told = 0
+        self._num_good = 0
 
-    def tell(self, batch: Sequence[Sample]) -> None:
+    def tell(self, batch: Sequence[R]) -> None:
         """Take a batch into account.
 
         Raises:
-            NasiRayError: If the first samples of the run were all bad.
+            NasiRayError: If the first records of the run were all bad.
         """
-        for sample in batch:
-            if sample.status == "ok":
-                self._num_ok += 1
+        for row in batch:
+            if row.status == "ok":
+                self._num_good += 1
                 continue
-            self._num_failed += 1
-            if self._num_failed <= _MAX_TOLD:
-                self._progress.message(f"sample {sample.index} {sample.status}: {sample.error}")
-            elif self._num_failed == _MAX_TOLD + 1:
-                self._progress.message("more samples failed; result.json names them all")
-            if not self._num_ok and self._num_failed >= _HOPELESS:
+            self._tell_one(row)
+            if self._may_fail and row.status == "failed":
+                self._num_good += 1
+                continue
+            self._num_bad += 1
+            if not self._num_good and self._num_bad >= _HOPELESS:
                 raise NasiRayError(
-                    f"the first {self._num_failed} samples all failed, the last one: "
-                    f"{sample.error}; change the settings that cause it"
+                    f"the first {self._num_bad} {self._noun}s all failed, the last one: "
+                    f"{row.error}; change the settings that cause it"
                 )
+
+    def _tell_one(self, row: R) -> None:
+        self._num_told += 1
+        if self._num_told <= _MAX_TOLD:
+            self._progress.message(f"{self._board.name(row)} {row.status}: {row.error}")
+        elif self._num_told == _MAX_TOLD + 1:
+            self._progress.message(f"more {self._noun}s failed; {self._named_in} them all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from nasi_ray.errors import StorageError
 from nasi_ray.progress import Progress
@@ -15,17 +16,17 @@ _MAX_WAITING = 100_000
 
 
 class Patience:
-    """Lets storage fail for a while: samples wait in memory, and nothing is lost if it recovers."""
+    """Lets storage fail for a while: records wait in memory, and nothing is lost if it recovers."""
 
     def __init__(
-        self, writer: RecordWriter, progress: Progress, clock: Callable[[], float]
+        self, writer: RecordWriter[Any], progress: Progress, clock: Callable[[], float]
     ) -> None:
         self._writer, self._progress, self._clock = writer, progress, clock
         self._failing_since: float | None = None
 
     @contextlib.contextmanager
     def on_storage(self) -> Iterator[None]:
-        """Tolerate a StorageError in the context, up to a minute or 100,000 waiting samples."""
+        """Tolerate a StorageError in the context, up to a minute or 100,000 waiting records."""
         try:
             yield
         except StorageError as error:
@@ -55,6 +56,6 @@ class Patience:
 
     def _lost(self, error: StorageError) -> StorageError:
         return StorageError(
-            f"{error}; {self._writer.num_waiting} evaluated samples are in memory only and will "
-            "be evaluated again by the same command once the storage works"
+            f"{error}; {self._writer.num_waiting} evaluated {self._writer.noun}s are in memory "
+            "only and will be evaluated again by the same command once the storage works"
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from nasi_ray.errors import RecordConflictError
 from nasi_ray.records import SampleTable
 from nasi_ray.storage import open_storage
-from nasi_ray.store.identity import read_identity
+from nasi_ray.store.identity import kind_of, read_identity
 from nasi_ray.store.record_store import RecordStore
+from nasi_ray.store.sample_rows import SampleRows
 
 
 def read_run(uri: str) -> tuple[SampleTable, str]:
@@ -19,7 +20,7 @@ def read_run(uri: str) -> tuple[SampleTable, str]:
         The samples, and the name of their space.
 
     Raises:
-        RecordConflictError: If there is no run.
+        RecordConflictError: If there is no run, or it is no search.
         RecordCorruptError: If a record file is torn or was altered.
         StorageError: If the storage fails.
     """
@@ -27,6 +28,11 @@ def read_run(uri: str) -> tuple[SampleTable, str]:
     stored = read_identity(storage)
     if stored is None:
         raise RecordConflictError(f"{storage.uri} holds no run; name the --out of a search")
-    identity, num_logits = stored
-    store = RecordStore.open(storage, identity=identity, num_logits=num_logits)
+    identity, parameters = stored
+    if kind_of(parameters) != "samples":
+        raise RecordConflictError(
+            f"{storage.uri} holds {kind_of(parameters)}, not samples; read it with read_scores"
+        )
+    rows = SampleRows(parameters["num_logits"])
+    store = RecordStore.open(storage, identity=identity, rows=rows)
     return store.read(), str(identity["space"])

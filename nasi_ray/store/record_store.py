@@ -1,103 +1,109 @@
-"""The samples of a run: immutable parts that are only ever added or merged."""
+"""The records of a run: immutable parts that are only ever added or merged."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from nasi_ray.errors import RecordCorruptError, StorageError
-from nasi_ray.records import IntArray, Sample, SampleTable
+from nasi_ray.records import IntArray
 from nasi_ray.storage import Storage
 from nasi_ray.store import parts
 from nasi_ray.store.identity import IdentityValue, establish, fingerprint
+from nasi_ray.store.row_format import Row, RowFormat, index_of
 
 _LOG = logging.getLogger(__name__)
 _MAX_TRIES = 5
 
+L = TypeVar("L")
+R = TypeVar("R", bound=Row)
 T = TypeVar("T")
 
 
-class RecordStore:
-    """Every sample of a run. What was appended is durable; nothing is ever changed in place.
+class RecordStore(Generic[R, T]):
+    """Every record of a run, or of one folder of it: rows R, read as a table T.
 
-    A file below ``samples/`` that is not named like a part is left alone, with a warning.
+    What was appended is durable; nothing is ever changed in place. A file in the folder that is
+    not named like a part is left alone, with a warning.
     """
 
-    def __init__(self, storage: Storage, *, fingerprint: str, num_logits: int) -> None:
+    def __init__(self, storage: Storage, *, fingerprint: str, rows: RowFormat[R, T]) -> None:
         """For ``open`` alone: it makes sure that the run is one of these settings."""
         self._storage = storage
         self._fingerprint = fingerprint
-        self._num_logits = num_logits
+        self._rows = rows
         self._next_number: int | None = None
         self._index_of_part: dict[str, IntArray] = {}
         self._foreign: set[str] = set()
 
     @classmethod
     def open(
-        cls, storage: Storage, *, identity: Mapping[str, IdentityValue], num_logits: int
-    ) -> RecordStore:
+        cls, storage: Storage, *, identity: Mapping[str, IdentityValue], rows: RowFormat[R, T]
+    ) -> RecordStore[R, T]:
         """Open the records of a run, or begin them.
 
         Args:
             storage: The run directory.
-            identity: All that makes a sample what it is, by name.
-            num_logits: Length of every sample's gradient (≥ 1).
+            identity: All that makes a record what it is, by name.
+            rows: The records' format.
 
         Raises:
-            RecordConflictError: If the run holds samples of other settings; names each difference.
+            RecordConflictError: If the run holds records of other settings or of another kind;
+                names each difference.
             RecordCorruptError: If the run's identity cannot be read.
             StorageError: If the storage fails.
         """
-        if num_logits < 1:
-            raise ValueError(f"num_logits is {num_logits}; at least 1 is allowed")
-        store = cls(storage, fingerprint=fingerprint(identity), num_logits=num_logits)
-        establish(storage, identity, num_logits)
+        store = cls(storage, fingerprint=fingerprint({**identity, **rows.scope}), rows=rows)
+        establish(storage, identity, rows)
         return store
+
+    @property
+    def noun(self) -> str:
+        """What messages call a record; its plural ends in s."""
+        return self._rows.noun
 
     @property
     def num_parts(self) -> int:
         """Parts there are now; reading slows down with thousands (see ``compact``)."""
         return len(self._part_names())
 
-    def append(self, samples: Sequence[Sample]) -> None:
-        """Store samples as one part; durable on return, all or nothing.
+    def append(self, rows: Sequence[R]) -> None:
+        """Store records as one part; durable on return, all or nothing.
 
         Repeating an append that failed does no harm, whether or not it went through.
 
         Raises:
-            ValueError: If a sample contradicts itself (see ``Sample``); nothing is stored.
+            ValueError: If a record contradicts itself; nothing is stored.
             StorageError: If the write failed.
             RunLockedError: If this driver lost the run to another.
         """
-        if samples:
-            self._add_part(
-                parts.table_of(samples, num_logits=self._num_logits, fingerprint=self._fingerprint)
-            )
+        if rows:
+            self._add_part(parts.table_of(rows, self._rows, fingerprint=self._fingerprint))
 
-    def read(self) -> SampleTable:
-        """All samples; of an index stored twice (equal to the bit) the first is kept.
+    def read(self) -> T:
+        """All records; of an index stored twice (equal to the bit) the first is kept.
 
         Raises:
             RecordCorruptError: If a part is torn or altered, or two disagree about an index.
-            RecordConflictError: If a part holds samples of other settings.
+            RecordConflictError: If a part holds records of other settings.
             StorageError: If the storage fails.
         """
         table, rows, _ = self._load()
-        return parts.sample_table(table, rows)
+        return self._rows.read(table, rows)
 
     def missing(self, indices: Sequence[int]) -> list[int]:
-        """Those of ``indices`` that have no sample yet, in their order.
+        """Those of ``indices`` that have no record yet, in their order.
 
-        A failed sample is one; a lost one is not, so that it is tried again.
+        A failed one is one; a lost one is not, so that it is tried again.
 
         Raises:
             RecordCorruptError: If a part is torn or altered.
-            RecordConflictError: If a part holds samples of other settings.
+            RecordConflictError: If a part holds records of other settings.
             StorageError: If the storage fails.
         """
         _, stored = self._of_every_part(self._load_index)
@@ -109,12 +115,12 @@ class RecordStore:
     def compact(self) -> None:
         """Merge all parts into one.
 
-        The new part is written before the old ones go, so a crash in between leaves samples
+        The new part is written before the old ones go, so a crash in between leaves records
         stored twice, which ``read`` accepts.
 
         Raises:
             RecordCorruptError: If a part is torn or altered; nothing is deleted.
-            RecordConflictError: If a part holds samples of other settings; nothing is deleted.
+            RecordConflictError: If a part holds records of other settings; nothing is deleted.
             StorageError: If the storage fails.
         """
         table, rows, names = self._load()
@@ -128,19 +134,22 @@ class RecordStore:
 
     def _add_part(self, table: pa.Table) -> None:
         if self._next_number is None:
-            numbers = [parts.part_number(name) or 0 for name in self._part_names()]
+            numbers = [self._number(name) or 0 for name in self._part_names()]
             self._next_number = max(numbers, default=0) + 1
-        data = parts.to_bytes(table)
-        name = parts.part_name(self._next_number, data)
+        data = parts.to_bytes(table, self._rows)
+        name = parts.part_name(self._rows.folder, self._next_number, data)
         # A name that is taken has this very content: the name carries its digest.
         self._storage.create(name, data)
         self._next_number += 1
         self._index_of_part[name] = _settled(table)
 
+    def _number(self, name: str) -> int | None:
+        return parts.part_number(self._rows.folder, name)
+
     def _part_names(self) -> list[str]:
         names = []
-        for name in self._storage.list(parts.PARTS):
-            if parts.part_number(name) is not None:
+        for name in self._storage.list(self._rows.folder):
+            if self._number(name) is not None:
                 names.append(name)
             elif name not in self._foreign:
                 self._foreign.add(name)
@@ -150,20 +159,20 @@ class RecordStore:
     def _load(self) -> tuple[pa.Table, IntArray, list[str]]:
         """All rows in order of the parts, which of them to keep by index, and the parts."""
         names, tables = self._of_every_part(self._load_part)
-        empty = parts.table_of([], num_logits=self._num_logits, fingerprint=self._fingerprint)
+        empty = parts.table_of([], self._rows, fingerprint=self._fingerprint)
         table = pa.concat_tables([empty, *tables])
-        index = parts.index_of(table)
+        index = index_of(table)
         rows, pairs = parts.rows_to_keep(table)
-        if difference := parts.first_difference(table, pairs):
+        if difference := parts.first_difference(table, self._rows, pairs):
             ends = list(itertools.accumulate(len(t) for t in tables))
             one, other = (names[int(np.searchsorted(ends, r, "right"))] for r in difference)
             raise RecordCorruptError(
-                f"{self._storage.uri} has two different samples {index[difference[0]]}, in {one} "
-                f"and {other}; delete one of the two to have its samples evaluated again"
+                f"{self._storage.uri} has two different {self.noun}s {index[difference[0]]}, in "
+                f"{one} and {other}; delete one of the two to have its {self.noun}s evaluated again"
             )
         return table, rows, names
 
-    def _of_every_part(self, load: Callable[[str], T]) -> tuple[list[str], list[T]]:
+    def _of_every_part(self, load: Callable[[str], L]) -> tuple[list[str], list[L]]:
         for _ in range(_MAX_TRIES):
             names = self._part_names()
             try:
@@ -171,15 +180,15 @@ class RecordStore:
             except FileNotFoundError:  # another driver merges parts just now
                 continue
         raise StorageError(
-            f"parts of {self._storage.uri}/{parts.PARTS} go while they are read; try again"
+            f"parts of {self._storage.uri}/{self._rows.folder} go while they are read; try again"
         )
 
     def _load_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
         table = parts.from_bytes(
             self._storage.read(name),
+            self._rows,
             name=name,
             uri=self._storage.uri,
-            num_logits=self._num_logits,
             fingerprint=self._fingerprint,
             columns=columns,
         )
@@ -193,5 +202,5 @@ class RecordStore:
 
 
 def _settled(table: pa.Table) -> IntArray:
-    index: IntArray = parts.index_of(table)[~parts.is_lost(table)]
+    index: IntArray = index_of(table)[~parts.is_lost(table)]
     return index

@@ -1,4 +1,4 @@
-"""Buffered appends: a few large parts a minute instead of one for every sample."""
+"""Buffered appends: a few large parts a minute instead of one for every record."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from nasi_ray.errors import NasiRayError
-from nasi_ray.records import Sample
 from nasi_ray.store.record_store import RecordStore
+from nasi_ray.store.row_format import Row
 
 _LOG = logging.getLogger(__name__)
 
+R = TypeVar("R", bound=Row)
 
-class RecordWriter:
-    """Collects samples and appends them when they are many or have waited long.
+
+class RecordWriter(Generic[R]):
+    """Collects records and appends them when they are many or have waited long.
 
     A context manager: leaving it flushes. Nothing is written behind the caller's back: time is
-    looked at in ``add`` only, so call it (with nothing) while no sample arrives.
+    looked at in ``add`` only, so call it (with nothing) while no record arrives.
     """
 
     def __init__(
         self,
-        store: RecordStore,
+        store: RecordStore[R, Any],
         *,
         flush_interval_s: float = 2.0,
         max_buffered: int = 4096,
@@ -32,34 +35,39 @@ class RecordWriter:
         """Nothing is written yet.
 
         Args:
-            store: Where the samples go.
-            flush_interval_s: Longest time between two appends while samples come (≥ 0).
-            max_buffered: Samples that are appended at once, however short they waited (≥ 1).
+            store: Where the records go.
+            flush_interval_s: Longest time between two appends while records come (≥ 0).
+            max_buffered: Records that are appended at once, however short they waited (≥ 1).
             clock: Seconds that never go back.
         """
         self._store = store
         self._flush_interval_s = flush_interval_s
         self._max_buffered = max_buffered
         self._clock = clock
-        self._waiting: list[Sample] = []
+        self._waiting: list[R] = []
         self._num_tried = 0
         self._last_flush = clock()
         self._is_failing = False
 
     @property
+    def noun(self) -> str:
+        """What messages call a record; its plural ends in s."""
+        return self._store.noun
+
+    @property
     def num_waiting(self) -> int:
-        """Samples that are in memory only."""
+        """Records that are in memory only."""
         return len(self._waiting)
 
-    def add(self, samples: Sequence[Sample]) -> None:
-        """Take samples, and flush if it is time to.
+    def add(self, rows: Sequence[R]) -> None:
+        """Take records, and flush if it is time to.
 
         Raises:
-            StorageError: If the flush failed; the samples are taken all the same and wait. It is
+            StorageError: If the flush failed; the records are taken all the same and wait. It is
                 tried again by a later ``add`` after ``flush_interval_s``, or by ``flush``.
             RunLockedError: If this driver lost the run to another; as above.
         """
-        self._waiting += samples
+        self._waiting += rows
         is_full = len(self._waiting) >= self._max_buffered and not self._is_failing
         if is_full or self._clock() - self._last_flush >= self._flush_interval_s:
             self.flush()
@@ -68,14 +76,14 @@ class RecordWriter:
         """Append what waits; durable on return.
 
         Raises:
-            StorageError: If the write failed; the samples still wait.
-            RunLockedError: If this driver lost the run to another; the samples still wait.
+            StorageError: If the write failed; the records still wait.
+            RunLockedError: If this driver lost the run to another; the records still wait.
         """
         self._is_failing = True
         try:
             while self._waiting:
                 # An append that failed may have gone through after all (its answer lost): only
-                # the same samples again make the same part.
+                # the same records again make the same part.
                 self._num_tried = self._num_tried or len(self._waiting)
                 self._store.append(self._waiting[: self._num_tried])
                 self._waiting = self._waiting[self._num_tried :]
@@ -84,7 +92,7 @@ class RecordWriter:
         finally:
             self._last_flush = self._clock()
 
-    def __enter__(self) -> RecordWriter:
+    def __enter__(self) -> RecordWriter[R]:
         return self
 
     def __exit__(
@@ -99,4 +107,4 @@ class RecordWriter:
         except NasiRayError as flush_error:
             if error is None:
                 raise
-            _LOG.error("%d samples are lost: %s", self.num_waiting, flush_error)
+            _LOG.error("%d %ss are lost: %s", self.num_waiting, self.noun, flush_error)

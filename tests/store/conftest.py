@@ -9,6 +9,7 @@ import pytest
 
 from nasi_ray.storage import LocalStorage, Storage
 from nasi_ray.storage.s3 import S3Storage
+from tests.contracts.records import KINDS, Kind
 from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
 
 
@@ -29,3 +30,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 @pytest.fixture
 def local(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "run")
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]

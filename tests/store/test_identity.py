@@ -9,8 +9,9 @@ import pytest
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.storage import LocalStorage, Storage
-from nasi_ray.store import RecordStore, read_identity
+from nasi_ray.store import RecordStore, SampleRows, ScoreRows, read_identity
 from nasi_ray.store.identity import fingerprint
+from tests.contracts.records import a_score
 from tests.contracts.samples import a_sample
 
 IDENTITY: dict[str, Any] = {
@@ -21,11 +22,11 @@ IDENTITY: dict[str, Any] = {
 
 def test_the_first_open_writes_it_and_later_ones_agree(storage: Storage) -> None:
     assert read_identity(storage) is None
-    RecordStore.open(storage, identity=IDENTITY, num_logits=84)
+    RecordStore.open(storage, identity=IDENTITY, rows=SampleRows(84))
     written = storage.read("identity.json")
-    RecordStore.open(storage, identity=dict(reversed(IDENTITY.items())), num_logits=84)
+    RecordStore.open(storage, identity=dict(reversed(IDENTITY.items())), rows=SampleRows(84))
     assert storage.read("identity.json") == written
-    assert read_identity(storage) == ({**IDENTITY, "shape": [3, 32]}, 84)
+    assert read_identity(storage) == ({**IDENTITY, "shape": [3, 32]}, {"num_logits": 84})
 
 
 @pytest.mark.parametrize(
@@ -43,29 +44,29 @@ def test_the_first_open_writes_it_and_later_ones_agree(storage: Storage) -> None
 def test_every_difference_is_named_with_both_values(
     local: LocalStorage, changes: dict[str, Any], num_logits: int, held: str, asked: str
 ) -> None:
-    store = RecordStore.open(local, identity=IDENTITY, num_logits=84)
+    store = RecordStore.open(local, identity=IDENTITY, rows=SampleRows(84))
     store.append([a_sample(0, num_logits=84)])
     with pytest.raises(RecordConflictError) as error:
-        RecordStore.open(local, identity={**IDENTITY, **changes}, num_logits=num_logits)
+        RecordStore.open(local, identity={**IDENTITY, **changes}, rows=SampleRows(num_logits))
     line = str(error.value)
     assert line.startswith(f"{local.uri} holds samples made with {held}; asked for {asked}")
     assert line.endswith(": use another --out or the same settings")
 
 
 def test_a_field_that_is_gone_is_a_difference(local: LocalStorage) -> None:
-    store = RecordStore.open(local, identity={"a": 1, "b": 2}, num_logits=1)
+    store = RecordStore.open(local, identity={"a": 1, "b": 2}, rows=SampleRows(1))
     store.append([a_sample(0, num_logits=1)])
     with pytest.raises(RecordConflictError, match="made with b=2; asked for no b:"):
-        RecordStore.open(local, identity={"a": 1}, num_logits=1)
+        RecordStore.open(local, identity={"a": 1}, rows=SampleRows(1))
 
 
 def test_settings_that_made_no_sample_bind_nobody(storage: Storage) -> None:
-    RecordStore.open(storage, identity={"batch_size": 4}, num_logits=3)
-    store = RecordStore.open(storage, identity={"batch_size": 2}, num_logits=5)
-    assert read_identity(storage) == ({"batch_size": 2}, 5)
+    RecordStore.open(storage, identity={"batch_size": 4}, rows=SampleRows(3))
+    store = RecordStore.open(storage, identity={"batch_size": 2}, rows=SampleRows(5))
+    assert read_identity(storage) == ({"batch_size": 2}, {"num_logits": 5})
     store.append([a_sample(0, num_logits=5)])
     with pytest.raises(RecordConflictError):
-        RecordStore.open(storage, identity={"batch_size": 4}, num_logits=3)
+        RecordStore.open(storage, identity={"batch_size": 4}, rows=SampleRows(3))
 
 
 def test_a_lost_race_to_write_it_is_compared(
@@ -80,7 +81,7 @@ def test_a_lost_race_to_write_it_is_compared(
 
     monkeypatch.setattr(type(storage), "create", create)
     with pytest.raises(RecordConflictError, match="made with seed=1; asked for seed=0"):
-        RecordStore.open(storage, identity=IDENTITY, num_logits=84)
+        RecordStore.open(storage, identity=IDENTITY, rows=SampleRows(84))
 
 
 @pytest.mark.parametrize(
@@ -89,19 +90,31 @@ def test_a_lost_race_to_write_it_is_compared(
         b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b'{"version": 1, "identity": {}}',
         b'{"version": 1, "identity": [], "num_logits": 84}',
         b'{"version": 1, "identity": {}, "num_logits": true}',
+        b'{"version": 1, "identity": {}, "rows": "scores", "more": 1}',
+        b'{"version": 1, "identity": {}, "rows": "songs"}',
+        b'[["version", 1], ["identity", {}]]',
     ],
 )  # fmt: skip
 def test_an_unreadable_identity_is_corrupt(local: LocalStorage, content: bytes) -> None:
     local.write("identity.json", content)
     with pytest.raises(RecordCorruptError, match=r"identity\.json .*use another run directory"):
-        RecordStore.open(local, identity=IDENTITY, num_logits=84)
+        RecordStore.open(local, identity=IDENTITY, rows=SampleRows(84))
+
+
+def test_the_identity_of_a_ranking_says_so(local: LocalStorage) -> None:
+    store = RecordStore.open(local, identity=IDENTITY, rows=ScoreRows("naswot"))
+    RecordStore.open(local, identity=IDENTITY, rows=ScoreRows("snip"))
+    assert read_identity(local) == ({**IDENTITY, "shape": [3, 32]}, {"rows": "scores"})
+    store.append([a_score(0)])
+    with pytest.raises(RecordConflictError, match="holds scores made with seed=0; asked for seed"):
+        RecordStore.open(local, identity={**IDENTITY, "seed": 1}, rows=ScoreRows("snip"))
 
 
 def test_the_identity_of_another_version_is_named(local: LocalStorage) -> None:
     content = {"version": 2, "identity": {}, "num_logits": 84}
     local.write("identity.json", json.dumps(content).encode())
     with pytest.raises(RecordCorruptError, match="has version 2, this program reads 1"):
-        RecordStore.open(local, identity=IDENTITY, num_logits=84)
+        RecordStore.open(local, identity=IDENTITY, rows=SampleRows(84))
 
 
 def test_the_fingerprint_is_of_the_values_alone() -> None:
@@ -119,5 +132,5 @@ def test_what_json_cannot_hold_is_refused_before_anything_is_written(
     local: LocalStorage, value: Any
 ) -> None:
     with pytest.raises((TypeError, ValueError)):
-        RecordStore.open(local, identity={"a": value}, num_logits=84)
+        RecordStore.open(local, identity={"a": value}, rows=SampleRows(84))
     assert local.list("") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 from nasi_ray.errors import RunLockedError, StorageError
 from nasi_ray.storage import LocalStorage, Storage
 from nasi_ray.store import RecordStore, RecordWriter
-from tests.contracts.samples import NUM_LOGITS, a_sample
+from tests.contracts.records import Kind
 
 
 class Clock:
@@ -29,8 +30,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(local: LocalStorage) -> RecordStore:
-    return RecordStore.open(local, identity={}, num_logits=NUM_LOGITS)
+def store(local: LocalStorage, kind: Kind) -> RecordStore[Any, Any]:
+    return RecordStore.open(local, identity={}, rows=kind.rows)
 
 
 @pytest.fixture
@@ -44,11 +45,13 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_samples_wait_for_the_interval(store: RecordStore, clock: Clock) -> None:
+def test_samples_wait_for_the_interval(
+    store: RecordStore[Any, Any], kind: Kind, clock: Clock
+) -> None:
     writer = RecordWriter(store, flush_interval_s=2, clock=clock)
-    writer.add([a_sample(0)])
+    writer.add([kind.make(0)])
     clock.now += 1.9
-    writer.add([a_sample(1)])
+    writer.add([kind.make(1)])
     assert (writer.num_waiting, store.num_parts) == (2, 0)
     clock.now += 0.2
     writer.add([])
@@ -56,42 +59,46 @@ def test_samples_wait_for_the_interval(store: RecordStore, clock: Clock) -> None
     assert store.missing(range(3)) == [2]
 
 
-def test_many_samples_do_not_wait(store: RecordStore, clock: Clock) -> None:
+def test_many_samples_do_not_wait(store: RecordStore[Any, Any], kind: Kind, clock: Clock) -> None:
     writer = RecordWriter(store, max_buffered=3, clock=clock)
-    writer.add([a_sample(0), a_sample(1)])
+    writer.add([kind.make(0), kind.make(1)])
     assert store.num_parts == 0
-    writer.add([a_sample(2), a_sample(3)])
+    writer.add([kind.make(2), kind.make(3)])
     assert (writer.num_waiting, store.num_parts) == (0, 1)
 
 
-def test_flush_with_nothing_waiting_writes_nothing(store: RecordStore, clock: Clock) -> None:
+def test_flush_with_nothing_waiting_writes_nothing(
+    store: RecordStore[Any, Any], kind: Kind, clock: Clock
+) -> None:
     RecordWriter(store, clock=clock).flush()
     assert store.num_parts == 0
 
 
-def test_leaving_flushes(store: RecordStore, clock: Clock) -> None:
+def test_leaving_flushes(store: RecordStore[Any, Any], kind: Kind, clock: Clock) -> None:
     with RecordWriter(store, clock=clock) as writer:
-        writer.add([a_sample(0)])
+        writer.add([kind.make(0)])
         assert store.num_parts == 0
     assert store.missing([0]) == []
 
 
-def test_leaving_by_an_error_flushes_too(store: RecordStore, clock: Clock) -> None:
+def test_leaving_by_an_error_flushes_too(
+    store: RecordStore[Any, Any], kind: Kind, clock: Clock
+) -> None:
     writer = RecordWriter(store, clock=clock)
-    writer.add([a_sample(0)])
+    writer.add([kind.make(0)])
     with pytest.raises(ZeroDivisionError), writer:
         _ = 1 / 0
     assert store.missing([0]) == []
 
 
 def test_what_could_not_be_written_waits_and_is_written_later(
-    store: RecordStore, clock: Clock, broken: pytest.MonkeyPatch
+    store: RecordStore[Any, Any], kind: Kind, clock: Clock, broken: pytest.MonkeyPatch
 ) -> None:
     writer = RecordWriter(store, flush_interval_s=2, max_buffered=2, clock=clock)
     with pytest.raises(StorageError, match="No space left"):
-        writer.add([a_sample(0), a_sample(1)])
+        writer.add([kind.make(0), kind.make(1)])
     assert writer.num_waiting == 2
-    writer.add([a_sample(2)])  # not tried again for every sample
+    writer.add([kind.make(2)])  # not tried again for every sample
     assert writer.num_waiting == 3
     with pytest.raises(StorageError):
         writer.flush()
@@ -103,35 +110,40 @@ def test_what_could_not_be_written_waits_and_is_written_later(
     writer.flush()
     assert writer.num_waiting == 0
     assert store.missing(range(4)) == [3]
-    writer.add([a_sample(3), a_sample(4)])
+    writer.add([kind.make(3), kind.make(4)])
     assert writer.num_waiting == 0
 
 
 def test_a_failure_on_leaving_is_raised(
-    store: RecordStore, clock: Clock, broken: pytest.MonkeyPatch
+    store: RecordStore[Any, Any], kind: Kind, clock: Clock, broken: pytest.MonkeyPatch
 ) -> None:
     writer = RecordWriter(store, clock=clock)
     with pytest.raises(StorageError, match="No space left"), writer:
-        writer.add([a_sample(0)])
+        writer.add([kind.make(0)])
     assert writer.num_waiting == 1
 
 
 def test_a_failure_on_leaving_hides_no_other_error(
-    store: RecordStore,
+    store: RecordStore[Any, Any],
+    kind: Kind,
     clock: Clock,
     broken: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     writer = RecordWriter(store, clock=clock)
-    writer.add([a_sample(0)])
+    writer.add([kind.make(0)])
     with pytest.raises(ZeroDivisionError), writer:
         _ = 1 / 0
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
-    assert "1 samples are lost: cannot write" in caplog.text
+    assert f"1 {kind.noun}s are lost: cannot write" in caplog.text
 
 
 def test_samples_wait_also_when_the_run_was_taken(
-    local: LocalStorage, store: RecordStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    local: LocalStorage,
+    store: RecordStore[Any, Any],
+    kind: Kind,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(self: Storage, name: str, data: bytes) -> bool:
         raise RunLockedError("taken over")
@@ -139,12 +151,16 @@ def test_samples_wait_also_when_the_run_was_taken(
     monkeypatch.setattr(type(local), "create", refuse)
     writer = RecordWriter(store, max_buffered=1, clock=clock)
     with pytest.raises(RunLockedError):
-        writer.add([a_sample(0)])
+        writer.add([kind.make(0)])
     assert writer.num_waiting == 1
 
 
 def test_an_append_whose_answer_was_lost_is_not_stored_twice(
-    local: LocalStorage, store: RecordStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    local: LocalStorage,
+    store: RecordStore[Any, Any],
+    kind: Kind,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     create = LocalStorage.create
 
@@ -155,13 +171,13 @@ def test_an_append_whose_answer_was_lost_is_not_stored_twice(
     writer = RecordWriter(store, clock=clock)
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "create", answer_lost)
-        writer.add([a_sample(0), a_sample(1)])
+        writer.add([kind.make(0), kind.make(1)])
         with pytest.raises(StorageError):
             writer.flush()
-        writer.add([a_sample(2)])
+        writer.add([kind.make(2)])
     writer.flush()
     assert writer.num_waiting == 0
-    parts = [local.read(name) for name in local.list("samples/")]
+    parts = [local.read(name) for name in local.list(kind.folder)]
     stored = [
         i for part in parts for i in pq.read_table(pa.BufferReader(part))["index"].to_pylist()
     ]
