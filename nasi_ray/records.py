@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +53,9 @@ class SampleTable:
     """Sample index -> why it is not ok, for those that are not."""
     seconds: FloatArray
     """shape (samples,)"""
+    choices: npt.NDArray[np.int16]
+    """Candidates chosen, as ``Sample`` has them, shape (samples, choices); -1 where there are fewer
+    (lost samples have none)"""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -78,6 +81,7 @@ class SampleTable:
             grad=np.array([s.grad for s in rows], dtype=np.float64).reshape(len(rows), num_logits),
             errors={s.index: s.error for s in rows if s.status != "ok"},
             seconds=np.array([s.seconds for s in rows], dtype=np.float64),
+            choices=_padded([s.choices for s in rows]),
         )
 
     def below(self, num_samples: int) -> SampleTable:
@@ -90,7 +94,15 @@ class SampleTable:
             grad=self.grad[:end],
             errors={i: why for i, why in self.errors.items() if i < num_samples},
             seconds=self.seconds[:end],
+            choices=self.choices[:end],
         )
+
+
+def _padded(choices: Sequence[IntArray]) -> npt.NDArray[np.int16]:
+    padded = np.full((len(choices), max(map(len, choices), default=0)), -1, dtype=np.int16)
+    for row, chosen in zip(padded, choices, strict=True):
+        row[: len(chosen)] = chosen
+    return padded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -197,6 +197,7 @@ class SampleBoard:
             trace_norm=self._trace_norm[shown],
             grad=self._grad[shown],
             seconds=np.zeros(len(shown)),
+            choices=np.empty((len(shown), 0), dtype=np.int16),
         )
         try:
             found = margins(estimate(table, self._config), self._space)

@@ -125,6 +125,7 @@ class SampleRows:
             grad=_grad(table, rows),
             errors=reasons(table, rows[~ok]),
             seconds=numbers(table, "seconds")[rows],
+            choices=_choices(table, rows),
         )
 
     def _check(self, sample: Sample) -> None:
@@ -154,6 +155,14 @@ def _grad(table: pa.Table, rows: IntArray) -> FloatArray:
         grad[target[start:end][kept]] = values if kept.all() else values[kept]
         start = end
     return grad
+
+
+def _choices(table: pa.Table, rows: IntArray) -> npt.NDArray[np.int16]:
+    column = pa.concat_arrays(table["choices"].chunks)
+    lengths = pc.fill_null(column.value_lengths(), 0).to_numpy()
+    padded = np.full((len(table), int(lengths.max(initial=0))), -1, dtype=np.int16)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = column.flatten().to_numpy()
+    return padded[rows]
 
 
 if TYPE_CHECKING:

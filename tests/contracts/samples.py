@@ -32,3 +32,5 @@ def assert_same_table(one: SampleTable, other: SampleTable) -> None:
         assert a.shape == b.shape, name
         assert a.tobytes() == b.tobytes(), name
     assert one.errors == other.errors
+    assert one.choices.dtype == other.choices.dtype
+    assert one.choices.tolist() == other.choices.tolist()
