@@ -7,6 +7,7 @@ is who evaluates (has no effect on any number).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -79,9 +80,10 @@ class EstimateConfig:
     """Monte-Carlo samples T."""
     method: Literal["fix", "ada"] = "fix"
     """How the constraint ν is determined: fixed, or adapted to the samples seen (eq. 41)."""
-    nu: float | Auto = 100.0
-    """Constraint ν (fix) or its initial value ν₀ (ada); auto: the mean trace norm of the first
-    50 samples, which are random architectures (eq. 40)."""
+    nu: float | str = 100.0
+    """Constraint ν (fix) or its initial value ν₀ (ada). auto: the mean trace norm of the first
+    50 samples, which are random architectures (eq. 40); q10, for example: the 10th percentile of
+    the trace norms of the T samples."""
     mu: float = 2.0
     """Penalty coefficient μ."""
     xi: float = 1.0
@@ -89,6 +91,9 @@ class EstimateConfig:
     pairing: Literal["rank", "shared-op"] = "rank"
     """How a DARTS node's two operations and inputs are paired: best with best, or the best
     operation on both inputs."""
+    normalize: Literal["max", "each"] = "max"
+    """What a sample's G is divided by: the largest norm so far (eq. 18), or its own, so that no
+    sample outweighs another."""
     norm_epsilon: float = 0.0
     """Added under the root of ‖G‖; the authors' code is believed to use 1e-5."""
 
@@ -96,7 +101,7 @@ class EstimateConfig:
         finite = float("inf")
         _check(self, "num_samples", lambda v: v >= 1, "at least 1")
         _check_largest(self, "num_samples")
-        _check(self, "nu", lambda v: v == "auto" or 0 <= v < finite, "auto, or at least 0")
+        _check(self, "nu", _is_constraint, "auto, a percentile like q10, or at least 0")
         _check(self, "mu", lambda v: 0 <= v < finite, "at least 0 and finite")
         _check(self, "xi", lambda v: 0 < v < finite, "positive and finite")
         _check(self, "norm_epsilon", lambda v: 0 <= v < finite, "at least 0 and finite")
@@ -133,6 +138,18 @@ class WorkerConfig:
             lambda v: v == "auto" or 0 < v < float("inf"),
             "auto, or positive and finite",
         )
+
+
+def quantile_of(nu: float | str) -> float | None:
+    """The percentile that ``nu`` asks for, strictly between 0 and 100; None if it asks for none."""
+    found = re.fullmatch(r"q(\d{1,2}(?:\.\d+)?)", nu) if isinstance(nu, str) else None
+    return float(found[1]) or None if found else None
+
+
+def _is_constraint(nu: float | str) -> bool:
+    if isinstance(nu, str):
+        return nu == "auto" or quantile_of(nu) is not None
+    return 0 <= nu < float("inf")
 
 
 _LARGEST = {

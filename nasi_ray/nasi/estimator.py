@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.config import EstimateConfig
+from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NasiRayError
 from nasi_ray.records import FloatArray, SampleTable
 from nasi_ray.spaces.base import SearchSpace
@@ -50,7 +50,9 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
 
     G_t = (1 − μ·[e_t > ν_t]) ∇_α e_t,  α* = (ξ/T) Σ_t G_t / max(‖G_1‖₂, …, ‖G_t‖₂)  (eq. 13-18),
     with ν_t = ν (FIX) or (ν₀ + Σ_{s<t} e_s)/t (ADA, eq. 41). Where every G so far is zero, the
-    term is zero. Failed samples are left out: T and t count the good ones.
+    term is zero. Failed samples are left out: T and t count the good ones. With ``normalize`` =
+    each the divisor is ‖G_t‖ (not in the paper): the norms spread over orders of magnitude, and
+    the running maximum leaves little weight to the samples after a large one.
 
     Args:
         table: Samples; those with index ≥ ``config.num_samples`` serve ν = auto only.
@@ -67,8 +69,9 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     nu = _constraint(e, config, table)
     g = (1.0 - config.mu * (e > nu))[:, None] * grad
     norms = np.sqrt((g**2).sum(axis=1) + config.norm_epsilon)
-    largest = np.maximum.accumulate(norms)[:, None]
-    terms = config.xi * np.divide(g, largest, out=np.zeros_like(g), where=largest > 0)
+    divisor = norms if config.normalize == "each" else np.maximum.accumulate(norms)
+    divisor = divisor[:, None]
+    terms = config.xi * np.divide(g, divisor, out=np.zeros_like(g), where=divisor > 0)
     return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
 
 
@@ -128,6 +131,8 @@ def _constraint(e: FloatArray, config: EstimateConfig, table: SampleTable) -> Fl
         if not first.ok.any():
             raise NasiRayError("nu=auto needs good samples among the first 50; give --nu a number")
         nu = float(first.trace_norm[first.ok].mean())
+    elif isinstance(nu, str):
+        nu = float(np.percentile(e, quantile_of(nu) or 0.0))
     if config.method == "fix":
         return np.full(len(e), nu)
     steps = np.arange(1, len(e) + 1)

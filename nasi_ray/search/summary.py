@@ -43,6 +43,7 @@ def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig)
         "mu": config.mu,
         "xi": config.xi,
         "pairing": config.pairing,
+        "normalize": config.normalize,
         "norm_epsilon": config.norm_epsilon,
         "num_samples": len(used),
         "num_failed": int((~used.ok).sum()),

@@ -30,6 +30,8 @@ def written_out(rows: Sequence[Sample], config: EstimateConfig) -> tuple[list[fl
     if config.nu == "auto":
         first = [s.trace_norm for s in rows if s.status == "ok" and s.index < 50]
         nu = sum(first) / len(first)
+    elif isinstance(config.nu, str):
+        nu = float(np.percentile([e for e, _ in good], float(config.nu[1:])))
     else:
         nu = config.nu
     alpha, constraints, largest, seen = [0.0] * NUM_LOGITS, [], 0.0, 0.0
@@ -38,7 +40,8 @@ def written_out(rows: Sequence[Sample], config: EstimateConfig) -> tuple[list[fl
         seen += e
         factor = 1 - config.mu if e > constraints[-1] else 1.0
         g = [factor * value for value in gradient]
-        largest = max(largest, math.sqrt(math.fsum(v * v for v in g) + config.norm_epsilon))
+        norm = math.sqrt(math.fsum(v * v for v in g) + config.norm_epsilon)
+        largest = norm if config.normalize == "each" else max(largest, norm)
         if largest > 0:
             alpha = [a + config.xi * v / largest for a, v in zip(alpha, g, strict=True)]
     return [a / len(good) for a in alpha], constraints
