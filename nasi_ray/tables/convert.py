@@ -1,49 +1,36 @@
-"""Make Parquet tables from the benchmarks' official files, without TensorFlow.
+"""Make a Parquet table from NAS-Bench-101's official files, without TensorFlow.
 
-NAS-Bench-101: ``nasbench_only108.tfrecord`` or ``nasbench_full.tfrecord``, every trial of every
-schedule. NAS-Bench-201: a NATS-Bench topology file or folder, through the nats-bench package.
+Those are ``nasbench_only108.tfrecord`` and ``nasbench_full.tfrecord``; every trial of every
+schedule is kept.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import os
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.records import IntArray
 from nasi_ray.spaces.graph import Matrix, hash_cell
-from nasi_ray.tables.metric import METADATA_KEY, Metric, nb101_metric, nb201_metric
+from nasi_ray.tables.metric import Metric, nb101_metric
 from nasi_ray.tables.model_metrics import ModelMetrics, decode_model_metrics
+from nasi_ray.tables.table_file import check_source, make_table, replacing
 from nasi_ray.tables.tfrecord import Record, read_records
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all (bytes, or architectures)."""
 
-_PROGRESS_EVERY = 10_000
+_PROGRESS_EVERY = 1_000
 _MAX_EPOCHS = 100_000
-
-_NATS_SETS = (
-    ("cifar10-valid", "x-valid", "cifar10", "valid"),
-    ("cifar10", "ori-test", "cifar10", "test"),
-    ("cifar100", "x-valid", "cifar100", "valid"),
-    ("cifar100", "x-test", "cifar100", "test"),
-    ("ImageNet16-120", "x-valid", "imagenet16_120", "valid"),
-    ("ImageNet16-120", "x-test", "imagenet16_120", "test"),
-)
-"""NATS-Bench's data set and evaluation set, and the data set and split that they are."""
-_NATS_EPOCHS = (12, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +51,7 @@ def convert_nasbench101(
 ) -> int:
     """Convert a NAS-Bench-101 file.
 
-    Memory grows with the number of architectures and trials (30 bytes a trial), not with the file.
+    Memory grows with the number of architectures and trials (40 bytes a trial), not with the file.
     The table has ``hash``, ``matrix``, ``ops``, ``params`` and, per schedule, the lists
     ``valid_accuracy_<epochs>ep``, ``test_accuracy_<epochs>ep`` (fractions at the end of training)
     and ``training_time_<epochs>ep`` (seconds), one entry a trial, in the file's order.
@@ -79,26 +66,33 @@ def convert_nasbench101(
 
     Raises:
         DataError: If the file is missing, or a record is cut off, corrupt or not what the format
-            says; names the record and its byte offset.
+            says (names the record and its byte offset), or the target cannot be written.
     """
-    collected = _Trials()
+    path = check_source(source, target)
+    with replacing(target) as write:
+        trials = _read(path, on_progress)
+        write(trials.to_table())
+    return len(trials.rows)
+
+
+def _read(source: Path, on_progress: Progress | None) -> _Trials:
+    trials = _Trials()
     try:
         total = os.path.getsize(source)
-        with open(source, "rb") as file:
+        with source.open("rb") as file:
             for record in read_records(file):
-                collected.add(record)
+                trials.add(record)
                 if on_progress and record.number % _PROGRESS_EVERY == 0:
                     on_progress(record.offset, total)
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}") from error
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
-    if not collected.rows:
+    if not trials.rows:
         raise DataError(f"{source} has no records; needed is a NAS-Bench-101 TFRecord file")
-    _write(collected.to_table(), target)
     if on_progress:
         on_progress(total, total)
-    return len(collected.rows)
+    return trials
 
 
 class _Trials:
@@ -146,7 +140,7 @@ class _Trials:
                 columns[metric.column] = (_lists(self._numbers[name], picked, counts), metric)
             times = _lists(self._numbers["time"], picked, counts)
             columns[f"training_time_{schedule}ep"] = (times, None)
-        return _table(columns)
+        return make_table(columns)
 
 
 def parse_trial(data: bytes) -> Trial:
@@ -185,106 +179,7 @@ def _check_hash(trial: Trial) -> None:
         raise ValueError(f"its hash is {trial.hash.hex()}, but its cell's is {own}")
 
 
-def convert_natsbench(
-    source: str | Path, target: str | Path, *, on_progress: Progress | None = None
-) -> int:
-    """Convert a NATS-Bench topology (NAS-Bench-201) file or folder.
-
-    The table has ``index``, ``arch`` and, for what the source has of the 12- and 200-epoch
-    schedules, lists ``<data set>_<split>_accuracy_<epochs>ep`` in percent, one entry a trial, in
-    the order of the seeds. CIFAR-10: validation after training on 25,000 images, test after
-    training on all 50,000; the others' validation and test sets are the benchmark's two halves.
-
-    Args:
-        source: ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder ``NATS-tss-v1_0-*-simple``.
-        target: Parquet file to write; replaced only when the conversion has succeeded.
-        on_progress: Called with architectures read and architectures in all.
-
-    Returns:
-        Number of architectures.
-
-    Raises:
-        DataError: If the nats-bench package or the source is missing, or has other contents.
-    """
-    if not Path(source).exists():
-        raise DataError(f"there is no {source}; give NATS-Bench's file or folder")
-    api = _open_natsbench(Path(source))
-    archs: list[str] = [api.arch(index) for index in range(len(api))]
-    metrics = {
-        (name, images, epochs): nb201_metric(dataset, split, epochs, num_trials=None)
-        for name, images, dataset, split in _NATS_SETS
-        for epochs in _NATS_EPOCHS
-    }
-    values: dict[tuple[str, str, int], list[list[float]]] = {key: [] for key in metrics}
-    for index in range(len(archs)):
-        for name, images, epochs in metrics:
-            values[name, images, epochs].append(_nats_trials(api, index, name, images, epochs))
-        if on_progress:
-            on_progress(index + 1, len(archs))
-    lists = {metrics[key]: trials for key, trials in values.items() if any(trials)}
-    _write(_natsbench_table(archs, lists), target)
-    return len(archs)
-
-
-def _natsbench_table(archs: list[str], lists: dict[Metric, list[list[float]]]) -> pa.Table:
-    columns: dict[str, tuple[pa.Array, Metric | None]] = {
-        "index": (pa.array(range(len(archs)), pa.int32()), None),
-        "arch": (pa.array(archs, pa.string()), None),
-    }
-    for metric, trials in lists.items():
-        columns[metric.column] = (pa.array(trials, pa.list_(pa.float64())), metric)
-    return _table(columns)
-
-
-def _open_natsbench(source: Path) -> Any:
-    try:
-        package = importlib.import_module("nats_bench")
-    except ImportError as error:
-        raise DataError(
-            "converting NATS-Bench needs the nats-bench package: pip install nats-bench"
-        ) from error
-    try:
-        return package.create(str(source), "tss", fast_mode=source.is_dir(), verbose=False)
-    except Exception as error:  # whatever unpickling a broken file raises
-        raise DataError(
-            f"{source} cannot be read as NATS-Bench's topology data: {error}"
-        ) from error
-
-
-def _nats_trials(api: Any, index: int, name: str, images: str, epochs: int) -> list[float]:
-    """Accuracies in percent by seed; none where the architecture lacks the data set."""
-    try:
-        info = api.query_meta_info_by_index(index, hp=f"{epochs:02d}")
-        if name not in info.get_dataset_names():
-            return []
-        runs = info.query(name)
-        return [float(runs[seed].get_eval(images)["accuracy"]) for seed in sorted(runs)]
-    except (KeyError, ValueError, AssertionError) as error:
-        raise DataError(
-            f"architecture {index} has no {name} {images} accuracy after {epochs} epochs: {error!r}"
-        ) from error
-
-
 def _lists(numbers: array[float], picked: IntArray, counts: npt.NDArray[np.intp]) -> pa.Array:
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
     values = np.array(numbers, dtype=np.float64)[picked]
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
-
-
-def _table(columns: dict[str, tuple[pa.Array, Metric | None]]) -> pa.Table:
-    fields = [
-        pa.field(name, values.type, metadata={METADATA_KEY: metric.to_json()} if metric else None)
-        for name, (values, metric) in columns.items()
-    ]
-    return pa.Table.from_arrays([v for v, _ in columns.values()], schema=pa.schema(fields))
-
-
-def _write(table: pa.Table, target: str | Path) -> None:
-    """Write beside the target and rename, so that a torn file never has its name."""
-    partial = Path(f"{target}.partial")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nasi_ray.errors import DataError
+from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.records import FloatArray, IntArray
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
@@ -22,7 +22,7 @@ from nasi_ray.spaces.nb201 import NB201Architecture
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
 
 Key = NB1Shot1Architecture | NB201Architecture | str | bytes
-"""An architecture, a hash (hexadecimal or 16 bytes) or a NAS-Bench-201 string."""
+"""An architecture or its string (``to_string``), or a hash (hexadecimal or 16 bytes)."""
 
 _KEY_COLUMNS = ("hash", "arch")
 _HASH_BYTES = 16
@@ -176,6 +176,33 @@ class TabularBenchmark:
         """Mean error of one architecture in percent."""
         return float(self.errors_percent(metric, [key])[0])
 
+    def distinct_rows(self) -> IntArray:
+        """The first row of every key, shape (architectures,); not in the table's order."""
+        is_first = np.ones(len(self), dtype=np.bool_)
+        is_first[1:] = self._sorted[1:] != self._sorted[:-1]
+        return self._order[is_first]
+
+    def has_trials(self, metric: Metric) -> bool:
+        """Whether a column has every trial, and not just their mean."""
+        return bool(pa.types.is_list(self._table[metric.column].type))
+
+    @property
+    def other_columns(self) -> tuple[str, ...]:
+        """Names of the columns that are neither the key nor accuracies of a known meaning."""
+        known = {self.key, *self.metrics}
+        return tuple(name for name in self._table.column_names if name not in known)
+
+    def describe_row(self, row: int) -> str:
+        """A row's architecture: its NAS-Bench-201 or NAS-Bench-1Shot1 string, else its hash."""
+        if self.key == "hash" and {"parents", "ops"} <= set(self._table.column_names):
+            return "|".join(self._table[name][row].as_py() for name in ("parents", "ops"))
+        key = self._table[self.key][row].as_py()
+        return key.hex() if isinstance(key, bytes) else str(key)
+
+    def take(self, metric: Metric, rows: IntArray) -> pa.ChunkedArray:
+        """Some rows of a column of accuracies, as stored."""
+        return self._table[metric.column].take(pa.array(rows))
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """Any column as an array, in the table's row order.
 
@@ -204,17 +231,21 @@ class TabularBenchmark:
             if isinstance(text, str):
                 return text.encode()
             raise DataError(f"{self.name} is keyed by NAS-Bench-201 string; it has no {key!r}")
-        digest = key.hash() if isinstance(key, NB1Shot1Architecture) else key
         try:
+            if isinstance(key, str) and "|" in key and not key.startswith("|"):
+                key = NB1Shot1Architecture.from_string(key)
+            digest = key.hash() if isinstance(key, NB1Shot1Architecture) else key
             if isinstance(digest, str):
                 digest = bytes.fromhex(digest)
+        except InvalidGenotypeError as error:
+            raise DataError(f"{self.name} has no {key!r}: {error}") from error
         except ValueError:
             digest = b""
         if isinstance(digest, bytes) and len(digest) == _HASH_BYTES:
             return digest
         raise DataError(
             f"{self.name} is keyed by NAS-Bench-101 hash (32 hexadecimal characters or "
-            f"{_HASH_BYTES} bytes); it has no {key!r}"
+            f"{_HASH_BYTES} bytes) or NAS-Bench-1Shot1 string; it has no {key!r}"
         )
 
     def _show(self, key: bytes) -> str:

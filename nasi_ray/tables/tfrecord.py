@@ -54,7 +54,8 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
             raise _error(number, offset, f"is cut off: {len(header)} bytes of its header")
         length, length_crc = _HEADER.unpack(header)
         if mask_crc(crc32c(header[:8])) != length_crc:
-            raise _error(number, offset, "has a length that fails its checksum")
+            hint = "" if number else " (or this is no TFRecord file)"
+            raise _error(number, offset, f"has a length that fails its checksum{hint}")
         if length > MAX_RECORD_BYTES:
             raise _error(number, offset, f"has {length} bytes, over {MAX_RECORD_BYTES}")
         body = file.read(length + _FOOTER.size)

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray.errors import DataError
-from nasi_ray.spaces.nb1shot1 import S1, S2, NB1Shot1Architecture, NB1Shot1Space
-from nasi_ray.spaces.nb201 import NB201, NB201Architecture
+from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
+from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
 from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
 
@@ -50,11 +50,11 @@ def per_trial(values: list[list[float]]) -> TabularBenchmark:
     return TabularBenchmark(table, "trials.parquet")
 
 
-def test_lookup_by_architecture_hash_or_bytes() -> None:
+def test_lookup_by_architecture_string_hash_or_bytes() -> None:
     table = means()
     metric = table.metric("test")
     digest = LAST.hash()
-    for key in (LAST, digest, bytes.fromhex(digest)):
+    for key in (LAST, LAST.to_string(), digest, bytes.fromhex(digest)):
         assert table.accuracy(metric, key) == 0.5
         assert table.error_percent(metric, key) == 50.0
     assert table.accuracies(metric, [LAST, FIRST, LAST]).tolist() == [0.5, 0.875, 0.5]
@@ -117,6 +117,31 @@ def test_missing_architectures_are_counted_and_the_first_is_named() -> None:
 def test_what_is_no_hash_is_refused(key: str | bytes | NB201Architecture) -> None:
     with pytest.raises(DataError, match="keyed by NAS-Bench-101 hash"):
         means().rows([key])
+
+
+@pytest.mark.parametrize("key", ["0|3", "0;0,2|3", "0;1,0|3", "0;0,1|x", "0;0,1|"])
+def test_what_is_no_nasbench1shot1_string_is_refused(key: str) -> None:
+    with pytest.raises(DataError, match=r"t.parquet has no '0.*': .*parent"):
+        means().rows([key])
+
+
+@pytest.mark.parametrize("space", [S1, S2, S3, NB201], ids=lambda space: space.name)
+def test_every_space_finds_its_cells_by_object_string_and_hash(
+    space: NB1Shot1Space | NB201Space,
+) -> None:
+    cells = [space.architecture(i) for i in (0, 777, space.num_architectures - 1)]
+    column = "test_accuracy" if isinstance(space, NB1Shot1Space) else "cifar10_test_accuracy_200ep"
+    hashes = [c.hash() if isinstance(c, NB1Shot1Architecture) else c.to_string() for c in cells]
+    keys = (
+        {"hash": pa.array([bytes.fromhex(h) for h in hashes], pa.binary(16))}
+        if isinstance(space, NB1Shot1Space)
+        else {"arch": pa.array(hashes)}
+    )
+    table = TabularBenchmark(pa.table({**keys, column: [0.25, 0.5, 0.75]}), "t")
+    metric = table.metric("test")
+    for cell, digest, expected in zip(cells, hashes, (0.25, 0.5, 0.75), strict=True):
+        for key in (cell, cell.to_string(), digest):
+            assert table.accuracy(metric, key) == expected
 
 
 @pytest.mark.parametrize("key", [b"bytes", FIRST])
@@ -210,6 +235,28 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
 def test_unknown_column_is_refused() -> None:
     with pytest.raises(DataError, match=r"no column 'params'; it has hash, test_accuracy"):
         means().column("params")
+
+
+def test_rows_of_one_key_are_one_architecture() -> None:
+    keys = pa.array([b"x" * 16, bytes(16), b"x" * 16], pa.binary(16))
+    table = TabularBenchmark(pa.table({"hash": keys, "test_accuracy": [0.5, 0.6, 0.5]}), "t")
+    assert sorted(table.distinct_rows().tolist()) == [0, 1]
+    empty = TabularBenchmark(pa.table({"hash": pa.array([], pa.binary(16))}), "t")
+    assert empty.distinct_rows().tolist() == []
+
+
+def test_a_row_is_described_by_the_string_that_finds_it() -> None:
+    assert means().describe_row(1) == LAST.hash()
+    assert arch_table().describe_row(0) == NB201.architecture(1).to_string()
+    notation = {"parents": [FIRST.parents_string] * 2, "ops": [FIRST.ops_string] * 2}
+    table = hash_table(**{name: pa.array(values) for name, values in notation.items()})
+    assert table.describe_row(0) == FIRST.to_string()
+
+
+def test_means_and_trials_are_told_apart() -> None:
+    assert not means().has_trials(means().metric("test"))
+    table = per_trial([[0.5], []])
+    assert table.has_trials(table.metric("valid"))
 
 
 @pytest.mark.parametrize(("space", "best"), [(S1, 5.79928), (S2, 6.03299)], ids=["s1", "s2"])
