@@ -6,18 +6,15 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import version
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-import nasi_ray
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
 from nasi_ray.data import ImageSet, load_images, make_batches, resolve_labels
 from nasi_ray.distributed import cluster
@@ -34,6 +31,7 @@ from nasi_ray.launch.identity import (
     remembered,
     sample_identity,
 )
+from nasi_ray.launch.provenance import versions
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluate import lost_sample, make_evaluator, resolve_device, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
@@ -109,6 +107,11 @@ def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
         return _conclude(job, storage, store, {"seconds": time.perf_counter() - start, **cost})
 
 
+def is_answered(job: SearchJob) -> bool:
+    """Whether the run's records hold every sample asked for, so that none will be evaluated."""
+    return _complete_records(job, open_storage(job.run_uri)) is not None
+
+
 def _complete_records(job: SearchJob, storage: Storage) -> SampleStore | None:
     """The run's records if they hold all samples asked for, without looking at any image.
 
@@ -157,10 +160,16 @@ def _load(samples: SampleConfig, progress: Progress) -> ImageSet | None:
     if samples.data == "random":
         return None
     start = time.perf_counter()
-    images = load_images(samples.data, image_size=samples.image_size)
+    images = _decode(samples.data, samples.image_size, data_source(samples.data)["stamp"])
     seconds = time.perf_counter() - start
     progress.message(f"{len(images)} images of {samples.data} decoded in {seconds:.1f} s")
     return images
+
+
+@lru_cache(maxsize=1)
+def _decode(data: str, image_size: int, stamp: str) -> ImageSet:
+    """The images, kept for the next search of the same process; ``stamp`` tells of a change."""
+    return load_images(data, image_size=image_size)
 
 
 def _with_device(job: SearchJob, storage: Storage) -> SearchJob:
@@ -260,7 +269,7 @@ def _conclude(
         "nu_asked": job.estimate.nu,
         **summarise(store.read(), space=space, config=job.estimate),
         "samples": (read_identity(storage) or ({}, {}))[0],
-        "versions": _versions(),
+        "versions": versions(),
         **run,
     }
     pictures = _pictures(result) if "genotype" in result else {}
@@ -283,16 +292,6 @@ def _pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
         "genotype.json": genotype.to_json().encode(),
         "genotype.txt": genotype.to_darts().encode() + b"\n",
         **{f"cell.{kind}": data for kind, data in drawn.items()},
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "ray", "numpy", "pyarrow")
-    return {
-        "python": platform.python_version(),
-        # Not asked of the installation: a job's own code comes with it and is not installed.
-        "nasi_ray": nasi_ray.__version__,
-        **{name: version(name) for name in packages},
     }
 
 
