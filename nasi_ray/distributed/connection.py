@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
     if workers.num_workers != "auto":
         num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
     try:
-        with _on_loopback():
+        with _on_loopback(), _in_a_group_of_its_own():
             ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise ClusterError(f"Ray did not start on this machine: {_first_line(error)}") from error
@@ -167,6 +168,25 @@ def _on_loopback() -> Iterator[None]:
         if variable is not None:
             os.environ[_CLUSTER_VARIABLE] = variable
         ray_constants.ENABLE_RAY_CLUSTER = constant
+
+
+@contextlib.contextmanager
+def _in_a_group_of_its_own() -> Iterator[None]:
+    """Have a Ray that is started meanwhile in process groups other than this process's."""
+    # A signal to our whole group (a closed terminal, a supervisor's stop) would end the raylet at
+    # once, and Ray's core ends a driver that has lost its raylet: before it has stored or said
+    # anything. The kernel still ends Ray's processes when this one dies.
+    utils: Any = ray._private.utils
+    services: Any = ray._private.services
+    if not utils.detect_fate_sharing_support_linux():
+        yield  # a process that reaps the group is all that would end them
+        return
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def _use_token() -> None:

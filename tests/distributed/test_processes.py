@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.integration
@@ -161,6 +162,51 @@ def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> 
     assert err == ""
     assert process.returncode == 0
     assert time.monotonic() - start < 15.0
+
+
+def test_a_signal_to_the_whole_group_reaches_the_driver_alone_and_death_reaches_all(
+    tmp_path: Path,
+) -> None:
+    process = start_script(
+        """
+        import psutil
+        config = WorkerConfig(num_workers=2)
+        def stop(*_):
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, stop)
+        with connect(None, config):
+            runner = runner_of(config, 0.1)
+            is_told = False
+            try:
+                for batch in runner.run(range(100_000)):
+                    if batch and not is_told:
+                        is_told = True
+                        # Ray's agents look for their raylet for a minute more, as they always do.
+                        family = psutil.Process().children(recursive=True)
+                        print(*(p.pid for p in family if "Agent" not in p.cmdline()[0]), flush=True)
+            except KeyboardInterrupt:
+                time.sleep(1.0)  # time in which a lost raylet would show
+                more = [batch for batch, _ in zip(runner.run(range(20)), range(20))]
+                print("deaths", runner.status().num_deaths, sum(map(len, more)) > 0, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        tmp_path,
+    )
+    assert process.stdout is not None
+    try:
+        children = [int(pid) for pid in process.stdout.readline().split()]
+        os.killpg(process.pid, signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert out.splitlines() == ["deaths 0 True"]
+    assert process.returncode == -signal.SIGKILL
+    assert len(children) > 3
+    deadline = time.monotonic() + 30.0
+    while any(psutil.pid_exists(pid) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
