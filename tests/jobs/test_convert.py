@@ -1,0 +1,111 @@
+"""``python jobs/convert.py`` as users run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Space
+from nasi_ray.spaces.nb201 import NB201
+from tests.official_files import trials_of_space, write_nasbench101, write_natsbench
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+JOB = Path(__file__).parents[2] / "jobs" / "convert.py"
+# 2 x 3 x 9 configurations.
+TINY = NB1Shot1Space("tiny", (1, 1, 2))
+
+
+def start(*args: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(JOB), *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(*args: str | Path) -> tuple[int, str, str]:
+    process = start(*args)
+    out, err = process.communicate(timeout=100)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_nasbench101(tmp_path / "nasbench.tfrecord", trials_of_space(TINY))
+
+
+def test_a_file_is_converted_and_shown(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "nasbench101.parquet"
+    code, out, err = run("nasbench101", source, target)
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    assert err.splitlines()[-1] == "nasbench.tfrecord: 100 %, 0:00:00 left"
+    assert "cifar10 validation, 108 epochs: 50.000 %, " in out
+    assert out.endswith(f"written: {target}\n")
+    code, shown, err = run("show", target)
+    assert (code, err) == (0, "")
+    assert shown.strip()
+    assert shown in out
+
+
+def test_natsbench_is_converted(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "nats_bench", reason="nats-bench is not installed: pip install 'nasi_ray[nats]'"
+    )
+    _, folder = write_natsbench(tmp_path, [NB201.architecture(i).to_string() for i in range(3)])
+    code, out, err = run("nasbench201", folder, tmp_path / "nasbench201.parquet")
+    assert code == 0, err
+    assert err.splitlines()[0] == f"opening {folder}"
+    assert "nasbench201.parquet: 3 rows, 3 architectures by NAS-Bench-201 string" in out
+    assert "imagenet16_120 validation, 200 epochs: " in out
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_the_old_table(tmp_path: Path, signum: signal.Signals) -> None:
+    records = trials_of_space(S1) * 4
+    source = write_nasbench101(tmp_path / "nasbench.tfrecord", records)
+    target = tmp_path / "nasbench101.parquet"
+    target.write_bytes(b"old")
+    process = start("nasbench101", source, target)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("nasbench.tfrecord: 0 %")
+    os.killpg(process.pid, signum)
+    time.sleep(0.05)
+    os.killpg(process.pid, signum)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err == "stopped; all is as it was before, and the same command starts anew\n"
+    assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["nasbench.tfrecord", "nasbench101.parquet"]
+
+
+def test_errors_are_one_line(source: Path, tmp_path: Path) -> None:
+    target, torn = tmp_path / "table.parquet", tmp_path / "torn.tfrecord"
+    target.write_bytes(b"old")
+    torn.write_bytes(source.read_bytes()[:-3])
+    for args, told in (
+        (("nasbench101", tmp_path / "none", target), "there is no "),
+        (("nasbench101", torn, target), "is cut off: 3 bytes are missing; fetch the file again"),
+        (("nasbench101", target, tmp_path / "t"), "is cut off"),
+        (("nasbench101", JOB, target), "this is no TFRecord file"),
+        (("nasbench101", source, tmp_path / "none" / "t"), "cannot be written: No such file"),
+        (("nasbench101", source, source), "is the source, which would be lost"),
+        (("show", source), "cannot be read as Parquet"),
+    ):
+        code, out, err = run(*args)
+        assert (code, out) == (1, ""), args
+        lines = [line for line in err.splitlines() if " % " not in line and " %," not in line]
+        assert len(lines) == 1, err
+        assert lines[0].startswith("error: ")
+        assert told in lines[0]
+    assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["nasbench.tfrecord", "table.parquet", "torn.tfrecord"]
