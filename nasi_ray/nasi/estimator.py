@@ -12,6 +12,7 @@ from nasi_ray.errors import NasiRayError
 from nasi_ray.records import FloatArray, SampleTable
 from nasi_ray.spaces.base import SearchSpace
 
+_BLOCK = 16_384
 NUM_ARCHITECTURES_FOR_NU = 50
 """N of eq. 40. α0 = 0 makes samples random architectures, so the first N samples serve."""
 
@@ -62,16 +63,19 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
         NasiRayError: If no sample is good.
     """
     used = table.below(config.num_samples)
-    e, grad = used.trace_norm[used.ok], used.grad[used.ok]
+    e = used.trace_norm[used.ok]
     if not len(e):
         why = next(iter(used.errors.values()), "none was evaluated")
         raise NasiRayError(f"none of the {len(used)} samples is good: {why}")
     nu = _constraint(e, config, table)
-    g = (1.0 - config.mu * (e > nu))[:, None] * grad
-    norms = np.sqrt((g**2).sum(axis=1) + config.norm_epsilon)
+    terms = used.grad[used.ok]  # a copy, which becomes G_t and then the terms in place
+    terms *= (1.0 - config.mu * (e > nu))[:, None]
+    norms = np.sqrt(_squared_norms(terms) + config.norm_epsilon)
     divisor = norms if config.normalize == "each" else np.maximum.accumulate(norms)
-    divisor = divisor[:, None]
-    terms = config.xi * np.divide(g, divisor, out=np.zeros_like(g), where=divisor > 0)
+    is_positive = divisor > 0
+    np.divide(terms, divisor[:, None], out=terms, where=is_positive[:, None])
+    terms[~is_positive] = 0.0
+    terms *= config.xi
     return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
 
 
@@ -122,6 +126,15 @@ def standard_error(values: FloatArray) -> float:
     if len(values) < 2:
         return float("nan")
     return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _squared_norms(vectors: FloatArray) -> FloatArray:
+    """‖v‖² of each row, a block of rows at a time: the squares of a million take a gigabyte."""
+    squared = np.empty(len(vectors))
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        squared[block] = (vectors[block] ** 2).sum(axis=1)
+    return squared
 
 
 def _constraint(e: FloatArray, config: EstimateConfig, table: SampleTable) -> FloatArray:
