@@ -16,10 +16,11 @@ _HEADINGS = (
     "split",
     "epochs",
     "trials",
-    "without",
+    "no trial",
     "stored as",
     "trained on",
 )
+_SAID_ONCE = ("data set", "stored as", "trained on")
 
 
 def table_lines(benchmark: TabularBenchmark) -> list[str]:
@@ -41,8 +42,9 @@ def table_lines(benchmark: TabularBenchmark) -> list[str]:
     schedules = ", ".join(map(str, sorted({metric.epochs for metric in metrics})))
     lines += [f"splits: {', '.join(splits)}", f"schedules: {schedules} epochs", ""]
     found = [_Accuracies(benchmark, metric) for metric in metrics]
-    lines += [*_aligned([_HEADINGS, *(each.cells() for each in found)]), ""]
-    return [*lines, "best mean accuracy", *(each.best() for each in found)]
+    shared, table = _without_shared([_HEADINGS, *(each.cells() for each in found)])
+    lines = [*lines[:-1], *shared, "", *_aligned(table), "", "best mean accuracy"]
+    return lines + [each.best() for each in found]
 
 
 def plural_large(count: int, noun: str) -> str:
@@ -94,6 +96,16 @@ class _Accuracies:
         best = int(np.nanargmax(self._means))
         accuracy = float(metric.to_percent(self._means[[best]])[0])
         return f"{what}{accuracy:.3f} %, {self._benchmark.describe_row(int(self._rows[best]))}"
+
+
+def _without_shared(
+    table: Sequence[tuple[str, ...]],
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Take out the wide columns that say the same in every row: a line each says it once."""
+    columns = list(zip(*table, strict=True))
+    shared = [c for c in columns if c[0] in _SAID_ONCE and len(set(c[1:])) == 1]
+    kept = [column for column in columns if column not in shared]
+    return [f"{name}: {value}" for name, value, *_ in shared], list(zip(*kept, strict=True))
 
 
 def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:

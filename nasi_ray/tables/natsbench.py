@@ -66,7 +66,7 @@ def convert_natsbench(
         }
         values: dict[_Key, list[list[float]]] = {key: [] for key in metrics}
         for index in range(len(archs)):
-            for key, trials in _read(api, index).items():
+            for key, trials in _read(api, index, path).items():
                 values[key].append(trials)
             if path.is_dir():
                 api.arch2infos_dict.pop(index, None)  # the package keeps all it has ever read
@@ -118,7 +118,7 @@ def _architectures(api: Any, source: Path) -> list[str]:
     return archs
 
 
-def _read(api: Any, index: int) -> dict[_Key, list[float]]:
+def _read(api: Any, index: int, source: Path) -> dict[_Key, list[float]]:
     """Accuracies in percent by seed; none where the architecture lacks the data set."""
     what, trials = "data", {}
     try:
@@ -134,7 +134,8 @@ def _read(api: Any, index: int) -> dict[_Key, list[float]]:
                 ]
     except Exception as error:  # whatever unpickling a broken file raises
         raise DataError(
-            f"architecture {index} has no readable {what}: {_reason(error)}; fetch the data again"
+            f"{source}: architecture {index} has no readable {what}: {_reason(error)}; fetch the "
+            "data again"
         ) from error
     return trials
 
@@ -149,4 +150,6 @@ def _accuracy(run: Any, images: str, epochs: int) -> float:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")
+    # Of many errors the text alone says nothing: "'x-valid@11'", or no text at all.
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{error}".replace("\n", " ")

@@ -28,24 +28,22 @@ def test_every_accuracy_is_told_with_split_schedule_trials_and_best() -> None:
             **trials(nb101_metric("test", 108, num_trials=1), [[0.25], [0.875], [0.25], [0.5]]),
         }
     )
-    assert lines[:4] == [
+    assert lines[:8] == [
         "t.parquet: 4 rows, 3 architectures by NAS-Bench-101 hash",
         "other columns: params",
         "splits: validation, test",
         "schedules: 4, 108 epochs",
+        "data set: cifar10",
+        "stored as: fraction",
+        "trained on: 40,000 of the training images",
+        "",
     ]
-    cells = [line.split("  ") for line in lines[5:8]]
-    told = [[cell.strip() for cell in row if cell] for row in cells]
-    assert told[1][:6] == [
-        "valid_accuracy_4ep",
-        "cifar10",
-        "validation",
-        "4",
-        "3 (1 to 2 each)",
-        "1",
+    assert lines[8:11] == [
+        "column               split       epochs  trials           no trial",
+        "valid_accuracy_4ep   validation  4       3 (1 to 2 each)  1",
+        "test_accuracy_108ep  test        108     3 (1 each)       0",
     ]
-    assert told[2][:6] == ["test_accuracy_108ep", "cifar10", "test", "108", "3 (1 each)", "0"]
-    assert lines[9:] == [
+    assert lines[12:] == [
         "best mean accuracy",
         f"  cifar10 validation, 4 epochs: 62.500 %, {b'a'.hex() * 16}",
         f"  cifar10 test, 108 epochs: 87.500 %, {b'b'.hex() * 16}",
@@ -64,8 +62,12 @@ def test_means_are_called_means_and_percent_stays_percent() -> None:
         }
     )
     assert lines[0] == "t.parquet: 1 row, 1 architecture by NAS-Bench-201 string"
-    assert "mean of 1 " in lines[5]
-    assert "mean of a number not stated  1 " in lines[6]
+    assert lines[3] == "stored as: percent"
+    assert [" ".join(line.split()) for line in lines[6:8]] == [
+        "cifar10_test_accuracy_12ep cifar10 test 12 mean of 1 0 all 50,000 training images",
+        "cifar100_valid_accuracy_200ep cifar100 validation 200 mean of a number not stated 1 "
+        "all training images",
+    ]
     assert lines[-2:] == [
         f"  cifar10 test, 12 epochs: 61.250 %, {arch[0]}",
         "  cifar100 validation, 200 epochs: none",
