@@ -7,22 +7,18 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
-from nasi_ray.data import ImageSet, load_images, make_batches, resolve_labels
-from nasi_ray.distributed import cluster
-from nasi_ray.distributed.connection import connect
+from nasi_ray.data import ImageSet, make_batches, resolve_labels
 from nasi_ray.distributed.cost import CostMeter, load_prices
-from nasi_ray.distributed.metering import MeteredRunner
-from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.errors import ConfigError, StorageError
+from nasi_ray.errors import StorageError
+from nasi_ray.launch.evaluation import connect_device, load, running, settle_device, to_json
 from nasi_ray.launch.identity import (
     CONFIG_NAME,
     data_source,
@@ -33,12 +29,12 @@ from nasi_ray.launch.identity import (
 )
 from nasi_ray.launch.provenance import versions
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.nasi.evaluate import lost_sample, make_evaluator, resolve_device, same_sample
+from nasi_ray.nasi.evaluate import lost_sample, make_evaluator, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.progress import Progress
 from nasi_ray.records import Sample, SampleTable
 from nasi_ray.report.cell_plot import save_genotype_plot
-from nasi_ray.runner import InProcessRunner, Runner
+from nasi_ray.runner import Runner
 from nasi_ray.search import RESULT_SCHEMA, collect, summarise
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import Storage, open_storage
@@ -129,14 +125,14 @@ def _evaluate(
     job: SearchJob, storage: Storage, progress: Progress, meter: CostMeter
 ) -> SampleStore:
     source = data_source(job.samples.data)
-    images = _load(job.samples, progress)
+    images = load(job.samples.data, job.samples.image_size, progress)
     make_batches(job.samples, images)  # whatever is wrong with the settings shows here
     job = _with_device(job, storage)
     with contextlib.ExitStack() as stack:
-        device = _connect(job, stack, progress)
+        device = connect_device(job, job.samples.device, stack, progress)
         identity = sample_identity(job.samples, job.workers, found_out(images, device))
         store = _open(job, storage, identity)
-        storage.write(CONFIG_NAME, _to_json(source))
+        storage.write(CONFIG_NAME, to_json(source))
         missing = store.missing(range(num_samples_needed(job.estimate)))
         if missing:
             runner = stack.enter_context(_runner(job, images, device, progress, meter))
@@ -156,104 +152,26 @@ def _open(job: SearchJob, storage: Storage, identity: Mapping[str, IdentityValue
     return RecordStore.open(storage, identity=identity, rows=rows)
 
 
-def _load(samples: SampleConfig, progress: Progress) -> ImageSet | None:
-    if samples.data == "random":
-        return None
-    start = time.perf_counter()
-    images = _decode(samples.data, samples.image_size, data_source(samples.data)["stamp"])
-    seconds = time.perf_counter() - start
-    progress.message(f"{len(images)} images of {samples.data} decoded in {seconds:.1f} s")
-    return images
-
-
-@lru_cache(maxsize=1)
-def _decode(data: str, image_size: int, stamp: str) -> ImageSet:
-    """The images, kept for the next search of the same process; ``stamp`` tells of a change."""
-    return load_images(data, image_size=image_size)
-
-
 def _with_device(job: SearchJob, storage: Storage) -> SearchJob:
-    """Settle ``device`` auto where the records have, and hold no GPUs for a search on CPUs."""
-    stored = read_identity(storage)
-    samples, workers = job.samples, job.workers
-    if samples.device == "auto" and stored is not None:
-        device = stored[0].get("device")
-        if device in ("cpu", "cuda"):
-            samples = dataclasses.replace(samples, device=device)
-    if samples.device == "cpu" and workers.gpus_per_worker == "auto":
-        workers = dataclasses.replace(workers, gpus_per_worker=0.0)
-    return dataclasses.replace(job, samples=samples, workers=workers)
-
-
-def _connect(job: SearchJob, stack: contextlib.ExitStack, progress: Progress) -> str:
-    """Connect to Ray if it is needed, and say which device samples are evaluated on."""
-    if job.workers.num_workers == 0:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        device = job.samples.device if job.samples.device != "auto" else device
-        resolve_device(device)
-        return device
-    progress.message("connecting to Ray")
-    stack.enter_context(connect(job.address, job.workers))
-    if job.samples.device != "auto":
-        return job.samples.device
-    plan = cluster.plan_workers(
-        cluster.live_nodes(), job.workers, has_autoscaler=cluster.has_autoscaler()
+    device, workers = settle_device(job.samples.device, job.workers, storage)
+    return dataclasses.replace(
+        job, samples=dataclasses.replace(job.samples, device=device), workers=workers
     )
-    return "cuda" if plan.gpus_per_worker > 0 else "cpu"
 
 
-@contextlib.contextmanager
 def _runner(
     job: SearchJob, images: ImageSet | None, device: str, progress: Progress, meter: CostMeter
-) -> Iterator[Runner[Sample]]:
-    args = (job.samples, images, device, job.workers.threads_per_worker)
-    if job.workers.num_workers == 0:
-        with _memory_told():
-            evaluate = make_evaluator(*args)
-        yield InProcessRunner(_memory_told()(evaluate))
-        return
-    runner = RayRunner(
+) -> AbstractContextManager[Runner[Sample]]:
+    return running(
+        job,
         make_evaluator,
-        args,
-        workers=job.workers,
+        (job.samples, images, device, job.workers.threads_per_worker),
         on_failed=lambda index, reason: lost_sample(job.samples.space, index, reason),
-        same=partial(_is_same, progress),
+        is_equal=same_sample,
+        noun="sample",
+        progress=progress,
+        meter=meter,
     )
-    try:
-        yield MeteredRunner(runner, meter) if job.price_list else runner
-    finally:
-        runner.close()
-
-
-def _is_same(progress: Progress, first: Sample, second: Sample) -> bool:
-    """Whether a sample evaluated twice came out the same; unlike devices may differ, and are told.
-
-    The worker's name ends in what decides the bits.
-    """
-    if same_sample(first, second):
-        return True
-    kinds = [sample.worker.rpartition("/")[2] for sample in (first, second)]
-    if kinds[0] == kinds[1]:
-        return False
-    progress.message(
-        f"sample {first.index} differs between {' and '.join(kinds)}; the first is kept, and the "
-        "result is the same again on one kind of device only"
-    )
-    return True
-
-
-@contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        is_sure = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not is_sure and "can't allocate memory" not in str(error):
-            raise
-        raise ConfigError(
-            f"out of memory ({str(error).partition(chr(10))[0].rstrip('.')}); use a smaller "
-            "batch_size, image_size, init_channels or num_cells"
-        ) from error
 
 
 def _conclude(
@@ -274,7 +192,7 @@ def _conclude(
     }
     pictures = _pictures(result) if "genotype" in result else {}
     try:
-        for name, data in {"result.json": _to_json(result), **pictures}.items():
+        for name, data in {"result.json": to_json(result), **pictures}.items():
             storage.write(name, data)
     except StorageError as error:
         raise type(error)(
@@ -293,7 +211,3 @@ def _pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
         "genotype.txt": genotype.to_darts().encode() + b"\n",
         **{f"cell.{kind}": data for kind, data in drawn.items()},
     }
-
-
-def _to_json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"

@@ -133,11 +133,21 @@ def make_evaluator(
         device: ``cpu`` or ``cuda``.
         threads: CPU threads torch may use (≥ 1).
     """
+    prepare_process(device, threads)
+    return Evaluator(config, images, device=device)
+
+
+def prepare_process(device: str, threads: int) -> None:
+    """Settings of a worker's process that decide a result's bits, or how fast it comes.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads torch may use (≥ 1).
+    """
     torch.set_num_threads(threads)
     _keep_freed_memory()
     if device == "cuda":
         _make_cuda_repeatable()
-    return Evaluator(config, images, device=device)
 
 
 def lost_sample(space: str, index: int, reason: str) -> Sample:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasi_ray.nasi.gradient import Loss
 from nasi_ray.proxies.base import Proxy, finite
-from nasi_ray.proxies.gradients import private_copy
+from nasi_ray.proxies.gradients import is_batch_norm, private_copy
 
 
 def score(
@@ -35,6 +35,7 @@ def score(
         seed: Not used.
     """
     copy = private_copy(net).to("meta").eval()
+    _drop_batch_norm(copy)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         copy(x[:1].to("meta"))
@@ -46,6 +47,14 @@ def score(
         if isinstance(module, nn.Conv2d | nn.Linear)
     )
     return finite("multiply_adds", operations / 2)
+
+
+def _drop_batch_norm(net: nn.Module) -> None:
+    # It counts for nothing, and is most of the time of a pass on the meta device.
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if is_batch_norm(child):
+                setattr(parent, name, nn.Identity())
 
 
 MULTIPLY_ADDS = Proxy(

@@ -19,6 +19,7 @@ from nasi_ray.errors import (
     RunLockedError,
     StorageError,
 )
+from nasi_ray.launch import evaluation
 from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
@@ -150,7 +151,7 @@ def test_complete_records_are_answered_without_reading_images(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("images were read")
 
-    monkeypatch.setattr(launch, "load_images", refuse)
+    monkeypatch.setattr(evaluation, "load_images", refuse)
     again = run_search(job(out, samples={"data": str(folder)}), Quiet())
     assert again["alpha"] == before["alpha"]
 
@@ -355,8 +356,8 @@ def test_unlike_devices_may_differ_and_like_ones_may_not() -> None:
     for worker, is_same in (("h/1/cpu AVX512", False), ("h/2/NVIDIA A10G", True)):
         first = replace(one, worker="h/9/cpu AVX512")
         other = replace(one, trace_norm=one.trace_norm + 1, worker=worker)
-        assert launch._is_same(progress, first, other) is is_same
-    assert launch._is_same(progress, one, one)
+        assert evaluation.is_same(progress, "sample", evaluate.same_sample, first, other) is is_same
+    assert evaluation.is_same(progress, "sample", evaluate.same_sample, one, one)
     assert len(progress.messages) == 1
 
 
