@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nasi_ray.distributed.policy import PoolPolicy
+
 
 @dataclass(slots=True)
 class _Suspect:
@@ -13,8 +15,10 @@ class _Suspect:
 
     num_attempts: int = 0
     tried_on: set[int] = field(default_factory=set)
+    is_sure: bool = False
+    """It has failed by itself, not only together with others."""
     is_last: bool = False
-    """It has one attempt left, which waits until nothing else is to do."""
+    """Its attempts from now on wait until nothing else is to do."""
 
 
 class Backlog:
@@ -24,11 +28,14 @@ class Backlog:
     that shared its call, and first, unless nothing works; a worker that has failed one takes it
     again only when it has nothing else to do. A suspect whose worker died has its last attempt when
     nothing else is to be given out: in a storm that kills worker after worker, what goes first is
-    hit again and again, and must not be taken for the cause.
+    hit again and again, and must not be taken for the cause. A suspect that has used its attempts
+    up appeals, at the end too, each time after a longer calm (``PoolPolicy.max_appeals``).
     """
 
-    def __init__(self, max_attempts: int) -> None:
-        self._max_attempts = max_attempts
+    def __init__(self, policy: PoolPolicy) -> None:
+        self._max_attempts = policy.max_attempts
+        self._max_in_all = policy.max_attempts + policy.max_appeals
+        self._calm_s = policy.calm_s
         self._fresh: deque[int] = deque()
         self._retries: deque[int] = deque()
         self._last: deque[int] = deque()
@@ -38,6 +45,11 @@ class Backlog:
     def __len__(self) -> int:
         """Samples to give out (an upper bound where a late result has settled one)."""
         return len(self._fresh) + len(self._retries) + len(self._last)
+
+    @property
+    def has_only_last(self) -> bool:
+        """Whether all there is to give out are attempts that wait until nothing else is."""
+        return not self._fresh and not self._retries
 
     @property
     def num_open(self) -> int:
@@ -64,7 +76,13 @@ class Backlog:
         self._open.clear()
 
     def take(
-        self, length: int, worker: int, *, is_idle: bool, fresh_first: bool = False
+        self,
+        length: int,
+        worker: int,
+        *,
+        is_idle: bool,
+        fresh_first: bool = False,
+        calm_s: float = 0.0,
     ) -> tuple[int, ...]:
         """Give out samples; empty if there are none for this worker.
 
@@ -73,6 +91,7 @@ class Backlog:
             worker: Who gets them.
             is_idle: The worker has nothing else, so it may try again what it has failed.
             fresh_first: Prefer samples never tried to suspects.
+            calm_s: For how long no worker has died, in seconds.
         """
         passes = [self._fresh_ones, self._new_suspect]
         if not fresh_first:
@@ -82,7 +101,7 @@ class Backlog:
                 return taken
         if not is_idle:
             return ()
-        return self._take_suspect(worker, may_repeat=True) or self._take_last()
+        return self._take_suspect(worker, may_repeat=True) or self._take_last(calm_s)
 
     def _fresh_ones(self, length: int, worker: int) -> tuple[int, ...]:
         taken: list[int] = []
@@ -102,13 +121,23 @@ class Backlog:
                 return (index,)
         return ()
 
-    def _take_last(self) -> tuple[int, ...]:
-        return (self._last.popleft(),) if self._last else ()
+    def _take_last(self, calm_s: float) -> tuple[int, ...]:
+        for index in self._last:
+            num_appeals = self._suspects[index].num_attempts - self._max_attempts
+            if num_appeals < 0 or calm_s >= self._calm_s * 2.0**num_appeals:
+                self._last.remove(index)
+                return (index,)
+        return ()
 
     def is_last_attempt(self, indices: tuple[int, ...]) -> bool:
-        """Whether a call is the last attempt at a suspect whose workers died before."""
+        """Whether a call is an attempt at a suspect that waited until nothing else was to do."""
         suspect = self._suspects.get(indices[0])
         return len(indices) == 1 and suspect is not None and suspect.is_last
+
+    def is_known(self, indices: tuple[int, ...]) -> bool:
+        """Whether a call is of one sample that has failed by itself before."""
+        suspect = self._suspects.get(indices[0])
+        return len(indices) == 1 and suspect is not None and suspect.is_sure
 
     def needs_return(self, index: int, *, is_out: bool) -> bool:
         """Whether a sample whose call was dropped is to be put back.
@@ -145,25 +174,28 @@ class Backlog:
         """
         suspect = self._suspects.setdefault(index, _Suspect())
         suspect.tried_on.add(worker)
+        suspect.is_sure |= is_sure
         if index in self._last:
             return False
         if is_sure or suspect.num_attempts < self._max_attempts - 1:
             suspect.num_attempts += 1
-        if suspect.num_attempts >= self._max_attempts:
+        if suspect.num_attempts >= self._max_in_all:
             self.close(index)
             return True
         self._unqueue(index)
-        suspect.is_last |= is_death and suspect.num_attempts == self._max_attempts - 1
+        num_left = self._max_attempts - suspect.num_attempts
+        suspect.is_last |= num_left <= (1 if is_death else 0)
         self._queue_of(index).append(index)
         return False
 
     def may_double(self, indices: tuple[int, ...]) -> bool:
         """Whether a call is worth giving out again: it has open samples, none of them a suspect.
 
-        The suspects of a longer call are queued on their own already.
+        The suspects of a longer call are queued on their own already; one alone may be.
         """
         if len(indices) == 1:
-            return indices[0] in self._open
+            (index,) = indices
+            return index in self._open and not (index in self._suspects and self._is_queued(index))
         is_open = False
         for index in indices:
             if index in self._suspects:

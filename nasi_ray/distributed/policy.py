@@ -19,7 +19,12 @@ class PoolPolicy:
     max_chunk: int = 64
     """Samples of one call at most."""
     max_attempts: int = 3
-    """Evaluations of a sample that may fail or take their worker with them."""
+    """Evaluations of a sample that may fail or take their worker with them, at first."""
+    max_appeals: int = 3
+    """Further ones once nothing else is to do, each after a time in which no worker died, so that
+    no sample is given up for what a storm did to its workers."""
+    calm_s: float = 2.0
+    """That time before the first of them, in seconds; it doubles from one to the next."""
     max_failures_in_row: int = 5
     """Rounds of failures with no result in between before the run gives up."""
     max_worker_errors: int = 2
@@ -74,12 +79,31 @@ class Pace:
         return self._policy.straggler_factor * expected_s
 
 
+class Since:
+    """For how long a condition has held without a break."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+
+    def update(self, holds: bool, now: float) -> float:
+        """Take note of the condition; returns the seconds it has held, 0 if it does not."""
+        if not holds:
+            self._began = None
+        elif self._began is None:
+            self._began = now
+        return 0.0 if self._began is None else now - self._began
+
+    def break_off(self) -> None:
+        """It did not hold just now."""
+        self._began = None
+
+
 class Breaker:
     """Tells a broken set-up from bad luck: counts rounds of failures with no result in between.
 
     Workers that fall together (a lost node) are one round: a failure counts only if what failed
-    began after the last one that counted. And while other samples have worked, it takes failures
-    of that many different samples, so that a few bad ones at the end cannot stop a run.
+    began after the last one that counted. And once other samples have worked, it takes failures of
+    that many different samples that had not failed before, so that bad ones cannot stop a run.
     """
 
     def __init__(self, max_in_row: int) -> None:
@@ -104,18 +128,19 @@ class Breaker:
         self._has_succeeded = True
         self._reset()
 
-    def failed(self, key: object, *, began: int, now: int) -> bool:
+    def failed(self, key: object, *, began: int, now: int, is_known: bool = False) -> bool:
         """Count a failure.
 
         Args:
             key: What failed; failures of one key are of one cause.
             began: Event number at which what failed was begun.
             now: Event number of the failure.
+            is_known: The same sample has failed before.
 
         Returns:
             True if it is time to give up.
         """
-        if began < self._counted_at:
+        if began < self._counted_at or (is_known and self._has_succeeded):
             return False
         self._counted_at = now
         self._num_rounds += 1

@@ -1,8 +1,8 @@
 """The state machine of the worker pool: events in, decisions out. No Ray, and time is passed in.
 
 A sample is open until it has a result or a verdict. Work goes out in calls of several samples, at
-most ``max_in_flight`` per worker. When a worker is lost, only the samples of its running call are
-suspects; they are charged an attempt and given out again one by one.
+most ``max_in_flight`` per worker. When a worker is lost, the samples of its running call are
+suspects: charged an attempt and given out again one by one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from nasi_ray.distributed.decisions import (
     SubmitCall,
 )
 from nasi_ray.distributed.fleet import Fleet, WorkerState
-from nasi_ray.distributed.policy import Breaker, Pace, PoolPolicy, chunk_length
+from nasi_ray.distributed.policy import Breaker, Pace, PoolPolicy, Since, chunk_length
 
 R = TypeVar("R")
+_UNEQUAL = (
+    "sample {} gave two different results; its evaluation depends on more than its index, or the "
+    "workers' devices or versions differ"
+)
 
 
 class Scheduler(Generic[R]):
@@ -39,7 +43,7 @@ class Scheduler(Generic[R]):
     def __init__(self, policy: PoolPolicy, same: Callable[[R, R], bool] | None = None) -> None:
         self._policy = policy
         self._same = same
-        self._backlog = Backlog(policy.max_attempts)
+        self._backlog = Backlog(policy)
         self._fleet = Fleet(policy.max_in_flight)
         self._breaker = Breaker(policy.max_failures_in_row)
         self._calls = CallLedger(self._fleet)
@@ -48,7 +52,8 @@ class Scheduler(Generic[R]):
         self._decided: list[Decision] = []
         self._target = 1
         self._pace = Pace(policy)
-        self._without_since: float | None = None
+        self._without = Since()
+        self._calm = Since()
         self._event = 0
         self.num_deaths = 0
         """Workers lost, not counting those retired."""
@@ -69,7 +74,7 @@ class Scheduler(Generic[R]):
         """Begin a run with these samples; workers of an earlier run are kept."""
         self._backlog.add(indices)
         self._breaker.start()
-        self._without_since = None
+        self._without.break_off()
 
     def abandon(self) -> None:
         """Drop all samples; what is still being evaluated will be ignored."""
@@ -122,7 +127,7 @@ class Scheduler(Generic[R]):
         if results:
             self._succeed(worker)
         for index, reason in errors:
-            self._fail(("sample", index), call.began, reason)
+            self._fail_sample(("sample", index), call, reason)
             self._charge(index, call, reason, True, False)
         if worker is not None and not results:
             worker.num_errors += len(errors)
@@ -132,8 +137,7 @@ class Scheduler(Generic[R]):
 
     def call_failed(self, number: int, reason: str, now: float) -> None:
         """A call failed as a whole although its worker lives (say, its result cannot be sent)."""
-        call = self._calls.get(number)
-        if call is not None:
+        if (call := self._calls.get(number)) is not None:
             self._event += 1
             self._calls.end(call, now, self._event)
             self._blame(call, reason)
@@ -155,6 +159,7 @@ class Scheduler(Generic[R]):
         if preempted:
             self._requeue(calls)
             return
+        self._calm.break_off()
         self._requeue(calls[1:])
         if calls:
             self._blame(calls[0], reason, is_death=True)
@@ -183,19 +188,20 @@ class Scheduler(Generic[R]):
 
     def _give_out(self, now: float) -> list[Decision]:
         decided: list[Decision] = []
+        calm_s = self._calm.update(self._fleet.num_ready > 0, now)
+        in_doubt = self._breaker.is_in_doubt
         for depth in range(self._policy.max_in_flight):
             for worker in self._fleet.hungry(depth) if len(self._backlog) else ():
                 length = chunk_length(
                     self._policy, self._pace.sample_s, len(self._backlog), self._fleet.num_ready
                 )
-                in_doubt = self._breaker.is_in_doubt
                 indices = self._backlog.take(
-                    length, worker.number, is_idle=depth == 0, fresh_first=in_doubt
+                    length, worker.number, is_idle=depth == 0, fresh_first=in_doubt, calm_s=calm_s
                 )
                 if indices:
                     call = self._calls.submit(worker, indices, now, self._event)
                     decided.append(SubmitCall(call.number, worker.number, indices))
-        if not len(self._backlog):
+        if self._backlog.has_only_last:
             decided.extend(self._double_stragglers(now))
         return decided
 
@@ -234,13 +240,7 @@ class Scheduler(Generic[R]):
         if index in self._first:
             first = self._first[index] if self._calls.is_out(index) else self._first.pop(index)
             if self._same is not None and not self._same(first, result):
-                self._decided.append(
-                    GiveUp(
-                        f"sample {index} gave two different results; its evaluation depends on "
-                        "more than its index, or the workers' devices or versions differ",
-                        is_contradiction=True,
-                    )
-                )
+                self._decided.append(GiveUp(_UNEQUAL.format(index), is_contradiction=True))
         return False
 
     def _succeed(self, worker: WorkerState | None) -> None:
@@ -254,9 +254,7 @@ class Scheduler(Generic[R]):
         """Charge every sample of a call that was running when it failed."""
         is_sure = len(call.indices) == 1
         key = ("sample", call.indices[0]) if is_sure else ("call", call.number)
-        # The last attempts come all at the end: many bad samples there are no broken set-up.
-        if not self._backlog.is_last_attempt(call.indices):
-            self._fail(key, call.began, reason)
+        self._fail_sample(key, call, reason)
         for index in call.indices:
             self._charge(index, call, reason, is_sure, is_death)
 
@@ -265,13 +263,18 @@ class Scheduler(Generic[R]):
             return
         if self._backlog.charge(index, call.worker, is_sure=is_sure, is_death=is_death):
             # Told only once a result shows that not everything is broken.
-            attempts = self._policy.max_attempts
-            self._condemned.append(FailSample(index, f"{attempts} attempts failed; {reason}"))
+            num = self._policy.max_attempts + self._policy.max_appeals
+            self._condemned.append(FailSample(index, f"{num} attempts failed; {reason}"))
         else:
             self.num_requeued += 1
 
-    def _fail(self, key: tuple[str, int], began: int, reason: str) -> None:
-        if self._breaker.failed(key, began=began, now=self._event):
+    def _fail_sample(self, key: tuple[str, int], call: Call, reason: str) -> None:
+        # The last attempts come all at the end: many bad samples there are no broken set-up.
+        if not self._backlog.is_last_attempt(call.indices):
+            self._fail(key, call.began, reason, self._backlog.is_known(call.indices))
+
+    def _fail(self, key: tuple[str, int], began: int, reason: str, is_known: bool = False) -> None:
+        if self._breaker.failed(key, began=began, now=self._event, is_known=is_known):
             num = self._policy.max_failures_in_row
             why = f"{num} failures in a row with no result in between; the last: {reason}"
             self._decided.append(GiveUp(why))
@@ -293,10 +296,5 @@ class Scheduler(Generic[R]):
         self._decided.append(RetireWorker(worker.number))
 
     def _check_capacity(self, now: float) -> list[Decision]:
-        if self._fleet.num_placed:
-            self._without_since = None
-            return []
-        if self._without_since is None:
-            self._without_since = now
-        waited_s = now - self._without_since
+        waited_s = self._without.update(not self._fleet.num_placed, now)
         return [OutOfCapacity(waited_s)] if waited_s > self._policy.capacity_timeout_s else []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nasi_ray.distributed.policy import Breaker, PoolPolicy, chunk_length
+from nasi_ray.distributed.policy import Breaker, PoolPolicy, Since, chunk_length
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,25 @@ def test_breaker_counts_failures_of_one_round_once() -> None:
     breaker = Breaker(5)
     breaker.start()
     assert not any(breaker.failed(event, began=0, now=10 + event) for event in range(100))
+
+
+def test_once_something_worked_only_what_had_not_failed_before_counts() -> None:
+    breaker = Breaker(2)
+    breaker.start()
+    assert not breaker.failed("a", began=0, now=0, is_known=True)
+    assert breaker.failed("a", began=1, now=1, is_known=True)
+    breaker.succeeded()
+    assert not any(breaker.failed(e, began=e, now=e, is_known=True) for e in range(2, 50))
+    assert not breaker.failed("a", began=50, now=50)
+    assert breaker.failed("b", began=51, now=51)
+
+
+def test_a_condition_that_breaks_off_begins_anew() -> None:
+    since = Since()
+    assert since.update(True, 5.0) == 0.0
+    assert since.update(True, 8.0) == 3.0
+    assert since.update(False, 9.0) == 0.0
+    assert since.update(True, 10.0) == 0.0
+    since.break_off()
+    assert since.update(True, 12.0) == 0.0
+    assert since.update(True, 13.0) == 1.0
