@@ -12,6 +12,9 @@ from nasi_ray.nasi.estimator import Estimate as Estimate
 from nasi_ray.nasi.estimator import Margin as Margin
 from nasi_ray.nasi.estimator import estimate as estimate
 from nasi_ray.nasi.estimator import margins as margins
+from nasi_ray.ranking.scores import ProxyScores as ProxyScores
+from nasi_ray.ranking.scores import RunScores as RunScores
+from nasi_ray.ranking.scores import read_scores as read_scores
 from nasi_ray.records import SampleTable as SampleTable
 from nasi_ray.spaces import Genotype as Genotype
 from nasi_ray.spaces import get_space as get_space

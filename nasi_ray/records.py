@@ -143,3 +143,16 @@ class ScoreTable:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def only(self, indices: Iterable[int]) -> ScoreTable:
+        """The rows with one of the indices."""
+        rows = np.isin(self.index, np.fromiter(indices, dtype=np.int64))
+        index = self.index[rows]
+        return ScoreTable(
+            index=index,
+            ok=self.ok[rows],
+            lost=self.lost[rows],
+            score=self.score[rows],
+            errors={i: self.errors[i] for i in index.tolist() if i in self.errors},
+            seconds=self.seconds[rows],
+        )

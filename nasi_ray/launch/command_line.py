@@ -9,6 +9,7 @@ import tyro
 
 from nasi_ray.config import get_preset
 from nasi_ray.errors import ConfigError
+from nasi_ray.launch.rank_job import RankJob
 from nasi_ray.launch.search import SearchJob
 
 _EXIT_STATUSES = (
@@ -41,3 +42,21 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     if job.preset == "nasi-1shot1" and job.samples.space == "darts":
         raise ConfigError("preset nasi-1shot1 is for the spaces s1, s2 and s3; add --space s1")
     return job
+
+
+def parse_rank(argv: Sequence[str]) -> RankJob:
+    """Read the ranking job's command line.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    return tyro.cli(
+        RankJob,
+        args=list(argv),
+        description=f"{RankJob.__doc__}\n\n{_EXIT_STATUSES}",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )

@@ -1,0 +1,40 @@
+"""Rank architectures by training-free proxies, and compare the ranking with their accuracies.
+
+    python jobs/rank.py --space s1 --architectures 300 --data DATA --table TABLE --out runs/rank
+
+The same command continues; more proxies, seeds or architectures extend the run's records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+
+from nasi_ray.launch.process import reporting_errors, stopping_once
+
+
+def main() -> int:
+    """Parse, run, print."""
+    with reporting_errors(), stopping_once():
+        # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
+        from nasi_ray.launch.command_line import parse_rank
+        from nasi_ray.launch.rank import run_rank
+        from nasi_ray.report.progress import make_progress
+        from nasi_ray.report.ranking_text import ranking_lines
+
+        job = parse_rank(sys.argv[1:])
+        with contextlib.closing(make_progress(sys.stderr)) as progress:
+            result = run_rank(job, progress)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # τ in a terminal that has no Greek
+        print(ranking_lines(result))
+        if "cost" in result:
+            print(result["cost"])
+        pictures = "scatter and deciles (svg, png), " if result["metric"] else ""
+        print(f"written to {job.run_uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

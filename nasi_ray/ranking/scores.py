@@ -1,0 +1,159 @@
+"""Scores by proxy, seed and architecture: what records hold, as arrays. Light to import."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasi_ray.errors import RecordConflictError
+from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
+from nasi_ray.ranking.config import SIZE_PROXIES
+from nasi_ray.records import FloatArray, IntArray, ScoreTable
+from nasi_ray.storage import open_storage
+from nasi_ray.store import RecordStore, ScoreRows, read_identity
+from nasi_ray.store.identity import kind_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ProxyScores:
+    """One proxy's scores of the architectures asked for."""
+
+    proxy: str
+    """Its name."""
+    seeds: tuple[int, ...]
+    """Rows of ``scores``; seed 0 alone for a proxy that depends on none."""
+    scores: FloatArray
+    """shape (seeds, architectures); NaN where missing"""
+    num_failed: int
+    """Scores there will never be: the proxy is not defined there."""
+    num_lost: int
+    """Scores whose evaluation came to no end, and will be tried again."""
+    num_absent: int
+    """Scores that were never evaluated."""
+    reasons: Mapping[str, int]
+    """Why scores failed or were lost -> how often; the most frequent first."""
+    seconds: FloatArray
+    """Wall time of each evaluation there is a record of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RunScores:
+    """All scores of a run."""
+
+    space: str
+    """Name of the space."""
+    positions: IntArray
+    """Of the architectures in the space's enumeration, shape (architectures,), ascending."""
+    by_proxy: Mapping[str, ProxyScores]
+    """Proxy -> its scores of those architectures."""
+
+    def architectures(self) -> list[RankedArchitecture]:
+        """The architectures, in the order of the columns of ``scores``."""
+        space = get_ranked_space(self.space)
+        return [space.architecture(position) for position in self.positions.tolist()]
+
+
+def record_indices(
+    proxy: str, num_architectures: int, positions: IntArray, seeds: Sequence[int]
+) -> IntArray:
+    """Indices of a proxy's records, seed by seed, shape (seeds · architectures,).
+
+    Args:
+        proxy: Its name.
+        num_architectures: Of the whole space.
+        positions: Architectures asked for, shape (architectures,).
+        seeds: Seeds asked for.
+    """
+    rows = np.asarray(seeds_of(proxy, seeds), dtype=np.int64)
+    return (rows[:, None] * num_architectures + positions[None]).reshape(-1)
+
+
+def seeds_of(proxy: str, seeds: Sequence[int]) -> tuple[int, ...]:
+    """Seeds at which a proxy is evaluated: those asked for, or 0 where none matters."""
+    return (0,) if proxy in SIZE_PROXIES else tuple(seeds)
+
+
+def gather(
+    proxy: str,
+    table: ScoreTable,
+    *,
+    num_architectures: int,
+    positions: IntArray,
+    seeds: Sequence[int],
+) -> ProxyScores:
+    """Arrange a proxy's records by seed and architecture.
+
+    Args:
+        proxy: Its name.
+        table: Its records; those not asked for are left out.
+        num_architectures: Of the whole space.
+        positions: Architectures asked for, shape (architectures,), ascending.
+        seeds: Seeds asked for.
+    """
+    wanted = record_indices(proxy, num_architectures, positions, seeds)
+    rows = np.searchsorted(table.index, wanted)
+    is_there = np.zeros(len(wanted), dtype=np.bool_)
+    inside = rows < len(table)
+    is_there[inside] = table.index[rows[inside]] == wanted[inside]
+    found = rows[is_there]
+    scores = np.full(len(wanted), np.nan)
+    scores[is_there] = table.score[found]
+    bad = found[~table.ok[found]]
+    num_lost = int(table.lost[bad].sum())
+    reasons = Counter(table.errors[index] for index in table.index[bad].tolist())
+    own_seeds = seeds_of(proxy, seeds)
+    return ProxyScores(
+        proxy=proxy,
+        seeds=own_seeds,
+        scores=scores.reshape(len(own_seeds), len(positions)),
+        num_failed=len(bad) - num_lost,
+        num_lost=num_lost,
+        num_absent=int((~is_there).sum()),
+        reasons=dict(reasons.most_common()),
+        seconds=table.seconds[found],
+    )
+
+
+def read_scores(uri: str) -> RunScores:
+    """Read all scores of a ranking, also while one is running.
+
+    Args:
+        uri: Run directory, a path or ``s3://bucket/prefix``.
+
+    Returns:
+        Scores of every proxy, seed and architecture that any record is of.
+
+    Raises:
+        RecordConflictError: If there is no ranking.
+        RecordCorruptError: If a record file is torn or was altered.
+        StorageError: If the storage fails.
+    """
+    storage = open_storage(uri)
+    stored = read_identity(storage)
+    if stored is None:
+        raise RecordConflictError(f"{storage.uri} holds no run; name the --out of a ranking")
+    identity, parameters = stored
+    if kind_of(parameters) != "scores":
+        raise RecordConflictError(
+            f"{storage.uri} holds {kind_of(parameters)}, not scores; read it with read_run"
+        )
+    name = str(identity["space"])
+    total = get_ranked_space(name).num_architectures
+    proxies = sorted({path.split("/")[1] for path in storage.list("scores/") if "/part-" in path})
+    tables = {
+        proxy: RecordStore.open(storage, identity=identity, rows=ScoreRows(proxy)).read()
+        for proxy in proxies
+    }
+    index = np.unique(np.concatenate([np.empty(0, np.int64), *(t.index for t in tables.values())]))
+    positions, seeds = np.unique(index % total), np.unique(index // total).tolist()
+    return RunScores(
+        space=name,
+        positions=positions,
+        by_proxy={
+            proxy: gather(proxy, table, num_architectures=total, positions=positions, seeds=seeds)
+            for proxy, table in tables.items()
+        },
+    )

@@ -1,0 +1,251 @@
+"""(settings, proxy, seed, architecture) -> score: a pure function, and what workers run."""
+
+from __future__ import annotations
+
+import copy
+import math
+import socket
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from os import getpid
+
+import torch
+from torch import Tensor, nn
+
+from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.errors import ConfigError, ProxyFailedError
+from nasi_ray.nasi.evaluate import DTYPES, device_kind, prepare_process, resolve_device
+from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.networks import nb1shot1, nb201
+from nasi_ray.networks.initialization import build
+from nasi_ray.networks.mixture import PathMixer
+from nasi_ray.networks.standalone import make_standalone
+from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
+from nasi_ray.proxies import get_proxy
+from nasi_ray.proxies.gradients import is_batch_norm
+from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
+from nasi_ray.ranking.config import SIZE_PROXIES, RankConfig
+from nasi_ray.records import ProxyScore
+from nasi_ray.seeding import torch_seed
+from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
+
+_HANDLE_STRIDE = 1 << 48
+
+
+def handle(proxy: int, index: int) -> int:
+    """One number for a proxy's position and a record's index (< 2⁴⁸), as runners need."""
+    return proxy * _HANDLE_STRIDE + index
+
+
+def lost_score(given: int, reason: str) -> ProxyScore:
+    """The record of a score no evaluation of which came to an end.
+
+    Args:
+        given: The ``handle``.
+        reason: Why, in one line.
+    """
+    index = given % _HANDLE_STRIDE
+    return ProxyScore(index=index, status="lost", score=math.nan, error=reason)
+
+
+def same_score(first: ProxyScore, second: ProxyScore) -> bool:
+    """Whether two evaluations agree bit for bit."""
+    values = [(s.index, s.status, 0.0 if math.isnan(s.score) else s.score) for s in (first, second)]
+    return values[0] == values[1]
+
+
+class SubNetwork(nn.Module):
+    """A supernet on one architecture's path, without the layers off it; called as ``net(x)``."""
+
+    def __init__(self, supernet: nn.Module, mixer: PathMixer) -> None:
+        super().__init__()
+        self.supernet = supernet
+        self._mixer = mixer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (batch, classes), of images of shape (batch, 3, height, width)."""
+        logits: Tensor = self.supernet(x, self._mixer)
+        return logits
+
+
+def sub_network(
+    supernet: nn.Module, chosen: Callable[[int, int], Sequence[int]], used: set[str]
+) -> SubNetwork:
+    """Copy what an architecture uses of a supernet.
+
+    Args:
+        supernet: Called as ``net(x, mixer)``.
+        chosen: (cell, decision) -> candidates.
+        used: Names of the layers on the path (``layers_used``).
+    """
+    off_path: dict[int, nn.Module] = {
+        id(module): nn.Identity()
+        for name, module in supernet.named_modules()
+        if _is_layer(module) and name not in used
+    }
+    # deepcopy takes what its memo holds in place of a copy.
+    return SubNetwork(copy.deepcopy(supernet, dict(off_path)), PathMixer(chosen))
+
+
+def layers_used(
+    supernet: nn.Module, chosen: Callable[[int, int], Sequence[int]], x: Tensor
+) -> set[str]:
+    """Names of the layers that an architecture's path runs through.
+
+    Args:
+        supernet: On the meta device, so that nothing is computed.
+        chosen: (cell, decision) -> candidates.
+        x: Images, on the meta device.
+    """
+    used: set[str] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, args, name=name: used.add(name))
+        for name, module in supernet.named_modules()
+        if _is_layer(module)
+    ]
+    with torch.no_grad():
+        supernet(x, PathMixer(chosen))
+    for hook in hooks:
+        hook.remove()
+    return used
+
+
+class ScoreEvaluator:
+    """Holds the data; maps a handle to its score."""
+
+    def __init__(
+        self, config: RankConfig, images: ImageSet | None, proxies: Sequence[str], *, device: str
+    ) -> None:
+        self._config = config
+        self._images = images
+        self._proxies = tuple(proxies)
+        self._space = get_ranked_space(config.space)
+        self._dtype = DTYPES[config.dtype]
+        self._device = resolve_device(device)
+        kind = device_kind(self._device)
+        self._worker = f"{socket.gethostname()}/{getpid()}/{kind}"
+        self._num_classes = make_batches(config.sample_config(0), images).num_classes
+        # A worker's handles mostly are of one seed.
+        self._batch = lru_cache(maxsize=1)(self._make_batch)
+        self._supernet = lru_cache(maxsize=1)(self._make_supernet)
+        self._shape_only = lru_cache(maxsize=1)(self._make_shape_only)
+
+    def __call__(self, given: int) -> ProxyScore:
+        """Evaluate one score.
+
+        Args:
+            given: A ``handle``; the proxy's position is in ``proxies``.
+
+        Returns:
+            The score; status ``failed`` if the proxy has none, or refuses the settings.
+        """
+        start = time.perf_counter()
+        position, index = divmod(given, _HANDLE_STRIDE)
+        seed, number = divmod(index, self._space.num_architectures)
+        score, error = math.nan, ""
+        try:
+            score = self._score(self._proxies[position], self._space.architecture(number), seed)
+        except (ProxyFailedError, ConfigError) as failure:
+            error = str(failure)
+        if not math.isfinite(score):
+            score, error = math.nan, error or f"the score is {score}"
+        return ProxyScore(
+            index=index,
+            status="failed" if error else "ok",
+            score=score,
+            error=error,
+            seconds=time.perf_counter() - start,
+            worker=self._worker,
+        )
+
+    def _score(self, proxy: str, architecture: RankedArchitecture, seed: int) -> float:
+        if proxy in SIZE_PROXIES:
+            x, y = self._meta_image(), torch.empty(0, dtype=torch.int64)
+            net = self._shape_of(architecture)
+        else:
+            x, y = self._batch(seed)
+            net = self._network(architecture, seed)
+        score = get_proxy(proxy).score
+        loss = LOSSES[self._config.loss]
+        # Weights are index 0 of the stream; a proxy that draws its own takes another one.
+        return score(net, x, y, loss=loss, seed=torch_seed(seed, "weights", 1))
+
+    def _network(self, architecture: RankedArchitecture, seed: int) -> nn.Module:
+        if self._config.network == "supernet":
+            return self._path(self._supernet(seed), architecture)
+        return self._build(partial(self._make_standalone, architecture), seed)
+
+    def _shape_of(self, architecture: RankedArchitecture) -> nn.Module:
+        """The network on the meta device: its shapes, and no numbers."""
+        if self._config.network == "supernet":
+            return self._path(self._shape_only(), architecture)
+        with torch.device("meta"):
+            return self._make_standalone(architecture)
+
+    def _path(self, supernet: nn.Module, architecture: RankedArchitecture) -> nn.Module:
+        if isinstance(architecture, NB1Shot1Architecture):
+            assert isinstance(self._space, NB1Shot1Space)
+            chosen = nb1shot1.chosen(self._space, architecture)
+        else:
+            chosen = nb201.chosen(architecture)
+        used = layers_used(self._shape_only(), chosen, self._meta_image())
+        return sub_network(supernet, chosen, used)
+
+    def _make_standalone(self, architecture: RankedArchitecture) -> nn.Module:
+        return make_standalone(
+            self._config.space,
+            architecture,
+            num_classes=self._num_classes,
+            num_channels=self._config.resolved_channels,
+        )
+
+    def _make_supernet(self, seed: int) -> nn.Module:
+        return self._build(self._supernet_maker(), seed)
+
+    def _make_shape_only(self) -> nn.Module:
+        with torch.device("meta"):
+            return self._supernet_maker()()
+
+    def _supernet_maker(self) -> Callable[[], nn.Module]:
+        return partial(
+            SUPERNETS[self._config.space].make,
+            init_channels=self._config.resolved_channels,
+            num_cells=resolve_num_cells(self._config.space, self._config.num_cells),
+            num_classes=self._num_classes,
+        )
+
+    def _build(self, make: Callable[[], nn.Module], seed: int) -> nn.Module:
+        net = build(
+            make, seed=torch_seed(seed, "weights"), dtype=self._dtype, init=self._config.init
+        )
+        return net.to(self._device).to(memory_format=torch.channels_last)
+
+    def _make_batch(self, seed: int) -> tuple[Tensor, Tensor]:
+        x, y = make_batches(self._config.sample_config(seed), self._images).batch(0)
+        x = x.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
+        return x, y.to(self._device)
+
+    def _meta_image(self) -> Tensor:
+        size = self._config.image_size
+        return torch.empty((1, 3, size, size), device="meta", dtype=self._dtype)
+
+
+def make_score_evaluator(
+    config: RankConfig, images: ImageSet | None, proxies: Sequence[str], device: str, threads: int
+) -> Callable[[int], ProxyScore]:
+    """Set this process up and build its evaluator; what a worker runs first.
+
+    Args:
+        config: What a score is.
+        images: Decoded images, None for random data.
+        proxies: Names, in the order of the handles.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads torch may use (≥ 1).
+    """
+    prepare_process(device, threads)
+    return ScoreEvaluator(config, images, proxies, device=device)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d | nn.Linear) or is_batch_norm(module)

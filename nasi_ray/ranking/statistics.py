@@ -1,0 +1,174 @@
+"""How well scores rank architectures: signed rank correlations, their intervals, deciles."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import kendalltau, rankdata
+
+from nasi_ray.records import FloatArray, IntArray
+
+CONFIDENCE = 0.95
+_MAX_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correlation:
+    """A rank correlation with its bootstrap percentile interval."""
+
+    value: float | None
+    """In [-1, 1]; None where it is not defined (fewer than 2 pairs, or a constant)."""
+    low: float | None
+    """Lower end of the interval; None where it is not defined, or was not asked for."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Pairs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decile:
+    """Architectures that a score ranks next to each other (Figure 3 of the paper)."""
+
+    num: int
+    """Architectures."""
+    score: float
+    """Their mean score."""
+    error: float
+    """Their mean test error."""
+    std: float
+    """Standard deviation of their errors (over the group, not of the mean)."""
+
+
+def spearman(x: FloatArray, y: FloatArray) -> float | None:
+    """Spearman's ρ, with mean ranks for ties; None where it is not defined.
+
+    Args:
+        x: shape (n,), finite
+        y: shape (n,), finite
+    """
+    return _defined(float(_rank_correlations(x[None], y[None])[0])) if len(x) > 1 else None
+
+
+def kendall(x: FloatArray, y: FloatArray) -> float | None:
+    """Kendall's τ_b; arguments as ``spearman``."""
+    return _defined(_tau_b(x, y)) if len(x) > 1 else None
+
+
+def correlations(
+    x: FloatArray, y: FloatArray, *, num_bootstrap: int = 1000, seed: int = 0
+) -> tuple[Correlation, Correlation]:
+    """Spearman's ρ and Kendall's τ_b of two lists of numbers, with 95 % bootstrap intervals.
+
+    Pairs are drawn with replacement, the same draws for both; draws in which a correlation is not
+    defined (all of one value) are left out of its interval.
+
+    Args:
+        x: Scores, shape (n,), finite.
+        y: Accuracies, shape (n,), finite.
+        num_bootstrap: Draws (≥ 0); with 0 there is no interval.
+        seed: Of the draws (≥ 0).
+
+    Returns:
+        ρ and τ_b.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(x)
+    rhos, taus = [np.empty(0)], [np.empty(0)]
+    block = max(1, _MAX_BLOCK // max(n, 1))
+    for start in range(0, num_bootstrap if n > 1 else 0, block):
+        drawn: IntArray = rng.integers(n, size=(min(block, num_bootstrap - start), n))
+        rhos.append(_rank_correlations(x[drawn], y[drawn]))
+        taus.append(np.array([_tau_b(x[rows], y[rows]) for rows in drawn]))
+    return (
+        _with_interval(spearman(x, y), np.concatenate(rhos), n),
+        _with_interval(kendall(x, y), np.concatenate(taus), n),
+    )
+
+
+def deciles(score: FloatArray, error: FloatArray, *, num_groups: int = 10) -> list[Decile]:
+    """Mean error by tenth of the score, lowest score first.
+
+    Groups differ by at most one in size; ties keep the order given.
+
+    Args:
+        score: shape (n,), finite
+        error: shape (n,), finite
+        num_groups: At most so many groups (≥ 1); fewer where there are fewer architectures.
+    """
+    order = np.argsort(score, kind="stable")
+    groups = np.array_split(order, min(num_groups, len(order))) if len(order) else []
+    return [
+        Decile(
+            num=len(rows),
+            score=float(score[rows].mean()),
+            error=float(error[rows].mean()),
+            std=float(error[rows].std()),
+        )
+        for rows in groups
+    ]
+
+
+def mean_over_seeds(scores: FloatArray) -> FloatArray:
+    """One score per architecture; missing where any seed's is.
+
+    Args:
+        scores: shape (seeds, architectures), NaN where missing
+
+    Returns:
+        shape (architectures,), NaN where missing
+    """
+    mean: FloatArray = scores.mean(axis=0)
+    return mean
+
+
+def seed_agreement(
+    scores: FloatArray, measure: Callable[[FloatArray, FloatArray], float | None] = spearman
+) -> float | None:
+    """Mean correlation of the rankings of each two seeds; None with fewer than two.
+
+    Args:
+        scores: shape (seeds, architectures), NaN where missing
+        measure: The correlation.
+    """
+    found = []
+    for i in range(len(scores)):
+        for j in range(i):
+            there = np.isfinite(scores[i]) & np.isfinite(scores[j])
+            value = measure(scores[i, there], scores[j, there])
+            if value is not None:
+                found.append(value)
+    return float(np.mean(found)) if found else None
+
+
+def _rank_correlations(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Spearman's ρ of each row; NaN where a row is constant. Shapes (rows, n)."""
+    a, b = (rankdata(values, axis=1) for values in (x, y))
+    a -= a.mean(axis=1, keepdims=True)
+    b -= b.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        rho: FloatArray = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return rho.clip(-1, 1)
+
+
+def _tau_b(x: FloatArray, y: FloatArray) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # The p-value is not used; its exact form would take long.
+        return float(kendalltau(x, y, method="asymptotic").statistic)
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _with_interval(value: float | None, draws: FloatArray, n: int) -> Correlation:
+    draws = draws[np.isfinite(draws)]
+    if value is None or not len(draws):
+        return Correlation(value=value, low=None, high=None, n=n)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Correlation(value=value, low=float(low), high=float(high), n=n)

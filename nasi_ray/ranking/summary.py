@@ -1,0 +1,143 @@
+"""Scores and accuracies -> what ``ranking.json`` says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from nasi_ray.proxies.base import Proxy
+from nasi_ray.ranking.scores import ProxyScores
+from nasi_ray.ranking.statistics import (
+    Correlation,
+    correlations,
+    deciles,
+    kendall,
+    mean_over_seeds,
+    seed_agreement,
+    spearman,
+)
+from nasi_ray.records import FloatArray
+
+RANKING_SCHEMA = "nasi_ray.ranking/1"
+
+_MAX_REASONS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BootstrapConfig:
+    """Intervals of the correlations; of no effect on scores."""
+
+    num_bootstrap: int
+    """Draws (≥ 0); with 0 there are no intervals."""
+    seed: int
+    """Of the draws (≥ 0)."""
+
+
+def summarise_proxy(
+    scores: ProxyScores, proxy: Proxy, error_percent: FloatArray | None, bootstrap: BootstrapConfig
+) -> dict[str, Any]:
+    """One entry of ``proxies`` in ``ranking.json`` (see ``docs/ranking.md``).
+
+    Args:
+        scores: The proxy's scores.
+        proxy: What the proxy is.
+        error_percent: Test errors, shape (architectures,), or None where no table was given.
+        bootstrap: Of the intervals.
+
+    Returns:
+        JSON-ready; a correlation that is not defined is None.
+    """
+    mean = mean_over_seeds(scores.scores)
+    there = np.isfinite(mean)
+    summary: dict[str, Any] = {
+        "name": proxy.name,
+        "paper": proxy.paper,
+        "year": proxy.year,
+        "higher_is_better": proxy.higher_is_better,
+        "num_scored": int(there.sum()),
+        "num_missing": int((~there).sum()),
+        "num_failed": scores.num_failed,
+        "num_lost": scores.num_lost,
+        "num_absent": scores.num_absent,
+        "reasons": dict(islice(scores.reasons.items(), _MAX_REASONS)),
+        "seconds_per_score": float(scores.seconds.mean()) if len(scores.seconds) else None,
+        "seeds": list(scores.seeds),
+        "seed_agreement": seed_agreement(scores.scores),
+    }
+    if error_percent is None:
+        return summary
+    accuracy, error = 100.0 - error_percent[there], error_percent[there]
+    rho, tau = correlations(
+        mean[there], accuracy, num_bootstrap=bootstrap.num_bootstrap, seed=bootstrap.seed
+    )
+    return summary | {
+        "spearman": asdict(rho),
+        "kendall": asdict(tau),
+        "per_seed": _per_seed(scores, error_percent),
+        "deciles": [asdict(decile) for decile in deciles(mean[there], error)],
+        "best": _best(mean, error_percent, higher_is_better=proxy.higher_is_better),
+    }
+
+
+def warnings_of(proxies: Sequence[dict[str, Any]]) -> list[str]:
+    """What a user of the trace norm should not miss: one line each.
+
+    Args:
+        proxies: Entries of ``proxies``, with or without correlations.
+    """
+    rho = {p["name"]: Correlation(**p["spearman"]) for p in proxies if "spearman" in p}
+    found = rho.get("trace_norm")
+    if found is None or found.value is None:
+        return []
+    lines = []
+    if found.value < 0:
+        sure = found.high is not None and found.high < 0
+        lines.append(
+            f"the trace norm is anti-correlated with accuracy (Spearman {found.value:+.3f}, "
+            f"{'its interval is below 0' if sure else 'though its interval includes 0'}): "
+            "networks it scores higher are worse"
+        )
+    params = rho.get("num_params")
+    if params is not None and params.value is not None and found.value < params.value:
+        lines.append(
+            f"the trace norm ranks worse than the number of parameters (Spearman "
+            f"{found.value:+.3f} against {params.value:+.3f})"
+        )
+    return lines
+
+
+def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, Any]]:
+    rows = []
+    for seed, of_seed in zip(scores.seeds, scores.scores, strict=True):
+        there = np.isfinite(of_seed)
+        x, accuracy = of_seed[there], 100.0 - error_percent[there]
+        rows.append(
+            {
+                "seed": seed,
+                "n": int(there.sum()),
+                "spearman": spearman(x, accuracy),
+                "kendall": kendall(x, accuracy),
+            }
+        )
+    return rows
+
+
+def _best(
+    mean: FloatArray, error_percent: FloatArray, *, higher_is_better: bool
+) -> dict[str, Any] | None:
+    """The architecture that the proxy would take: its column, score and error."""
+    there = np.flatnonzero(np.isfinite(mean))
+    if not len(there):
+        return None
+    value = mean[there] if higher_is_better else -mean[there]
+    column = int(there[int(np.argmax(value))])
+    return {
+        "column": column,
+        "score": float(mean[column]),
+        "error_percent": float(error_percent[column]),
+        "num_better": int((error_percent < error_percent[column]).sum()),
+    }
