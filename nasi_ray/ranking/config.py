@@ -14,6 +14,8 @@ from nasi_ray.spaces.nb1shot1 import NB1Shot1Space
 SIZE_PROXIES = ("num_params", "multiply_adds")
 """Baselines of every ranking. They depend on no seed: their records are those of seed 0."""
 
+_MAX_CHANNELS = 4096
+
 MAX_SEED = 10**8
 """A record's index, and a worker's handle of it, must fit 63 bits in the largest space."""
 
@@ -55,7 +57,11 @@ class RankConfig:
 
     def __post_init__(self) -> None:
         space = get_ranked_space(self.space)
-        self.sample_config(0)  # checks the ranges
+        if self.num_channels != "auto" and not 1 <= self.num_channels <= _MAX_CHANNELS:
+            raise ConfigError(
+                f"num_channels is {self.num_channels}; it must be auto, or 1 to {_MAX_CHANNELS}"
+            )
+        self.sample_config(0)  # checks the other ranges
         if self.network == "standalone" and self.num_cells != "auto":
             raise ConfigError(
                 f"num_cells is {self.num_cells}, but the benchmark fixes the cells of a "
