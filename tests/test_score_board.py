@@ -45,7 +45,8 @@ def run(path: Path, indices: Sequence[int], evaluate: Any) -> Quiet:
 
 def indices_in(path: Path) -> list[int]:
     store = RecordStore.open(LocalStorage(path), identity={"a": 1}, rows=ScoreRows("snip"))
-    return store.read().index.tolist()
+    indices: list[int] = store.read().index.tolist()
+    return indices
 
 
 def test_scores_are_counted_with_those_that_were_there(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def _scale_x(axes: Axes, x: FloatArray) -> None:
 
 def _scale_y(axes: Axes, y: FloatArray) -> None:
     """Leave a few failures of training above the picture where they would flatten it."""
-    top = float(np.quantile(y, 0.99))
+    top = float(np.quantile(y, 0.97))
     if y.max() - y.min() > 3 * (top - y.min()) > 0:
         limit = y.min() + 1.1 * (top - y.min())
         axes.set_ylim(y.min() - 0.05 * (limit - y.min()), limit)

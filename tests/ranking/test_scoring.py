@@ -75,8 +75,13 @@ def test_scores_do_not_depend_on_what_was_evaluated_before() -> None:
 
 
 def test_the_trace_norm_on_the_supernet_is_the_searchs_e() -> None:
-    settings = {"batch_size": 6, "image_size": 8, "num_classes": 3, "num_cells": 3}
-    sample = SampleConfig(space="s1", seed=4, init_channels=2, dtype="float64", **settings)
+    sample = replace(
+        SampleConfig(space="s1", seed=4, init_channels=2, dtype="float64"),
+        batch_size=6,
+        image_size=8,
+        num_classes=3,
+        num_cells=3,
+    )
     search = Evaluator(sample, None, device="cpu")
     x, y = make_batches(sample, None).batch(0)
     chosen = nb1shot1.chosen(S1, S1.architecture(POSITION))
