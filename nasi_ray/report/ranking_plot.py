@@ -21,7 +21,7 @@ DPI = 130
 _POINT, _LINE, _BAND, _GRID = "#0072B2", "#D55E00", "#F3D3BC", "#E4E4E4"
 _MAX_COLUMNS = 4
 _PANEL = (3.1, 2.6)
-_LOG_RANGE = 100.0
+_LOG_RANGE = 30.0
 
 Draw = Callable[[Axes, ProxyScores, Mapping[str, Any]], None]
 
