@@ -7,6 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
 
 from nasi_ray.config import WorkerConfig
 from nasi_ray.data import resolve_labels
@@ -33,8 +36,13 @@ class RankJob:
     """Rank architectures by training-free proxies, and compare with their accuracies."""
 
     scores: RankConfig = field(default_factory=RankConfig)
-    proxies: tuple[str, ...] = DEFAULT_PROXIES
-    """Proxies by name, or all; num_params and multiply_adds always are among them."""
+    proxies: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            metavar="NAME [NAME ...]",
+            help=f"Proxies: all, or some of {', '.join(PROXIES)}. The last two always are there.",
+        ),
+    ] = DEFAULT_PROXIES
     architectures: str = "all"
     """all: every distinct architecture of the space | a number of random ones | a file with one
     architecture string a line."""

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from nasi_ray.ranking.scores import ProxyScores
 from nasi_ray.ranking.statistics import mean_over_seeds
@@ -122,7 +123,9 @@ def _draw_deciles(axes: Axes, entry: Mapping[str, Any]) -> None:
 def _scale_x(axes: Axes, x: FloatArray) -> None:
     if x.min() > 0 and x.max() / x.min() > _LOG_RANGE:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
         axes.xaxis.get_offset_text().set_fontsize(7)
 

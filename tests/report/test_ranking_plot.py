@@ -91,6 +91,7 @@ def test_an_accuracy_far_off_is_told_and_does_not_flatten_the_picture() -> None:
     axes, _ = one_panel(0, draw)
     assert axes.get_ylim()[1] < 30
     assert axes.get_xscale() == "log"
+    assert axes.xaxis.get_minor_formatter()(3.0) == ""
     num_above = int((error > axes.get_ylim()[1]).sum())
     assert num_above >= 2
     assert [text.get_text() for text in axes.texts] == [f"{num_above} above"]
