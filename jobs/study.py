@@ -1,0 +1,35 @@
+"""Study the method against tables of true accuracies: figures, tables, and every number.
+
+    python jobs/study.py table2 --space s1 --table TABLES --data DATA --out runs/study
+
+Subcommands: agnostic, effectiveness, tradeoff, table2, ablation. They share the searches' records
+below --out, so that the same command again continues, or answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+
+from nasi_ray.launch.process import reporting_errors, stopping_once
+
+
+def main() -> int:
+    """Parse, run, say what was written."""
+    with reporting_errors(), stopping_once():
+        # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
+        from nasi_ray.launch.study import run_study
+        from nasi_ray.launch.study_settings import parse_study
+        from nasi_ray.report.progress import make_progress
+
+        study = parse_study(sys.argv[1:])
+        command = shlex.join(["python", *sys.argv])
+        with contextlib.closing(make_progress(sys.stderr)) as progress:
+            _, files = run_study(study, progress, command=command)
+        print(f"written to {study.settings.out}: {', '.join(files)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

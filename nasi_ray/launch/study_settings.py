@@ -1,0 +1,173 @@
+"""The study job's settings and command line: a subcommand per table or figure."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig, get_preset
+from nasi_ray.errors import ConfigError
+
+Mode = Literal["true", "random-labels", "random-data"]
+"""The paper's standard search, its search with random labels, and that with random data."""
+
+Init = Literal["default", "kaiming", "xavier", "ntk"]
+
+MODES: tuple[Mode, ...] = ("true", "random-labels", "random-data")
+
+_PRESET = "nasi-1shot1"
+_EXIT_STATUSES = (
+    "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
+    "75 an error that may pass (storage, cluster, workers), the same command continues; "
+    "130 stopped, the same command continues."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySamples(SampleConfig):
+    """``SampleConfig`` without what a study varies by itself."""
+
+    space: str = "s1"
+    """Search space: s1, s2, s3 or nb201."""
+    seed: tyro.conf.Suppress[int] = 0
+    labels: tyro.conf.Suppress[Literal["auto", "true", "random", "permuted"]] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySettings:
+    """What all subcommands have."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Root seeds; each is a search of its own."""
+    table: str = ""
+    """Parquet table of the space's accuracies, or the directory that has it."""
+    metric: str = ""
+    """The table's column; empty: CIFAR-10 test accuracy after the benchmark's full schedule."""
+    preset: str = _PRESET
+    """Settings of the estimate; flags override its fields."""
+    samples: StudySamples = field(default_factory=StudySamples)
+    estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET))
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
+    out: str = "runs/study"
+    """Where results go, a path or s3://bucket/prefix; the searches' records go below runs/ there
+    and are shared by all subcommands."""
+    address: str | None = None
+    """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this study."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ConfigError("no seed was given; add some, as in --seeds 0 1 2")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds {self.seeds} has one twice; each is to count once")
+        for seed in self.seeds:
+            dataclasses.replace(self.samples, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgnosticStudy:
+    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectivenessStudy:
+    """Figure 2: error of the selected cell against the number of samples T."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+    mode: Mode | Literal["auto"] = "auto"
+    """Data mode; auto: true where --data names a data set, else random-data."""
+    step: int = 10
+    """Samples between two points of the curve."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TradeoffStudy:
+    """Figures 3 and 4: error against e of sampled architectures; selected cells over ν and μ."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+    mode: Mode | Literal["auto"] = "auto"
+    """Data mode; auto: true where --data names a data set, else random-data."""
+    nus: tuple[str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", "1000")
+    """Values of ν: numbers, auto (eq. 40), or percentiles of a seed's e such as q25."""
+    mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
+    """Values of μ."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table2Study:
+    """Table 2: searches on true labels, random labels and random data, and what needs no search."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+    spaces: tuple[str, ...] = ()
+    """Spaces, each with a table in the directory --table; empty: --space alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AblationStudy:
+    """Appendix C.6: one setting changed at a time; an empty list of values leaves it out."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+    mode: Mode | Literal["auto"] = "auto"
+    """Data mode; auto: true where --data names a data set, else random-data."""
+    init_values: tuple[Init, ...] = ("default", "kaiming", "xavier", "ntk")
+    """Initial parameters θ0."""
+    init_channels_values: tuple[int, ...] = (4, 8, 16)
+    """Channels of the supernet."""
+    num_cells_values: tuple[int, ...] = (3, 6, 9)
+    """Cells of the supernet."""
+    batch_size_values: tuple[int, ...] = (16, 32, 64)
+    """Images per sample."""
+    sample_per_values: tuple[Literal["step", "cell"], ...] = ("step", "cell")
+    """Whether the cells of a supernet share one draw."""
+    batch_norm_values: tuple[Literal["affine", "plain"], ...] = ("affine", "plain")
+    """Whether batch norm has parameters."""
+    loss_values: tuple[Literal["cross-entropy", "mse"], ...] = ("cross-entropy", "mse")
+    """Losses."""
+    num_samples_values: tuple[int, ...] = (25, 50, 100, 200, 400)
+    """Numbers of samples T; those above --num-samples are left out."""
+    nu_values: tuple[str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", "1000")
+    """Values of ν: numbers, auto (eq. 40), or percentiles of a seed's e such as q25."""
+    mu_values: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
+    """Values of μ."""
+
+
+StudyJob = AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | AblationStudy
+
+S = TypeVar("S", AgnosticStudy, EffectivenessStudy, TradeoffStudy, Table2Study, AblationStudy)
+
+
+def parse_study(argv: Sequence[str]) -> StudyJob:
+    """Read the study job's command line; precedence: default < preset < flag.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default=_PRESET)
+    settings = StudySettings(estimate=get_preset(first.parse_known_args(list(argv))[0].preset))
+    subcommand = tyro.conf.subcommand
+    return tyro.cli(
+        Annotated[AgnosticStudy, subcommand("agnostic", default=AgnosticStudy(settings=settings))]
+        | Annotated[
+            EffectivenessStudy,
+            subcommand("effectiveness", default=EffectivenessStudy(settings=settings)),
+        ]
+        | Annotated[TradeoffStudy, subcommand("tradeoff", default=TradeoffStudy(settings=settings))]
+        | Annotated[Table2Study, subcommand("table2", default=Table2Study(settings=settings))]
+        | Annotated[
+            AblationStudy, subcommand("ablation", default=AblationStudy(settings=settings))
+        ],
+        description=f"Study searches against a table of accuracies.\n\n{_EXIT_STATUSES}",
+        args=list(argv),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )

@@ -1,0 +1,243 @@
+"""What a study's Markdown file says, subcommand by subcommand: lines without the heading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nasi_ray.report.study_text import (
+    MODE_NAMES,
+    UNDETERMINED_NOTE,
+    interval,
+    markdown_table,
+    number,
+    over_seeds_text,
+    reference_rows,
+    selection_text,
+    selections_table,
+)
+from nasi_ray.study.ablation import Variation
+from nasi_ray.study.accuracies import SpaceReference
+from nasi_ray.study.agnosticism import Agreement
+from nasi_ray.study.comparison import ModeResult
+from nasi_ray.study.correlation import NUM_RESAMPLES, Correlation
+from nasi_ray.study.effectiveness import Budget
+from nasi_ray.study.published import NB201_TEST_ERROR, RERUNS, paper_error
+from nasi_ray.study.tradeoff import GridPoint, Group, Relation
+
+INTERVAL_NOTE = (
+    f"In brackets: 95 % percentile bootstrap interval ({NUM_RESAMPLES} resamples) of the mean over "
+    "these seeds; coefficients are computed within each seed, whose θ0 sets the scale of e, and "
+    "averaged. The interval knows of the draw of architectures and batches, not of that of θ0, "
+    "which the spread over seeds shows."
+)
+
+
+def agnostic_lines(agreements: Mapping[str, Agreement]) -> list[str]:
+    """Figure 1 in numbers."""
+    rows = []
+    for mode, found in agreements.items():
+        for name, correlation in (
+            ("Pearson of e", found.pearson),
+            ("Pearson of log e", found.pearson_log),
+            ("Spearman", found.spearman),
+        ):
+            rows.append(
+                (
+                    f"{MODE_NAMES[mode]} against true ones",
+                    name,
+                    interval(correlation),
+                    _per_seed(correlation),
+                    str(found.num_pairs),
+                )
+            )
+    ratios = ", ".join(
+        f"{number(found.median_ratio, 3)} ({MODE_NAMES[mode]})"
+        for mode, found in agreements.items()
+    )
+    return [
+        "e of the same architectures (same θ0, same Gumbel draws) in two data modes. With random "
+        "labels the images are the same, too. Every sample has a batch of its own, so part of the "
+        "scatter is the batch's.",
+        "",
+        *markdown_table(("e with", "coefficient", "mean over seeds", "seeds", "pairs"), rows),
+        "",
+        INTERVAL_NOTE,
+        "",
+        f"Median of e over e with true labels and images: {ratios}.",
+    ]
+
+
+def effectiveness_lines(
+    curve: Sequence[Budget], reference: SpaceReference, *, error_name: str, seeds: Sequence[int]
+) -> list[str]:
+    """Figure 2 in numbers."""
+    rows = [
+        (str(p.num_samples), over_seeds_text(p.statistics), number(p.oracle_error)) for p in curve
+    ]
+    last = curve[-1]
+    return [
+        f"{error_name.capitalize()} of the selected cell after T samples, in percent, mean ± std "
+        "over seeds: all replays of the same records.",
+        "",
+        *markdown_table(("T", "NASI", "*oracle*: best of T random architectures"), rows),
+        "",
+        UNDETERMINED_NOTE,
+        "",
+        "### What needs no search",
+        "",
+        *_references(reference, last.num_samples, error_name),
+        "",
+        f"### Cells selected at T = {last.num_samples}",
+        "",
+        *selections_table(seeds, last.selections, reference),
+    ]
+
+
+def tradeoff_lines(
+    relations: Sequence[Relation],
+    groups: Sequence[Group],
+    points: Sequence[GridPoint],
+    reference: SpaceReference,
+    *,
+    error_name: str,
+) -> list[str]:
+    """Figures 3 and 4 in numbers."""
+    signed = [
+        (f"{r.x} and {r.y}", interval(r.spearman), _per_seed(r.spearman), interval(r.kendall))
+        for r in relations
+    ]
+    tenths = [
+        (
+            str(i),
+            number(g.mean_trace_norm, 3),
+            f"{g.mean_error:.2f} ± {g.std_error:.2f}",
+            f"{g.mean_num_params / 1e6:.2f} M",
+            str(g.num),
+        )
+        for i, g in enumerate(groups, start=1)
+    ]
+    grid = [
+        (p.method.upper(), p.nu, f"{p.mu:g}", over_seeds_text(p.statistics), _penalised(p))
+        for p in points
+    ]
+    return [
+        "### Sampled architectures (Figure 3)",
+        "",
+        f"Signed rank correlations; *error* is {error_name}, so a negative sign between e and "
+        "error means that larger e goes with better architectures.",
+        "",
+        *markdown_table(("of", "Spearman", "seeds", "Kendall τ-b"), signed),
+        "",
+        INTERVAL_NOTE,
+        "",
+        *markdown_table(
+            ("tenth by e", "mean e", f"{error_name}, %: mean ± std", "parameters", "n"), tenths
+        ),
+        "",
+        f"Random architecture {reference.expected:.2f} %, space's best {reference.best:.2f} %.",
+        "",
+        "### Selected cells over ν and μ (Figure 4)",
+        "",
+        "The best point of this grid is picked by the table: an oracle, as no search knows it. "
+        "With ν above every e nothing is penalised, so μ makes no difference.",
+        "",
+        *markdown_table(("method", "ν or ν₀", "μ", f"{error_name}, %", "samples with e > ν"), grid),
+        "",
+        UNDETERMINED_NOTE,
+    ]
+
+
+def table2_lines(
+    space: str,
+    results: Mapping[str, ModeResult],
+    reference: SpaceReference,
+    *,
+    num_samples: int,
+    error_name: str,
+    seeds: Sequence[int],
+) -> list[str]:
+    """One space's part of Table 2."""
+    rows = [
+        (
+            MODE_NAMES[mode],
+            over_seeds_text(found.statistics),
+            selection_text(found.consensus),
+            paper_error(mode, space),
+        )
+        for mode, found in results.items()
+    ]
+    rows += [(name, value, "", "") for name, value in reference_rows(reference, num_samples)]
+    for steps, by_space in RERUNS.items():
+        if space in by_space:
+            name = f"*published*: the authors' code run by others, {steps}"
+            rows.append((name, "", "", by_space[space]))
+    if space == "nb201":
+        rows.append(("*published*: NASI by later papers", "", "", NB201_TEST_ERROR))
+    lines = [
+        f"## {space}",
+        "",
+        *markdown_table(
+            (f"{error_name}, %", "mean ± std over seeds", "consensus", "published (not ours)"), rows
+        ),
+    ]
+    for mode, found in results.items():
+        lines += ["", f"### {space}: cells selected with {MODE_NAMES[mode]}", ""]
+        lines += selections_table(seeds, found.selections, reference)
+    return [*lines, ""]
+
+
+TABLE2_NOTE = (
+    "*Consensus* is the cell selected from the mean of the seeds' α*. Published figures are those "
+    "of the paper's Table 2 (mean ± std of 5 searches of one epoch) and of later papers where it "
+    f"says so; none was measured here. {UNDETERMINED_NOTE}"
+)
+
+
+def ablation_lines(
+    variations: Sequence[Variation], reference: SpaceReference, *, error_name: str
+) -> list[str]:
+    """Appendix C.6 in numbers."""
+    rows = [
+        (
+            v.factor,
+            v.value + (" (base)" if v.is_base else ""),
+            over_seeds_text(v.statistics) if v.statistics else f"failed: {v.failure}",
+            interval(v.spearman),
+            f"{v.median_trace_norm:.3g}" if v.statistics else "–",
+            f"{100 * v.share_penalised:.0f} %" if v.statistics else "–",
+        )
+        for v in variations
+    ]
+    headings = (
+        "setting",
+        "value",
+        f"{error_name} of the selected cells, %",
+        "Spearman of e and error",
+        "median e",
+        "samples with e > ν",
+    )
+    return [
+        "One setting at a time is changed from the base. A fixed ν means something else where the "
+        "scale of e has changed: see the last two columns.",
+        "",
+        *markdown_table(headings, rows),
+        "",
+        f"Random architecture {reference.expected:.2f} %, space's best {reference.best:.2f} %.",
+        "",
+        UNDETERMINED_NOTE,
+        "",
+        INTERVAL_NOTE,
+    ]
+
+
+def _references(reference: SpaceReference, num_samples: int, error_name: str) -> list[str]:
+    return markdown_table(("", f"{error_name}, %"), reference_rows(reference, num_samples))
+
+
+def _per_seed(correlation: Correlation) -> str:
+    return ", ".join(number(value) for value in correlation.per_seed)
+
+
+def _penalised(point: GridPoint) -> str:
+    shares = [s.share_penalised for s in point.selections]
+    return f"{100 * sum(shares) / len(shares):.0f} %"

@@ -1,0 +1,127 @@
+"""Text and Markdown of the study's numbers; every number with its count and spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nasi_ray.study.accuracies import SpaceReference
+from nasi_ray.study.correlation import Correlation
+from nasi_ray.study.selection import SeedStatistics, Selection
+
+MODE_NAMES = {
+    "true": "true labels and images",
+    "random-labels": "random labels",
+    "random-data": "random data",
+}
+"""Data mode -> as figures and tables name it."""
+
+UNDETERMINED_NOTE = (
+    "*undetermined*: α* ties between the last candidate taken and the first left out (as when "
+    "every G is zero), so the order in which candidates are listed selects the cell, and not the "
+    "samples. Such cells are in no mean."
+)
+
+_NO_NUMBER = "–"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; bars in cells are escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(headings), "|" + "---|" * len(headings), *map(line, rows)]
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Fixed digits; a dash where there is no number."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else _NO_NUMBER
+
+
+def interval(correlation: Correlation | None) -> str:
+    """``+0.31 [+0.20, +0.42]``, signed; a dash where it is not defined."""
+    if correlation is None or not math.isfinite(correlation.value):
+        return _NO_NUMBER
+    value, low, high = correlation.value, correlation.low, correlation.high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{value:+.2f}"
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def over_seeds_text(statistics: SeedStatistics) -> str:
+    """``7.12 ± 0.34 (n = 5)``, and how many were left out."""
+    if not statistics.num:
+        return f"undetermined (all {statistics.num_undetermined})"
+    spread = f" ± {statistics.std:.2f}" if math.isfinite(statistics.std) else ""
+    left_out = statistics.num_undetermined
+    more = f"; {left_out} undetermined left out" if left_out else ""
+    return f"{statistics.mean:.2f}{spread} (n = {statistics.num}{more})"
+
+
+def selection_text(selection: Selection) -> str:
+    """Error of one selected cell, or that it is undetermined."""
+    if not selection.is_determined:
+        return f"undetermined ({len(selection.undetermined)} decisions tie)"
+    return f"{selection.error_percent:.2f}"
+
+
+def selections_table(
+    seeds: Sequence[int], selections: Sequence[Selection], reference: SpaceReference
+) -> list[str]:
+    """Markdown of the cells that the seeds selected."""
+    rows = [
+        (
+            str(seed),
+            f"`{s.architecture}`",
+            selection_text(s),
+            f"{100 * reference.share_better(s.error_percent):.1f} %",
+            f"{s.num_params:,}",
+            f"{100 * s.share_penalised:.0f} %",
+        )
+        for seed, s in zip(seeds, selections, strict=True)
+    ]
+    headings = (
+        "seed",
+        "cell",
+        "error, %",
+        "of the space is better",
+        "parameters",
+        "samples with e > ν",
+    )
+    return markdown_table(headings, rows)
+
+
+def reference_rows(reference: SpaceReference, num_samples: int) -> list[tuple[str, str]]:
+    """What needs no search: name and error in percent."""
+    num_params, mean, std, num = reference.most_parameters
+    spread = f"mean of the {num} that have {num_params:,}" if num > 1 else f"{num_params:,}"
+    return [
+        (
+            "random architecture: mean ± std over the space",
+            f"{reference.expected:.2f} ± {reference.std:.2f}",
+        ),
+        (
+            f"*oracle*: best of {num_samples} random architectures, picked by this very column, "
+            "expected",
+            f"{reference.best_of(num_samples):.2f}",
+        ),
+        (f"most parameters ({spread})", f"{mean:.2f}" + (f" ± {std:.2f}" if num > 1 else "")),
+        ("space's best, by this very column", f"{reference.best:.2f}"),
+    ]
+
+
+def jsonable(value: Any) -> Any:
+    """Make a value of JSON's types: what is not a number becomes null, arrays become lists."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
