@@ -13,7 +13,7 @@ from typing import TypeVar
 from cluster.job_api import JobApi, JobState, UnreachableError
 from nasi_ray.distributed.cost import CostMeter, PriceList
 from nasi_ray.errors import ClusterError, ConfigError
-from nasi_ray.launch.process import EXIT_MAY_PASS
+from nasi_ray.launch.process import EXIT_INCOMPLETE, EXIT_MAY_PASS
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class Decision(enum.Enum):
     RETRY = "was lost"
     RETRY_LATER = "met an error that may pass"
     SUCCEEDED = "succeeded"
+    INCOMPLETE = "answered without the samples it lost"
     USER_ERROR = "failed"
     STOPPED = "was stopped"
     GAVE_UP = "did not come to its end, and no attempt is left"
@@ -54,6 +55,9 @@ def decide(state: JobState | None, attempts_left: int) -> Decision:
             return Decision.STOPPED
         if state.exit_code in _USER_ERRORS:
             return Decision.USER_ERROR
+        if state.exit_code == EXIT_INCOMPLETE:
+            # What was lost has been tried again and again, on healthy workers at last.
+            return Decision.INCOMPLETE
     if attempts_left == 0:
         return Decision.GAVE_UP
     is_passing = state is not None and state.exit_code == EXIT_MAY_PASS
@@ -130,7 +134,7 @@ class Submitter:
         """See the run through.
 
         Returns:
-            SUCCEEDED, USER_ERROR, STOPPED or GAVE_UP.
+            SUCCEEDED, INCOMPLETE, USER_ERROR, STOPPED or GAVE_UP.
 
         Raises:
             ClusterError: If the cluster refuses, or does not answer at first.

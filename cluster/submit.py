@@ -10,7 +10,8 @@ The loss of a driver or its node uses an attempt, and so do errors that may pass
 status 75 of the search: storage that fails, no capacity, workers that keep dying), after growing
 pauses of 30 s to 15 minutes. A run that another driver holds is not tried again.
 
-Exit status: 0 succeeded, 1 an error that another attempt would repeat, 3 gave up, 130 stopped.
+Exit status: 0 succeeded, 1 an error that another attempt would repeat, 3 gave up, 4 answered
+without samples that were lost at every attempt, 130 stopped.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from cluster.attempts import Decision, Submitter
 from cluster.job_api import RayJobApi, checked_address
 from nasi_ray.distributed.cost import load_prices
 from nasi_ray.errors import ConfigError, NasiRayError
+from nasi_ray.launch.process import EXIT_INCOMPLETE
 from nasi_ray.storage.s3 import LEASE_S
 
 EXIT_STATUS = {
     Decision.SUCCEEDED: 0,
+    Decision.INCOMPLETE: EXIT_INCOMPLETE,
     Decision.USER_ERROR: 1,
     Decision.GAVE_UP: 3,
     Decision.STOPPED: 130,

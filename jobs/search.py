@@ -11,7 +11,7 @@ import contextlib
 import io
 import sys
 
-from nasi_ray.launch.process import reporting_errors, stopping_once
+from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
         from nasi_ray.launch.command_line import parse_search
         from nasi_ray.launch.search import run_search
         from nasi_ray.report.progress import make_progress
-        from nasi_ray.report.summary import summary_lines
+        from nasi_ray.report.summary import lost_warning, summary_lines
 
         job = parse_search(sys.argv[1:])
         with contextlib.closing(make_progress(sys.stderr)) as progress:
@@ -33,6 +33,9 @@ def main() -> int:
             print(result["cost"])
         cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result else ""
         print(f"written to {job.run_uri}: result.json, {cell}samples/")
+        if warning := lost_warning(result):
+            print(warning, file=sys.stderr)
+            return EXIT_INCOMPLETE
     return 0
 
 

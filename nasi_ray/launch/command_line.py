@@ -17,6 +17,7 @@ _EXIT_STATUSES = (
     "75 an error that may pass (storage, cluster, workers), the same command continues; "
     "130 stopped."
 )
+_EXIT_OF_LOST = "4 answered without samples that were lost, which the same command tries again."
 
 
 def parse_search(argv: Sequence[str]) -> SearchJob:
@@ -35,7 +36,7 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     job = tyro.cli(
         SearchJob,
         args=list(argv),
-        description=f"{SearchJob.__doc__}\n\n{_EXIT_STATUSES}",
+        description=f"{SearchJob.__doc__}\n\n{_EXIT_STATUSES} {_EXIT_OF_LOST}",
         default=SearchJob(estimate=preset),
         config=(tyro.conf.OmitArgPrefixes,),
     )

@@ -1,8 +1,10 @@
 """How a job's process ends: one-line errors, exit statuses, stopping. Light to import.
 
 Exit statuses: 0 done; 1 an error that stays until something is changed (or a bug, with its
-traceback); 2 a malformed flag; 75 an error that may pass by itself (``NasiRayError.may_pass``:
-storage, cluster, workers), the same command continues; 130 stopped.
+traceback); 2 a malformed flag; 4 answered without samples that were lost (their workers died or
+they raised at every attempt), which the same command tries again; 75 an error that may pass by
+itself (``NasiRayError.may_pass``: storage, cluster, workers), the same command continues; 130
+stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from types import FrameType
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 
 EXIT_ERROR = 1
+EXIT_INCOMPLETE = 4
 EXIT_MAY_PASS = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
 

@@ -186,6 +186,7 @@ def _conclude(
         "seed": job.samples.seed,
         "nu_asked": job.estimate.nu,
         **summarise(store.read(), space=space, config=job.estimate),
+        "lost": store.missing(range(num_samples_needed(job.estimate))),
         "samples": (read_identity(storage) or ({}, {}))[0],
         "versions": versions(),
         **run,

@@ -19,6 +19,7 @@ from nasi_ray.spaces import Decision, Genotype, get_space
 UNDECIDED_BELOW = 2.0
 """Margins under this many standard errors are marked: the order may be chance."""
 
+_MAX_NAMED = 10
 _HEADINGS = ("decision", "first choice", "second choice", "margin", "margin / error")
 
 
@@ -85,6 +86,23 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
     lines += [Text(), *_table_lines(rows), Text(), Text(_verdict(rows))]
     lines += [*(Text(line) for line in _kept_verdict(result)), Text()]
     return _render([*lines, *(Text(line) for line in cell)], color=color)
+
+
+def lost_warning(result: Mapping[str, Any]) -> str | None:
+    """One line on the samples that were lost, for the end of a search; None if none was.
+
+    Args:
+        result: The content of ``result.json``.
+    """
+    lost = result.get("lost", [])
+    if not lost:
+        return None
+    named = ", ".join(map(str, lost[:_MAX_NAMED])) + (", ..." if len(lost) > _MAX_NAMED else "")
+    was, these = ("was", "it") if len(lost) == 1 else ("were", "them")
+    return (
+        f"warning: {plural(len(lost), 'sample')} {was} lost at every attempt ({named}): this is "
+        f"the answer of the others; result.json says why, and the same command tries {these} again"
+    )
 
 
 def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:

@@ -38,6 +38,7 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (ended("STOPPED"), 2, Decision.STOPPED),
         (ended("FAILED", 1), 2, Decision.USER_ERROR),
         (ended("FAILED", 2), 2, Decision.USER_ERROR),
+        (ended("FAILED", 4), 2, Decision.INCOMPLETE),
         (DRIVER_KILLED, 1, Decision.RETRY),
         (ended("FAILED", -9), 1, Decision.RETRY),
         (ended("FAILED", 130), 1, Decision.RETRY),

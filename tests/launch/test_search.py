@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,10 @@ from nasi_ray.launch import evaluation
 from nasi_ray.launch import search as launch
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
+from nasi_ray.nasi.evaluate import lost_sample
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
+from nasi_ray.records import Sample
+from nasi_ray.runner import InProcessRunner
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet, toy_sample
@@ -367,3 +372,23 @@ def test_kept_margins_are_between_the_second_and_the_third(tmp_path: Path) -> No
     assert result["kept_margins"]["normal/node0/op"] == ops[1] - ops[2]
     assert "normal/node0/input" not in result["kept_margins"]  # both inputs are kept
     assert set(result["kept_margins"]) == set(result["kept_margin_errors"])
+
+
+def test_samples_that_were_lost_are_listed_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad(index: int) -> Sample:
+        return lost_sample("darts", index, "6 attempts failed") if index == 2 else toy_sample(index)
+
+    def runner_of(evaluate: Callable[[int], Sample]) -> Callable[..., Any]:
+        return lambda *_: contextlib.nullcontext(InProcessRunner(evaluate))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_runner", runner_of(bad))
+        result = run_search(job(tmp_path), Quiet())
+    assert result["lost"] == [2]
+    assert result["failed"] == {"2": "6 attempts failed"}
+    assert json.loads((tmp_path / "result.json").read_text())["lost"] == [2]
+    assert run_search(job(tmp_path, 2), Quiet())["lost"] == []
+    monkeypatch.setattr(launch, "_runner", runner_of(toy_sample))
+    assert run_search(job(tmp_path), Quiet())["lost"] == []

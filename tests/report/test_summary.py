@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nasi_ray.errors import InvalidGenotypeError, RecordCorruptError, UnknownNameError
-from nasi_ray.report.summary import DecisionRow, decision_rows, summary_lines
+from nasi_ray.report.summary import DecisionRow, decision_rows, lost_warning, summary_lines
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.nb1shot1 import S1
 
@@ -199,3 +199,14 @@ def test_what_the_cell_keeps_has_a_verdict_of_its_own() -> None:
 def test_a_broken_genotype_is_refused() -> None:
     with pytest.raises(InvalidGenotypeError):
         summary_lines(_result() | {"genotype": {"normal": []}})
+
+
+def test_lost_samples_are_named_in_a_warning() -> None:
+    assert lost_warning(_result()) is None
+    assert lost_warning(_result() | {"lost": []}) is None
+    one = lost_warning(_result() | {"lost": [17]})
+    assert one is not None
+    assert one.startswith("warning: 1 sample was lost at every attempt (17): this is the answer of")
+    many = lost_warning(_result() | {"lost": list(range(30))})
+    assert many is not None
+    assert "30 samples were lost at every attempt (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)" in many
