@@ -12,7 +12,7 @@ import contextlib
 import shlex
 import sys
 
-from nasi_ray.launch.process import reporting_errors, stopping_once
+from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
@@ -26,8 +26,11 @@ def main() -> int:
         study = parse_study(sys.argv[1:])
         command = shlex.join(["python", *sys.argv])
         with contextlib.closing(make_progress(sys.stderr)) as progress:
-            _, files = run_study(study, progress, command=command)
+            content, files = run_study(study, progress, command=command)
         print(f"written to {study.settings.out}: {', '.join(files)}")
+        if num_lost := content["num_lost"]:
+            print(f"warning: {num_lost} samples were lost at every attempt", file=sys.stderr)
+            return EXIT_INCOMPLETE
     return 0
 
 

@@ -63,6 +63,7 @@ def run_ablation(study: AblationStudy, source: RunSource) -> Outcome:
     mode = resolve_mode(study.mode, settings.samples)
     space = settings.samples.space
     title = f"{space}, {MODE_NAMES[mode]}: base {describe_settings(settings)}"
+    title += f", {len(settings.seeds)} seeds"
     stem = f"ablation-{space}"
     return Outcome(
         name=stem,
@@ -121,7 +122,7 @@ def _plans(study: AblationStudy, source: RunSource) -> Iterator[_Plan]:
     for factor, rule, estimate in _estimates(study):
         yield _Plan(
             factor=factor,
-            value=rule or str(getattr(estimate, factor)),
+            value=rule or _text(getattr(estimate, factor)),
             is_base=rule is None and estimate == settings.estimate,
             searches=base,
             estimate=estimate,
@@ -160,7 +161,7 @@ def _estimates(study: AblationStudy) -> Iterator[tuple[str, str | None, Estimate
     for num_samples in _with_base(study.num_samples_values, estimate.num_samples):
         if num_samples <= estimate.num_samples:
             yield "num_samples", None, dataclasses.replace(estimate, num_samples=num_samples)
-    base_nu = f"{estimate.nu:g}" if isinstance(estimate.nu, float) else str(estimate.nu)
+    base_nu = _text(estimate.nu)
     for nu in _with_base(study.nu_values, base_nu):
         yield "nu", None if nu == base_nu else nu, estimate
     for mu in _with_base(study.mu_values, estimate.mu):
@@ -175,3 +176,7 @@ def _base_estimates(study: AblationStudy) -> list[EstimateConfig]:
             check_nu(rule)
         found.append(dataclasses.replace(estimate, nu="auto") if rule == "auto" else estimate)
     return [study.settings.estimate, *found]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

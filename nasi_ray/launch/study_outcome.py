@@ -102,10 +102,11 @@ def write_outcome(
 
 
 def about_runs(source: RunSource) -> dict[str, Any]:
-    """What was evaluated: runs, and the time their samples took."""
+    """What was evaluated: runs, the time their samples took, and how many were lost."""
     return {
         "runs": source.runs,
         "sample_seconds": sum(run["sample_seconds"] for run in source.runs),
+        "num_lost": sum(len(run["lost"]) for run in source.runs),
     }
 
 
@@ -125,7 +126,8 @@ def _foot(settings: StudySettings, about: Mapping[str, Any]) -> list[str]:
         "## How it was made",
         "",
         f"- Seeds: {', '.join(map(str, settings.seeds))}. Runs: {len(about['runs'])}, "
-        f"samples left out as failed: {num_failed}.",
+        f"samples left out: {num_failed}, of which {about['num_lost']} were lost at every attempt "
+        "(the same command tries those again).",
         f"- Time of this command: {about['seconds']:.0f} s; of evaluating the samples it used, "
         f"added up over workers: {about['sample_seconds']:.0f} s.",
         f"- Evaluated on: {', '.join(sorted(kinds))}. Driver: {computer['processor']}, "

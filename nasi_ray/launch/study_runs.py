@@ -126,6 +126,7 @@ class RunSource:
                 "seed": seed,
                 "num_samples": result["num_samples"],
                 "num_failed": result["num_failed"],
+                "lost": result["lost"],
                 "sample_seconds": result["sample_seconds"],
                 "samples": result["samples"],
             }

@@ -24,7 +24,8 @@ _PRESET = "nasi-1shot1"
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
     "75 an error that may pass (storage, cluster, workers), the same command continues; "
-    "130 stopped, the same command continues."
+    "130 stopped, the same command continues; 4 answered without samples that were lost, which the "
+    "same command tries again."
 )
 
 

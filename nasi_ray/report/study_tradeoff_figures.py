@@ -59,7 +59,7 @@ def relation_figure(
         marker="s",
         ms=4,
         capsize=2.5,
-        label=f"tenths by e: mean ± ½ std, n = {groups[0].num} each",
+        label=f"tenths by e: mean ± ½ std, {_counts(groups)} each",
     )
     panel.axhline(reference.best, color=COLORS[2], ls=":", label="space's best")
     panel.axhline(reference.expected, color=GREY, ls="--", label="random architecture, expected")
@@ -78,6 +78,11 @@ def relation_figure(
     panel.text(0.98, 0.97, text, transform=panel.transAxes, va="top", ha="right", fontsize=8)
     panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     return figure
+
+
+def _counts(groups: Sequence[Group]) -> str:
+    fewest, most = min(g.num for g in groups), max(g.num for g in groups)
+    return f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
 
 
 def grid_figure(points: Sequence[GridPoint], *, title: str, error_name: str) -> Figure:

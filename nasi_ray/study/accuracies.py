@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +61,25 @@ class Accuracies:
         """
         return self.benchmark.errors_percent(self.metric, architectures)
 
-    def of_space(self) -> FloatArray:
+    def of_space(self) -> tuple[FloatArray, IntArray]:
         """Of every architecture, in the space's order; each is equally likely to be sampled.
+
+        Returns:
+            Errors, and numbers of parameters; shape (architectures,) each.
 
         Raises:
             DataError: If one is not in the table.
         """
-        if isinstance(self.space, NB1Shot1Space):
-            return self.benchmark.errors_percent(self.metric, self.space.hashes())
-        return self.benchmark.errors_percent(self.metric, list(self.space))
+        space = self.space
+        if isinstance(space, NB201Space):
+            cells = list(space)
+            num_params = np.array([cell.num_params() for cell in cells])
+            return self.benchmark.errors_percent(self.metric, cells), num_params
+        hashes = space.hashes()
+        # Most configurations are the same cell once pruned, with the same parameters.
+        _, first, cell_of = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+        counts = np.array([space.architecture(int(i)).num_params() for i in first])
+        return self.benchmark.errors_percent(self.metric, hashes), counts[cell_of.ravel()]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -177,9 +186,8 @@ class SpaceReference:
         Raises:
             DataError: If one is not in the table.
         """
-        self._accuracies = accuracies
-        self.errors = accuracies.of_space()
-        """Percent, shape (architectures,), in the space's order."""
+        self.errors, self.num_params = accuracies.of_space()
+        """Percent and parameters, shape (architectures,) each, in the space's order."""
 
     @property
     def expected(self) -> float:
@@ -213,9 +221,9 @@ class SpaceReference:
         """Share of the space's architectures with a smaller error, in [0, 1]."""
         return float((self.errors < error_percent).mean())
 
-    @cached_property
+    @property
     def most_parameters(self) -> tuple[int, float, float, int]:
         """Largest parameter count; mean and spread (std) of the errors that have it; how many."""
-        num_params = np.array([a.num_params() for a in self._accuracies.space])
-        errors = self.errors[num_params == num_params.max()]
-        return int(num_params.max()), float(errors.mean()), float(errors.std()), len(errors)
+        largest = int(self.num_params.max())
+        errors = self.errors[self.num_params == largest]
+        return largest, float(errors.mean()), float(errors.std()), len(errors)

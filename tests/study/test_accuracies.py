@@ -71,8 +71,10 @@ def test_the_reference_is_of_the_whole_space() -> None:
 
 
 def test_cells_with_most_parameters_are_all_of_them() -> None:
-    num_params, mean, std, num = SpaceReference(s1_accuracies()).most_parameters
+    reference = SpaceReference(s1_accuracies())
     counts = np.array([a.num_params() for a in S1])
+    np.testing.assert_array_equal(reference.num_params, counts)
+    num_params, mean, std, num = reference.most_parameters
     assert num_params == counts.max()
     largest = [S1.architecture(int(i)) for i in np.flatnonzero(counts == num_params)]
     errors = s1_accuracies().errors_percent(largest)

@@ -1,0 +1,86 @@
+"""``python jobs/study.py`` as users run it, with real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+JOB = Path(__file__).parents[2] / "jobs" / "study.py"
+TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
+SEEDS = ("--seeds", "0", "1", "--num-samples", "8")
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, str(JOB), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**env, "RAY_AUTH_MODE": "disabled"},
+        start_new_session=True,
+    )
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    process = start(*args)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def test_stopped_continued_on_one_ray_and_replayed_without_it(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    args = ("effectiveness", *TINY, *SEEDS, "--table", str(data_dir), "--out", str(tmp_path))
+    process = start(*args, "--num-workers", "1")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*seed0*/samples/*.parquet")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "the same command continues" in err.splitlines()[-1]
+    assert not list(tmp_path.glob("*.json"))
+
+    code, out, err = run(*args, "--num-workers", "1")
+    assert code == 0, err
+    assert f"written to {tmp_path}: effectiveness-s1.svg" in out
+    first = json.loads((tmp_path / "effectiveness-s1.json").read_text())
+    assert first["command"].startswith("python ")
+    assert {r["seed"]: r["num_samples"] for r in first["runs"]} == {0: 8, 1: 8}
+
+    code, _, err = run(*args, "--num-workers", "1")
+    assert (code, err) == (0, "")
+    again = json.loads((tmp_path / "effectiveness-s1.json").read_text())
+    assert again["result"] == first["result"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("effectiveness", "--space", "darts"), "space darts has no table of accuracies"),
+        (("table2", "--data", "CIFAR10"), "no table was given; add --table"),
+        (("agnostic", "--seeds"), "no seed was given"),
+        (("agnostic", "--num-workers", "0"), "add --data"),
+        (("tradeoff", "--table", "/no/such.parquet"), "there is no table /no/such.parquet"),
+    ],
+)
+def test_what_users_can_get_wrong_is_told_in_one_line(
+    tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
+    code, out, err = run(*args, "--out", str(tmp_path / "out"))
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
