@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
+from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.launch.provenance import machine, versions
 from nasi_ray.launch.study_ablation import run_ablation
@@ -49,7 +50,6 @@ from nasi_ray.study.accuracies import (
 from nasi_ray.study.agnosticism import compare_modes
 from nasi_ray.study.comparison import ModeResult, search_all
 from nasi_ray.study.effectiveness import budgets, search_curve
-from nasi_ray.study.nu_rules import check_nu
 from nasi_ray.study.tradeoff import constraint_grid, groups_by_trace_norm, relations
 
 
@@ -178,20 +178,18 @@ def _tradeoff(study: TradeoffStudy, source: RunSource) -> Outcome:
     )
 
 
-def _check_grid(study: TradeoffStudy) -> list[Any]:
+def _check_grid(study: TradeoffStudy) -> list[EstimateConfig]:
     """Refuse what is no ν or μ before anything is evaluated; the estimates of the grid."""
     if not (study.nus and study.mus):
         raise ConfigError("the grid is empty; give --nus and --mus at least one value each")
     estimate = study.settings.estimate
-    for nu in study.nus:
-        check_nu(nu)
-    changed = [dataclasses.replace(estimate, mu=mu) for mu in study.mus]
+    changed = [dataclasses.replace(estimate, nu=n, mu=m) for n in study.nus for m in study.mus]
     if study.settings.samples.sample_per != "step":
         raise ConfigError(
             "sample_per is 'cell', so a sample is no single cell of the table; use "
             "--sample-per step"
         )
-    return changed + [dataclasses.replace(e, nu="auto") for e in changed if "auto" in study.nus]
+    return [estimate, *changed]
 
 
 def _table2(study: Table2Study, source: RunSource) -> Outcome:

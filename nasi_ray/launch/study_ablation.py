@@ -18,13 +18,11 @@ from nasi_ray.launch.study_outcome import (
 from nasi_ray.launch.study_runs import RunSource, Searches, resolve_mode
 from nasi_ray.launch.study_settings import AblationStudy
 from nasi_ray.networks.supernets import resolve_num_cells
-from nasi_ray.records import SampleTable
 from nasi_ray.report.study_markdown import ablation_lines
-from nasi_ray.report.study_text import MODE_NAMES
+from nasi_ray.report.study_text import MODE_NAMES, plain
 from nasi_ray.report.study_tradeoff_figures import ablation_figure
 from nasi_ray.study.ablation import Variation, vary
 from nasi_ray.study.accuracies import Accuracies, SpaceReference, open_accuracies
-from nasi_ray.study.nu_rules import check_nu, with_nu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +34,6 @@ class _Plan:
     is_base: bool
     searches: Searches
     estimate: EstimateConfig
-    nu_rule: str | None
-
-    def configs(self, tables: Sequence[SampleTable]) -> list[EstimateConfig]:
-        """Settings of the estimate, seed by seed."""
-        if self.nu_rule is None:
-            return [self.estimate] * len(tables)
-        return [with_nu(self.estimate, self.nu_rule, table) for table in tables]
 
 
 def run_ablation(study: AblationStudy, source: RunSource) -> Outcome:
@@ -81,12 +72,11 @@ def run_ablation(study: AblationStudy, source: RunSource) -> Outcome:
 
 def _variation(plan: _Plan, source: RunSource, accuracies: Accuracies) -> Variation:
     try:
-        tables = source.tables(plan.searches)
         return vary(
             plan.factor,
             plan.value,
-            tables,
-            plan.configs(tables),
+            source.tables(plan.searches),
+            plan.estimate,
             accuracies,
             is_base=plan.is_base,
             is_one_cell=plan.searches.samples.sample_per == "step",
@@ -103,7 +93,9 @@ def _variation(plan: _Plan, source: RunSource, accuracies: Accuracies) -> Variat
 def _plans(study: AblationStudy, source: RunSource) -> Iterator[_Plan]:
     settings = study.settings
     mode = resolve_mode(study.mode, settings.samples)
-    base = source.plan(settings.samples, mode, _base_estimates(study))
+    estimates = list(_estimates(study))
+    answered = [settings.estimate, *(estimate for _, _, estimate in estimates)]
+    base = source.plan(settings.samples, mode, answered)
     for factor, values in _sample_factors(study).items():
         base_value = _base_value(study, factor)
         for value in _with_base(values, base_value):
@@ -117,16 +109,14 @@ def _plans(study: AblationStudy, source: RunSource) -> Iterator[_Plan]:
                 is_base=is_base,
                 searches=searches,
                 estimate=settings.estimate,
-                nu_rule=None,
             )
-    for factor, rule, estimate in _estimates(study):
+    for factor, value, estimate in estimates:
         yield _Plan(
             factor=factor,
-            value=rule or _text(getattr(estimate, factor)),
-            is_base=rule is None and estimate == settings.estimate,
+            value=plain(value),
+            is_base=estimate == settings.estimate,
             searches=base,
             estimate=estimate,
-            nu_rule=rule,
         )
 
 
@@ -155,28 +145,15 @@ def _with_base(values: Sequence[Any], base: Any) -> list[Any]:
     return list(dict.fromkeys([*values, base])) if values else []
 
 
-def _estimates(study: AblationStudy) -> Iterator[tuple[str, str | None, EstimateConfig]]:
-    """Setting, rule for ν and estimate, of every variation of the estimate."""
-    estimate = study.settings.estimate
-    for num_samples in _with_base(study.num_samples_values, estimate.num_samples):
-        if num_samples <= estimate.num_samples:
-            yield "num_samples", None, dataclasses.replace(estimate, num_samples=num_samples)
-    base_nu = _text(estimate.nu)
-    for nu in _with_base(study.nu_values, base_nu):
-        yield "nu", None if nu == base_nu else nu, estimate
-    for mu in _with_base(study.mu_values, estimate.mu):
-        yield "mu", None, dataclasses.replace(estimate, mu=mu)
-
-
-def _base_estimates(study: AblationStudy) -> list[EstimateConfig]:
-    """What the base's records are to answer."""
-    found = []
-    for _, rule, estimate in _estimates(study):
-        if rule is not None:
-            check_nu(rule)
-        found.append(dataclasses.replace(estimate, nu="auto") if rule == "auto" else estimate)
-    return [study.settings.estimate, *found]
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _estimates(study: AblationStudy) -> Iterator[tuple[str, Any, EstimateConfig]]:
+    """Setting, value and estimate, of every variation of the estimate."""
+    base = study.settings.estimate
+    factors: dict[str, tuple[Any, ...]] = {
+        "num_samples": tuple(n for n in study.num_samples_values if n <= base.num_samples),
+        "nu": study.nu_values,
+        "mu": study.mu_values,
+        "normalize": study.normalize_values,
+    }
+    for factor, values in factors.items():
+        for value in _with_base(values, getattr(base, factor)):
+            yield factor, value, dataclasses.replace(base, **{factor: value})

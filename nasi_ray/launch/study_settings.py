@@ -94,8 +94,8 @@ class TradeoffStudy:
     settings: StudySettings = field(default_factory=StudySettings)
     mode: Mode | Literal["auto"] = "auto"
     """Data mode; auto: true where --data names a data set, else random-data."""
-    nus: tuple[str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", "1000")
-    """Values of ν: numbers, auto (eq. 40), or percentiles of a seed's e such as q25."""
+    nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", 1000.0)
+    """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
     """Values of μ."""
 
@@ -132,10 +132,12 @@ class AblationStudy:
     """Losses."""
     num_samples_values: tuple[int, ...] = (25, 50, 100, 200, 400)
     """Numbers of samples T; those above --num-samples are left out."""
-    nu_values: tuple[str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", "1000")
-    """Values of ν: numbers, auto (eq. 40), or percentiles of a seed's e such as q25."""
+    nu_values: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", 1000.0)
+    """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mu_values: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
     """Values of μ."""
+    normalize_values: tuple[Literal["max", "each"], ...] = ("max", "each")
+    """What a sample's G is divided by."""
 
 
 StudyJob = AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | AblationStudy

@@ -11,6 +11,7 @@ from nasi_ray.report.study_text import (
     markdown_table,
     number,
     over_seeds_text,
+    plain,
     reference_rows,
     selection_text,
     selections_table,
@@ -117,7 +118,7 @@ def tradeoff_lines(
         for i, g in enumerate(groups, start=1)
     ]
     grid = [
-        (p.method.upper(), p.nu, f"{p.mu:g}", over_seeds_text(p.statistics), _penalised(p))
+        (p.method.upper(), plain(p.nu), plain(p.mu), over_seeds_text(p.statistics), _penalised(p))
         for p in points
     ]
     return [

@@ -42,6 +42,11 @@ def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else _NO_NUMBER
 
 
+def plain(value: float | str) -> str:
+    """A setting's value: ``1000``, ``q25``."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def interval(correlation: Correlation | None) -> str:
     """``+0.31 [+0.20, +0.42]``, signed; a dash where it is not defined."""
     if correlation is None or not math.isfinite(correlation.value):

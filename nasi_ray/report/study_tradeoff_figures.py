@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from nasi_ray.report.study_figures import COLORS, GREY, INK, color_of, new_figure
-from nasi_ray.report.study_text import interval
+from nasi_ray.report.study_text import interval, plain
 from nasi_ray.study.ablation import Variation
 from nasi_ray.study.accuracies import SampledCells, SpaceReference
 from nasi_ray.study.tradeoff import GridPoint, Group, Relation
@@ -109,7 +109,7 @@ def grid_figure(points: Sequence[GridPoint], *, title: str, error_name: str) -> 
         image = _heat_map(panel, rows, low, high)
         nu = "ν" if method == "fix" else "ν₀"
         panel.set_title(f"NASI-{method.upper()}", fontsize=9.5)
-        panel.set_xticks(range(len(nus)), nus)
+        panel.set_xticks(range(len(nus)), [plain(value) for value in nus])
         panel.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
         panel.set_xlabel(f"{nu}: a number, auto, or a percentile of the seed's e", fontsize=8)
         panel.set_ylabel("penalty μ", fontsize=9)

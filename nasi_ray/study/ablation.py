@@ -40,7 +40,7 @@ def vary(
     factor: str,
     value: str,
     tables: Sequence[SampleTable],
-    configs: Sequence[EstimateConfig],
+    config: EstimateConfig,
     accuracies: Accuracies,
     *,
     is_base: bool,
@@ -52,7 +52,7 @@ def vary(
         factor: Name of the setting that is changed.
         value: What it is changed to.
         tables: Records, one table a seed.
-        configs: Settings of the estimate, one a seed.
+        config: Settings of the estimate.
         accuracies: Of the records' space.
         is_base: Whether this is the base setting.
         is_one_cell: Whether a sample is one cell of the table.
@@ -60,9 +60,8 @@ def vary(
     Raises:
         NasiRayError: If the samples of a seed are all bad.
     """
-    pairs = list(zip(tables, configs, strict=True))
-    selections = tuple(replay(table, config, accuracies) for table, config in pairs)
-    used = [table.below(config.num_samples) for table, config in pairs]
+    selections = tuple(replay(table, config, accuracies) for table in tables)
+    used = [table.below(config.num_samples) for table in tables]
     medians = [np.median(table.trace_norm[table.ok]) for table in used]
     return Variation(
         factor=factor,
@@ -70,14 +69,14 @@ def vary(
         is_base=is_base,
         selections=selections,
         statistics=over_seeds(selections),
-        spearman=_spearman(pairs, accuracies) if is_one_cell else None,
+        spearman=_spearman(tables, config, accuracies) if is_one_cell else None,
         median_trace_norm=float(np.mean(medians)),
         share_penalised=float(np.mean([s.share_penalised for s in selections])),
     )
 
 
 def _spearman(
-    pairs: Sequence[tuple[SampleTable, EstimateConfig]], accuracies: Accuracies
+    tables: Sequence[SampleTable], config: EstimateConfig, accuracies: Accuracies
 ) -> Correlation:
-    cells = [sampled_cells(table, config.num_samples, accuracies) for table, config in pairs]
+    cells = [sampled_cells(table, config.num_samples, accuracies) for table in tables]
     return correlate([(c.trace_norm, c.error_percent) for c in cells], "spearman")

@@ -13,7 +13,6 @@ from nasi_ray.config import EstimateConfig
 from nasi_ray.records import FloatArray, SampleTable
 from nasi_ray.study.accuracies import Accuracies, SampledCells
 from nasi_ray.study.correlation import Correlation, Kind, correlate
-from nasi_ray.study.nu_rules import with_nu
 from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay
 
 NUM_GROUPS = 10
@@ -48,8 +47,8 @@ class GridPoint:
     """The searches of all seeds with one ν and μ."""
 
     method: Literal["fix", "ada"]
-    nu: str
-    """A number, ``auto``, or ``q25``: the 25th percentile of the seed's own e."""
+    nu: float | str
+    """As in ``EstimateConfig``; a percentile is of the seed's own e."""
     mu: float
     selections: tuple[Selection, ...]
     statistics: SeedStatistics
@@ -103,7 +102,7 @@ def constraint_grid(
     config: EstimateConfig,
     accuracies: Accuracies,
     *,
-    nus: Sequence[str],
+    nus: Sequence[float | str],
     mus: Sequence[float],
 ) -> tuple[GridPoint, ...]:
     """Replay the searches for every method, ν and μ.
@@ -112,7 +111,7 @@ def constraint_grid(
         tables: Records, one table a seed.
         config: Settings of the estimate; method, ν and μ are replaced.
         accuracies: Of the records' space.
-        nus: Rules of ``with_nu``; of ADA they give the initial value.
+        nus: Values of ``EstimateConfig.nu``; of ADA they give the initial value.
         mus: Penalty coefficients.
 
     Raises:
@@ -123,13 +122,11 @@ def constraint_grid(
     for method in ("fix", "ada"):
         for mu in mus:
             for nu in nus:
-                base = dataclasses.replace(config, method=method, mu=mu)
-                selections = tuple(
-                    replay(table, with_nu(base, nu, table), accuracies) for table in tables
-                )
+                changed = dataclasses.replace(config, method=method, nu=nu, mu=mu)
+                selections = tuple(replay(table, changed, accuracies) for table in tables)
                 points.append(
                     GridPoint(
-                        method=base.method,
+                        method=changed.method,
                         nu=nu,
                         mu=mu,
                         selections=selections,

@@ -117,12 +117,12 @@ def test_effectiveness_replays_shorter_searches(settings: StudySettings) -> None
 
 
 def test_tradeoff_has_correlations_groups_and_grid(settings: StudySettings) -> None:
-    job = TradeoffStudy(settings=settings, nus=("0", "q50", "1e6"), mus=(1.0, 2.0))
+    job = TradeoffStudy(settings=settings, nus=(0.0, "q50", 1e6), mus=(1.0, 2.0))
     result = study(job)["result"]
     assert {(r["x"], r["y"]) for r in result["relations"]} >= {("e", "error")}
     assert sum(group["num"] for group in result["groups"]) == 2 * T
     assert len(result["grid"]) == 12
-    zero = next(p for p in result["grid"] if (p["method"], p["nu"], p["mu"]) == ("fix", "0", 1.0))
+    zero = next(p for p in result["grid"] if (p["method"], p["nu"], p["mu"]) == ("fix", 0, 1))
     assert zero["statistics"]["num_undetermined"] == 2
     assert zero["statistics"]["mean"] is None
     files = [f"tradeoff-s1{end}" for end in ("-relation.svg", "-grid.svg", ".md")]
@@ -159,6 +159,7 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
         num_samples_values=(3, 100),
         nu_values=("q50", "auto"),
         mu_values=(2.0,),
+        normalize_values=("each",),
     )
     found = study(job)
     variations = {(v["factor"], v["value"]): v for v in found["result"]["variations"]}
@@ -168,9 +169,10 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
         *(("num_samples", v) for v in ("3", "6")),
         *(("nu", v) for v in ("q50", "auto", "1000")),
         *(("mu", v) for v in ("2", "1")),
+        *(("normalize", v) for v in ("each", "max")),
     }
     bases = [v for v in variations.values() if v["is_base"]]
-    assert len(bases) == 5
+    assert len(bases) == 6
     assert all(v["selections"] == bases[0]["selections"] for v in bases)
     assert variations["sample_per", "cell"]["spearman"] is None
     assert variations["init", "ntk"]["median_trace_norm"] != bases[0]["median_trace_norm"]
@@ -319,6 +321,7 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
         num_samples_values=(),
         nu_values=(),
         mu_values=(),
+        normalize_values=(),
     )
     found = {v["value"]: v for v in study(job)["result"]["variations"]}
     assert "overflow" in found["mse"]["failure"]
@@ -399,7 +402,7 @@ def test_the_command_line_gives_settings_and_presets() -> None:
     )
     assert isinstance(found, TradeoffStudy)
     assert (found.settings.samples.space, found.settings.seeds) == ("s2", (3, 4))
-    assert (found.nus, found.settings.estimate.mu) == (("q5", "10"), 2.0)
+    assert (found.nus, found.settings.estimate.mu) == (("q5", 10.0), 2.0)
     assert (found.settings.estimate.method, found.settings.estimate.nu) == ("ada", 1000.0)
     fix = parse_study(["effectiveness", "--preset", "nasi-fix", "--num-samples", "7"])
     assert (fix.settings.estimate.method, fix.settings.estimate.num_samples) == ("fix", 7)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.errors import ConfigError, NasiRayError
+from nasi_ray.errors import ConfigError
 from nasi_ray.records import SampleTable
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.study.ablation import vary
@@ -15,7 +15,6 @@ from nasi_ray.study.accuracies import SpaceReference, sampled_cells
 from nasi_ray.study.agnosticism import compare_modes
 from nasi_ray.study.comparison import search_all
 from nasi_ray.study.effectiveness import budgets, search_curve
-from nasi_ray.study.nu_rules import check_nu, with_nu
 from nasi_ray.study.published import paper_error
 from nasi_ray.study.selection import replay
 from nasi_ray.study.tradeoff import constraint_grid, groups_by_trace_norm, relations
@@ -120,29 +119,14 @@ def test_fewer_samples_make_fewer_groups() -> None:
 
 def test_a_grid_has_every_combination_and_marks_what_is_undetermined() -> None:
     tables = [records(30, seed=s, grad=toward(S1.architecture(9_000))) for s in range(2)]
-    points = constraint_grid(tables, ADA, s1_accuracies(), nus=["0", "q50", "1e6"], mus=[1.0, 2.0])
+    points = constraint_grid(tables, ADA, s1_accuracies(), nus=[0.0, "q50", 1e6], mus=[1.0, 2.0])
     found = {(p.method, p.nu, p.mu): p for p in points}
     assert len(found) == len(points) == 12
     # ν = 0 and μ = 1 make every G zero.
-    assert found["fix", "0", 1.0].statistics.num == 0
-    assert found["fix", "0", 1.0].statistics.num_undetermined == 2
-    assert found["fix", "1e6", 1.0].selections[0].architecture == S1.architecture(9_000).to_string()
+    assert found["fix", 0.0, 1.0].statistics.num == 0
+    assert found["fix", 0.0, 1.0].statistics.num_undetermined == 2
+    assert found["fix", 1e6, 1.0].selections[0].architecture == S1.architecture(9_000).to_string()
     assert found["fix", "q50", 2.0].selections[0].share_penalised == pytest.approx(0.5, abs=0.05)
-
-
-def test_nu_rules() -> None:
-    table = records(11, e=lambda i: float(i))
-    config = EstimateConfig(num_samples=11)
-    assert with_nu(config, "q25", table).nu == 2.5
-    assert with_nu(config, "q100", table).nu == 10.0
-    assert with_nu(config, "7.5", table).nu == 7.5
-    assert with_nu(config, "auto", table).nu == "auto"
-    for wrong in ("q", "q101", "-1", "nan", "large", "", "inf"):
-        with pytest.raises(ConfigError, match="nu is"):
-            check_nu(wrong)
-    table.ok[:] = False
-    with pytest.raises(NasiRayError, match="good samples"):
-        with_nu(config, "q25", table)
 
 
 def test_modes_are_searched_seed_by_seed_and_together() -> None:
@@ -162,14 +146,14 @@ def test_no_figure_is_made_up() -> None:
 
 def test_a_variation_is_the_replay_of_its_own_settings() -> None:
     tables = [by_error(records(30, seed=s)) for s in range(2)]
-    configs = [with_nu(ADA, "q50", table) for table in tables]
-    found = vary("nu", "q50", tables, configs, s1_accuracies(), is_base=False, is_one_cell=True)
+    config = replace(ADA, nu="q50")
+    found = vary("nu", "q50", tables, config, s1_accuracies(), is_base=False, is_one_cell=True)
     assert found.spearman is not None
     assert found.spearman.value == pytest.approx(1)
-    assert found.selections[1] == replay(tables[1], configs[1], s1_accuracies())
+    assert found.selections[1] == replay(tables[1], config, s1_accuracies())
     assert found.median_trace_norm == pytest.approx(
         np.mean([np.median(t.trace_norm) for t in tables])
     )
-    per_cell = vary("x", "y", tables, configs, s1_accuracies(), is_base=False, is_one_cell=False)
+    per_cell = vary("x", "y", tables, config, s1_accuracies(), is_base=False, is_one_cell=False)
     assert per_cell.spearman is None
     assert dataclasses.replace(per_cell, spearman=found.spearman, factor="nu", value="q50") == found
