@@ -11,7 +11,7 @@ import contextlib
 import io
 import sys
 
-from nasi_ray.launch.process import reporting_errors, stopping_once
+from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
@@ -27,13 +27,13 @@ def main() -> int:
         with contextlib.closing(make_progress(sys.stderr)) as progress:
             result = run_rank(job, progress)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # τ in a terminal that has no Greek
+            sys.stdout.reconfigure(errors="replace")  # τ may not exist there
         print(ranking_lines(result))
         if "cost" in result:
             print(result["cost"])
         pictures = "scatter and deciles (svg, png), " if result["metric"] else ""
         print(f"written to {job.run_uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
-    return 0
+    return EXIT_INCOMPLETE if any(proxy["num_lost"] for proxy in result["proxies"]) else 0
 
 
 if __name__ == "__main__":

@@ -118,8 +118,11 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     for proxy in result["proxies"]:
         if proxy["num_failed"] or proxy["num_lost"]:
             lines.append(_missing(proxy))
-    if any(proxy["num_lost"] for proxy in result["proxies"]):
-        lines.append("Lost scores are evaluated again by the same command.")
+    if num_lost := sum(proxy["num_lost"] for proxy in result["proxies"]):
+        lines.append(
+            f"{plural(num_lost, 'score')} lost at every attempt: this is the ranking of the "
+            "others, and the same command tries again."
+        )
     return lines
 
 

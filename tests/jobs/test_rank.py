@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from nasi_ray import read_scores
+from nasi_ray.ranking.scoring import ScoreEvaluator
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -169,6 +171,32 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expec
     assert line.startswith("error: ")
     assert expected in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("num_broken", [0, 1])
+def test_a_ranking_that_lacks_lost_scores_says_so_and_has_a_status_of_its_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    num_broken: int,
+) -> None:
+    score, calls = ScoreEvaluator._score, []
+
+    def broken(self: ScoreEvaluator, *args: Any) -> float:
+        calls.append(args)
+        if len(calls) <= num_broken:
+            raise RuntimeError("no luck")
+        return score(self, *args)
+
+    monkeypatch.setattr(ScoreEvaluator, "_score", broken)
+    tiny = ("--batch-size", "4", "--image-size", "8", "--num-channels", "2", "--num-workers", "0")
+    asked = ("--architectures", "2", "--proxies", "synflow", "--out", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(JOB), *tiny, *asked])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(JOB), run_name="__main__")
+    assert ended.value.code == 4 * num_broken
+    told = "1 score lost at every attempt" in capsys.readouterr().out
+    assert told is bool(num_broken)
 
 
 def test_help_names_what_can_be_asked_for() -> None:
