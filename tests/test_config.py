@@ -10,7 +10,9 @@ from nasi_ray.config import (
     EstimateConfig,
     SampleConfig,
     WorkerConfig,
+    default_preset,
     get_preset,
+    quantile_of,
 )
 from nasi_ray.errors import ConfigError, UnknownNameError
 
@@ -104,17 +106,32 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 def test_presets_are_those_of_the_paper() -> None:
-    assert sorted(PRESETS) == ["nasi-1shot1", "nasi-ada", "nasi-fix"]
-    fix, ada = get_preset("nasi-fix"), get_preset("nasi-ada")
+    assert sorted(PRESETS) == ["nasi-1shot1", "nasi-ada", "nasi-fix", "nasi-quantile"]
+    fix, ada = get_preset("nasi-fix").estimate, get_preset("nasi-ada").estimate
     assert (fix.method, fix.nu, fix.mu, fix.num_samples) == ("fix", 100.0, 2.0, 100)
     assert (ada.method, ada.nu, ada.mu, ada.num_samples) == ("ada", 500.0, 2.0, 100)
-    tabular = get_preset("nasi-1shot1")
+    tabular = get_preset("nasi-1shot1").estimate
     assert (tabular.method, tabular.nu, tabular.mu) == ("ada", 1000.0, 1.0)
     assert tabular.num_samples == 50_000 // 64  # one epoch of CIFAR-10
 
 
+def test_the_papers_presets_sample_as_the_paper_does() -> None:
+    for name in ("nasi-fix", "nasi-ada", "nasi-1shot1"):
+        assert get_preset(name).samples == SampleConfig()
+
+
+def test_the_settled_preset_is_the_default_where_accuracies_are_known() -> None:
+    assert default_preset("darts") == "nasi-fix"
+    assert {default_preset(space) for space in ("s1", "s2", "s3", "nb201")} == {"nasi-quantile"}
+    settled = get_preset("nasi-quantile")
+    assert quantile_of(settled.estimate.nu) == 30.0
+    assert (settled.estimate.method, settled.estimate.mu) == ("fix", 1.0)
+
+
 def test_unknown_presets_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*nasi-fix$"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*nasi-quantile$"
+    ):
         get_preset("nasi")
 
 

@@ -45,12 +45,19 @@ _MAX_PARTS = 100
 SampleStore = RecordStore[Sample, SampleTable]
 
 
+AUTO_PRESET = "auto"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchJob:
     """Search a cell at initialization, without training."""
 
-    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRESETS) + "}")] = "nasi-fix"
-    """The paper's settings of the estimate (T, ν, μ, FIX or ADA); flags override its fields."""
+    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join((AUTO_PRESET, *PRESETS)) + "}")] = (
+        AUTO_PRESET
+    )
+    """Settings that go together; flags override its fields. The paper's (T, ν, μ, FIX or ADA), or
+    nasi-quantile, settled on S1 and S2 (docs/study.md). auto: nasi-fix for darts, nasi-quantile
+    for the other spaces."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

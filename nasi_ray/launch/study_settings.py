@@ -20,7 +20,7 @@ Init = Literal["default", "kaiming", "xavier", "ntk"]
 
 MODES: tuple[Mode, ...] = ("true", "random-labels", "random-data")
 
-_PRESET = "nasi-1shot1"
+_PRESET = "nasi-quantile"
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
     "75 an error that may pass (storage, cluster, workers), the same command continues; "
@@ -39,6 +39,11 @@ class StudySamples(SampleConfig):
     labels: tyro.conf.Suppress[Literal["auto", "true", "random", "permuted"]] = "auto"
 
 
+def _study_samples(preset: str) -> StudySamples:
+    settings = dataclasses.asdict(get_preset(preset).samples)
+    return StudySamples(**{**settings, "space": StudySamples().space})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySettings:
     """What all subcommands have."""
@@ -50,9 +55,9 @@ class StudySettings:
     metric: str = ""
     """The table's column; empty: CIFAR-10 test accuracy after the benchmark's full schedule."""
     preset: str = _PRESET
-    """Settings of the estimate; flags override its fields."""
-    samples: StudySamples = field(default_factory=StudySamples)
-    estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET))
+    """Settings that go together; flags override its fields."""
+    samples: StudySamples = field(default_factory=lambda: _study_samples(_PRESET))
+    estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET).estimate)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     out: str = "runs/study"
     """Where results go, a path or s3://bucket/prefix; the searches' records go below runs/ there
@@ -157,7 +162,10 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default=_PRESET)
-    settings = StudySettings(estimate=get_preset(first.parse_known_args(list(argv))[0].preset))
+    preset = first.parse_known_args(list(argv))[0].preset
+    settings = StudySettings(
+        preset=preset, samples=_study_samples(preset), estimate=get_preset(preset).estimate
+    )
     subcommand = tyro.conf.subcommand
     return tyro.cli(
         Annotated[AgnosticStudy, subcommand("agnostic", default=AgnosticStudy(settings=settings))]

@@ -14,6 +14,14 @@ def test_the_default_is_the_papers_fixed_preset() -> None:
     assert (job.samples.batch_size, job.samples.data) == (64, "random")
 
 
+def test_a_space_with_known_accuracies_has_the_settled_preset() -> None:
+    job = parse_search(["--space", "s1", "--batch-size", "8"])
+    assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("q30", "each", 1.0)
+    assert (job.samples.space, job.samples.num_cells, job.samples.batch_size) == ("s1", 3, 8)
+    paper = parse_search(["--space", "s1", "--preset", "nasi-1shot1"])
+    assert (paper.estimate.method, paper.samples.batch_size) == ("ada", 64)
+
+
 @pytest.mark.parametrize("flag", [["--preset", "nasi-ada"], ["--preset=nasi-ada"]])
 def test_flags_override_the_preset_wherever_they_stand(flag: list[str]) -> None:
     for argv in ([*flag, "--mu", "3"], ["--mu", "3", *flag]):

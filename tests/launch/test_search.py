@@ -233,6 +233,8 @@ ALL_CHANGES: dict[str, Any] = {
     "num_classes": 11,
     "init_channels": 3,
     "num_cells": 4,
+    "init": "ntk",
+    "batch_norm": "plain",
     "sample_per": "cell",
     "loss": "mse",
     "temperature": 2.0,

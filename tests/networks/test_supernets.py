@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nasi_ray.errors import ConfigError
@@ -44,7 +46,7 @@ def test_darts_has_eight_cells() -> None:
     ids=lambda options: "-".join(options.values()),
 )
 def test_the_gradient_is_exact_for_every_initialisation_and_batch_norm(
-    space: str, options: dict[str, str]
+    space: str, options: dict[str, Any]
 ) -> None:
     net = small_net(space, num_cells=3, channels=3, **options)
     x, y = batch(seed=2, images=5)
