@@ -198,13 +198,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "nasi-quantile": Preset(
         samples=SampleConfig(init_channels=16, num_cells=3, batch_size=16, image_size=16),
-        estimate=EstimateConfig(num_samples=781, method="fix", nu="q30", mu=1.0, normalize="each"),
+        estimate=EstimateConfig(num_samples=781, method="fix", nu="q25", mu=1.0, normalize="each"),
     ),
 }
 """The paper's settings for DARTS (Sec. 5.2) and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
 CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-quantile``, which
 ``docs/study.md`` settled on S1 and S2: a shallow supernet, small batches of small images, and of
-the samples those below the 30th percentile of the trace norm, each with the same weight."""
+the samples those below the 25th percentile of the trace norm, each with the same weight."""
 
 
 def default_preset(space: str) -> str:

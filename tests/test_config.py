@@ -124,7 +124,7 @@ def test_the_settled_preset_is_the_default_where_accuracies_are_known() -> None:
     assert default_preset("darts") == "nasi-fix"
     assert {default_preset(space) for space in ("s1", "s2", "s3", "nb201")} == {"nasi-quantile"}
     settled = get_preset("nasi-quantile")
-    assert quantile_of(settled.estimate.nu) == 30.0
+    assert quantile_of(settled.estimate.nu) == 25.0
     assert (settled.estimate.method, settled.estimate.mu) == ("fix", 1.0)
 
 
