@@ -202,14 +202,10 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """The paper's settings for DARTS (Sec. 5.2) and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
-CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-quantile``, which
-``docs/study.md`` settled on S1 and S2: a shallow supernet, small batches of small images, and of
-the samples those below the 25th percentile of the trace norm, each with the same weight."""
-
-
-def default_preset(space: str) -> str:
-    """Name of a space's preset: the settled one where accuracies are known to settle it by."""
-    return "nasi-fix" if space == "darts" else "nasi-quantile"
+CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-quantile``, the
+best of S1 and S2 in ``docs/study.md``, which some seeds still fail: a shallow supernet, small
+batches of small images, and of the samples those below the 25th percentile of the trace norm, each
+with the same weight."""
 
 
 def get_preset(name: str) -> Preset:

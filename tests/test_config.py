@@ -10,7 +10,6 @@ from nasi_ray.config import (
     EstimateConfig,
     SampleConfig,
     WorkerConfig,
-    default_preset,
     get_preset,
     quantile_of,
 )
@@ -120,12 +119,11 @@ def test_the_papers_presets_sample_as_the_paper_does() -> None:
         assert get_preset(name).samples == SampleConfig()
 
 
-def test_the_settled_preset_is_the_default_where_accuracies_are_known() -> None:
-    assert default_preset("darts") == "nasi-fix"
-    assert {default_preset(space) for space in ("s1", "s2", "s3", "nb201")} == {"nasi-quantile"}
-    settled = get_preset("nasi-quantile")
-    assert quantile_of(settled.estimate.nu) == 25.0
-    assert (settled.estimate.method, settled.estimate.mu) == ("fix", 1.0)
+def test_the_quantile_preset_takes_the_first_quarter() -> None:
+    preset = get_preset("nasi-quantile")
+    assert quantile_of(preset.estimate.nu) == 25.0
+    assert (preset.estimate.method, preset.estimate.mu) == ("fix", 1.0)
+    assert (preset.samples.num_cells, preset.samples.image_size) == (3, 16)
 
 
 def test_unknown_presets_are_refused() -> None:

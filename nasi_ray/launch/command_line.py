@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import tyro
 
-from nasi_ray.config import default_preset, get_preset
+from nasi_ray.config import get_preset
 from nasi_ray.errors import ConfigError
 from nasi_ray.launch.rank_job import RankJob
-from nasi_ray.launch.search import AUTO_PRESET, SearchJob
+from nasi_ray.launch.search import SearchJob
 
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
@@ -31,11 +31,8 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default=AUTO_PRESET)
-    first.add_argument("--space", default="darts")
-    known = first.parse_known_args(list(argv))[0]
-    name = default_preset(known.space) if known.preset == AUTO_PRESET else known.preset
-    preset = get_preset(name)
+    first.add_argument("--preset", default="nasi-fix")
+    preset = get_preset(first.parse_known_args(list(argv))[0].preset)
     job = tyro.cli(
         SearchJob,
         args=list(argv),

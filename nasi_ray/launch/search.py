@@ -45,19 +45,13 @@ _MAX_PARTS = 100
 SampleStore = RecordStore[Sample, SampleTable]
 
 
-AUTO_PRESET = "auto"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchJob:
     """Search a cell at initialization, without training."""
 
-    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join((AUTO_PRESET, *PRESETS)) + "}")] = (
-        AUTO_PRESET
-    )
+    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRESETS) + "}")] = "nasi-fix"
     """Settings that go together; flags override its fields. The paper's (T, ν, μ, FIX or ADA), or
-    nasi-quantile, settled on S1 and S2 (docs/study.md). auto: nasi-fix for darts, nasi-quantile
-    for the other spaces."""
+    nasi-quantile, the best of S1 and S2 in docs/study.md."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

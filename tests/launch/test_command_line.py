@@ -14,8 +14,8 @@ def test_the_default_is_the_papers_fixed_preset() -> None:
     assert (job.samples.batch_size, job.samples.data) == (64, "random")
 
 
-def test_a_space_with_known_accuracies_has_the_settled_preset() -> None:
-    job = parse_search(["--space", "s1", "--batch-size", "8"])
+def test_a_preset_may_change_what_is_sampled() -> None:
+    job = parse_search(["--preset", "nasi-quantile", "--space", "s1", "--batch-size", "8"])
     assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("q25", "each", 1.0)
     assert (job.samples.space, job.samples.num_cells, job.samples.batch_size) == ("s1", 3, 8)
     paper = parse_search(["--space", "s1", "--preset", "nasi-1shot1"])
