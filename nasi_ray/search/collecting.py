@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.errors import NasiRayError, SearchStoppedError, StorageError
+from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
 from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import Runner
 from nasi_ray.search.board import Board, SampleBoard
-from nasi_ray.search.patience import Patience
+from nasi_ray.search.recorder import Recorder
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.store import RecordStore, RecordWriter, Row
+from nasi_ray.store import RecordStore, Row
 
 _MAX_TOLD = 5
 _HOPELESS = 20
@@ -83,32 +83,28 @@ def collect_rows(
     Raises:
         NasiRayError: As ``collect``.
     """
-    writer = RecordWriter(store, clock=clock)
-    patience = Patience(writer, progress, clock)
     failures = _Failures(progress, board, store.noun, named_in, may_fail=may_fail)
-    try:
-        for batch in runner.run(indices):
-            with patience.on_storage():
-                writer.add(batch)
-            board.add(batch)
-            failures.tell(batch)
-            if board.is_due:
-                progress.update(board.state(runner.status()))
-        patience.flush()
-        progress.update(board.state(runner.status()))
-    except StorageError:
-        raise
-    except BaseException as error:
-        patience.flush(attempts=2)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        # Counted in the store: the signal may have come between storing a batch and showing it.
-        num_stored = board.num_total - len(store.missing(indices))
-        num = f"{num_stored} of {board.num_total} {store.noun}s stored"
-        progress.message(f"stopping, {num}")
-        raise SearchStoppedError(
-            f"stopped with {num}; the same command continues from them"
-        ) from None
+    with Recorder(store, progress, clock) as recorder:
+        try:
+            for batch in runner.run(indices):
+                recorder.add(batch)
+                board.add(batch)
+                failures.tell(batch)
+                if board.is_due:
+                    progress.update(board.state(runner.status()))
+            recorder.flush()
+            progress.update(board.state(runner.status()))
+        except BaseException as error:
+            recorder.flush(attempts=2)  # raises what the recorder ended with, if it has
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            # Counted in the store: the signal may have come between storing a batch and showing it.
+            num_stored = board.num_total - len(store.missing(indices))
+            num = f"{num_stored} of {board.num_total} {store.noun}s stored"
+            progress.message(f"stopping, {num}")
+            raise SearchStoppedError(
+                f"stopped with {num}; the same command continues from them"
+            ) from None
 
 
 class _Failures(Generic[R]):

@@ -8,20 +8,33 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nasi_ray.errors import StorageError
-from nasi_ray.progress import Progress
 from nasi_ray.store import RecordWriter
 
 _STORAGE_PATIENCE_S = 60.0
-_MAX_WAITING = 100_000
+MAX_WAITING = 100_000
+"""Records held in memory at most; of a search, about 100 MB."""
 
 
 class Patience:
     """Lets storage fail for a while: records wait in memory, and nothing is lost if it recovers."""
 
     def __init__(
-        self, writer: RecordWriter[Any], progress: Progress, clock: Callable[[], float]
+        self,
+        writer: RecordWriter[Any],
+        tell: Callable[[str], None],
+        clock: Callable[[], float],
+        num_waiting: Callable[[], int],
     ) -> None:
-        self._writer, self._progress, self._clock = writer, progress, clock
+        """No failure yet.
+
+        Args:
+            writer: Who stores.
+            tell: Told of failures that are tolerated, in a line.
+            clock: Seconds that never go back.
+            num_waiting: How many records are in memory only.
+        """
+        self._writer, self._tell, self._clock = writer, tell, clock
+        self._num_waiting = num_waiting
         self._failing_since: float | None = None
 
     @contextlib.contextmanager
@@ -33,12 +46,10 @@ class Patience:
             now = self._clock()
             if self._failing_since is None:
                 self._failing_since = now
-                self._progress.message(f"{error}; trying again")
-            if (
-                now - self._failing_since > _STORAGE_PATIENCE_S
-                or self._writer.num_waiting > _MAX_WAITING
-            ):
-                raise self._lost(error) from error
+                self._tell(f"{error}; trying again")
+            is_long = now - self._failing_since > _STORAGE_PATIENCE_S
+            if is_long or self._num_waiting() >= MAX_WAITING:
+                raise
         else:
             if not self._writer.num_waiting:
                 self._failing_since = None
@@ -50,12 +61,6 @@ class Patience:
                 return self._writer.flush()
             except StorageError as error:
                 if attempt == attempts - 1:
-                    raise self._lost(error) from error
-                self._progress.message(f"{error}; trying again")
+                    raise
+                self._tell(f"{error}; trying again")
                 time.sleep(2**attempt / 2)
-
-    def _lost(self, error: StorageError) -> StorageError:
-        return StorageError(
-            f"{error}; {self._writer.num_waiting} evaluated {self._writer.noun}s are in memory "
-            "only and will be evaluated again by the same command once the storage works"
-        )

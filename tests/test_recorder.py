@@ -1,0 +1,308 @@
+"""The storing thread: order, once each, hanging and failing storage, interruption."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nasi_ray.config import EstimateConfig
+from nasi_ray.errors import (
+    RunLockedError,
+    SearchStoppedError,
+    StorageError,
+    StorageRefusedError,
+    WorkerError,
+)
+from nasi_ray.records import Sample, SampleTable
+from nasi_ray.runner import RunnerStatus
+from nasi_ray.search import collect
+from nasi_ray.search import recorder as recorder_module
+from nasi_ray.search.recorder import Recorder
+from nasi_ray.storage import LocalStorage
+from nasi_ray.store import RecordStore, SampleRows
+from tests.toy import SPACE, Quiet, toy_sample
+
+Store = RecordStore[Sample, SampleTable]
+Write = Callable[[], None]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return RecordStore.open(LocalStorage(str(tmp_path)), identity={"toy": 1}, rows=SampleRows(84))
+
+
+@pytest.fixture
+def before_writes(monkeypatch: pytest.MonkeyPatch) -> list[Write]:
+    """What is called before a part is written."""
+    calls: list[Write] = []
+    create = LocalStorage.create
+
+    def create_later(self: LocalStorage, name: str, data: bytes) -> bool:
+        if name.startswith("samples/"):
+            for call in list(calls):
+                call()
+        return create(self, name, data)
+
+    monkeypatch.setattr(LocalStorage, "create", create_later)
+    monkeypatch.setattr("nasi_ray.search.patience.time.sleep", lambda seconds: None)
+    return calls
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def parts(path: Path) -> list[list[int]]:
+    """The indices in each part, in the order of writing."""
+    return [
+        pq.read_table(part)["index"].to_pylist()
+        for part in sorted((path / "samples").glob("part-*.parquet"))
+    ]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < deadline
+        sleep(0.005)
+
+
+def fail(error: Exception) -> Write:
+    def write() -> None:
+        raise error
+
+    return write
+
+
+def test_records_are_stored_in_order_a_part_an_interval(store: Store, tmp_path: Path) -> None:
+    clock = Clock()
+    with Recorder(store, Quiet(), clock) as recorder:
+        for index in range(12):
+            recorder.add([toy_sample(index)])
+            clock.now += 1.0
+            recorder.add([])
+        assert recorder.num_waiting <= 12
+        recorder.flush()
+        assert recorder.num_waiting == 0
+        recorder.flush()
+    assert parts(tmp_path) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_many_records_do_not_wait_for_the_interval(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_MAX_PART", 3)
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        recorder.add([toy_sample(0), toy_sample(1)])
+        recorder.add([toy_sample(2), toy_sample(3)])
+        wait_until(lambda: recorder.num_waiting == 0)
+        recorder.add([toy_sample(4)])
+        assert recorder.num_waiting == 1
+        recorder.flush()
+    assert parts(tmp_path) == [[0, 1, 2, 3], [4]]
+
+
+def test_storage_that_hangs_holds_up_nobody_and_is_told_once(
+    store: Store,
+    tmp_path: Path,
+    before_writes: list[Write],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder_module, "_SILENCE_TOLD_S", 0.05)
+    answers, clock, progress = threading.Event(), Clock(), Quiet()
+    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    with Recorder(store, progress, clock) as recorder:
+        for index in range(10):
+            start = time.monotonic()
+            recorder.add([toy_sample(index)])
+            assert time.monotonic() - start < 0.5
+            clock.now += 6.0
+        assert recorder.num_waiting == 10
+        sleep(0.1)
+        for _ in range(3):
+            recorder.add([])
+        assert progress.messages == [
+            "the storage has not answered for 0 s; 10 samples wait in memory"
+        ]
+        answers.set()
+        recorder.flush()
+    assert parts(tmp_path) == [[0, 1], *[[index] for index in range(2, 10)]]
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+def test_as_many_as_memory_holds_are_waited_for(
+    store: Store, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "MAX_WAITING", 4)
+    monkeypatch.setattr(recorder_module, "_MAX_PART", 2)
+    answers = threading.Event()
+    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    threading.Timer(0.3, answers.set).start()
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        start = time.monotonic()
+        recorder.add([toy_sample(index) for index in range(4)])
+        assert 0.2 < time.monotonic() - start < 5.0
+        assert recorder.num_waiting == 0
+
+
+def test_a_failure_that_passes_loses_nothing_and_stores_nothing_twice(
+    store: Store, tmp_path: Path, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_RETRY_S", 0.02)
+    clock, progress = Clock(), Quiet()
+    before_writes.append(fail(StorageError("S3 is down")))
+    with Recorder(store, progress, clock) as recorder:
+        for index in range(6):
+            recorder.add([toy_sample(index)])
+            clock.now += 6.0
+        wait_until(lambda: bool(recorder._messages))
+        before_writes.clear()
+        wait_until(lambda: (recorder.add([]), recorder.num_waiting == 0)[1])  # type: ignore[func-returns-value]
+    assert progress.messages == ["S3 is down; trying again"]
+    assert [index for part in parts(tmp_path) for index in part] == list(range(6))
+
+
+@pytest.mark.parametrize("kind", [StorageError, StorageRefusedError])
+def test_a_failure_that_lasts_is_raised_at_the_next_add_with_what_waits(
+    store: Store,
+    before_writes: list[Write],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[StorageError],
+) -> None:
+    monkeypatch.setattr(recorder_module, "_RETRY_S", 0.01)
+    clock = Clock()
+    before_writes.append(fail(kind("S3 is down")))
+    with Recorder(store, Quiet(), clock) as recorder:
+        recorder.add([toy_sample(0)])
+        clock.now += 6.0
+        recorder.add([toy_sample(1)])
+        wait_until(lambda: bool(recorder._messages))
+        clock.now += 61.0
+        wait_until(lambda: recorder._error is not None)
+        with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples are in memory only"):
+            recorder.add([toy_sample(2)])
+        with pytest.raises(kind, match="3 evaluated samples"):
+            recorder.flush()
+
+
+@pytest.mark.parametrize("error", [RunLockedError("taken over"), ZeroDivisionError("a bug")])
+def test_what_ends_the_thread_is_raised_as_it_is(
+    store: Store, before_writes: list[Write], error: Exception
+) -> None:
+    before_writes.append(fail(error))
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        recorder.add([toy_sample(0)])
+        with pytest.raises(type(error), match=str(error)):
+            recorder.flush()
+        with pytest.raises(type(error), match=str(error)):
+            recorder.add([])
+    assert not recorder._thread.is_alive()
+
+
+def test_a_flush_that_fails_is_tried_as_often_as_asked(
+    store: Store, before_writes: list[Write]
+) -> None:
+    tried = []
+
+    def write() -> None:
+        tried.append(1)
+        raise StorageError("full")
+
+    before_writes.append(write)
+    progress = Quiet()
+    with Recorder(store, progress, Clock()) as recorder:
+        recorder.add([toy_sample(0)])
+        with pytest.raises(StorageError, match="full; 1 evaluated samples are in memory only"):
+            recorder.flush(attempts=3)
+    # One when the part was due, which is tolerated, and three.
+    assert len(tried) == 4
+    assert set(progress.messages) == {"full; trying again"}
+
+
+class Interrupted:
+    """Gives one sample a batch and is interrupted while the storage hangs."""
+
+    def __init__(self, end: BaseException) -> None:
+        self._end = end
+
+    def run(self, indices: Sequence[int]) -> Iterator[Sequence[Sample]]:
+        for index in range(8):
+            yield [toy_sample(index)]
+        raise self._end
+
+    def status(self) -> RunnerStatus:
+        return RunnerStatus(num_alive=1)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), WorkerError("all died")])
+def test_an_end_while_the_storage_hangs_stores_what_was_computed(
+    store: Store, tmp_path: Path, before_writes: list[Write], end: BaseException
+) -> None:
+    before_writes.append(lambda: sleep(0.1))
+    clock = iter(np.arange(0.0, 1e6, 3.0))
+    expected = SearchStoppedError if isinstance(end, KeyboardInterrupt) else type(end)
+    with pytest.raises(expected) as caught:
+        collect(
+            range(20),
+            runner=Interrupted(end),
+            store=store,
+            progress=Quiet(),
+            space=SPACE,
+            config=EstimateConfig(num_samples=20),
+            clock=lambda: float(next(clock)),
+        )
+    assert [index for part in parts(tmp_path) for index in part] == list(range(8))
+    if expected is SearchStoppedError:
+        assert "stopped with 8 of 20 samples stored" in str(caught.value)
+
+
+def test_interrupts_at_any_moment_lose_nothing_that_was_added(store: Store, tmp_path: Path) -> None:
+    """KeyboardInterrupt raised between any two lines of the recorder, in the caller's thread."""
+    import sys
+
+    added: list[int] = []
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        for stop_at in range(1, 40):
+            num_lines = 0
+
+            def trace(frame: object, event: str, arg: object, stop_at: int = stop_at) -> object:
+                nonlocal num_lines
+                if getattr(frame, "f_code").co_filename != recorder_module.__file__:  # noqa: B009
+                    return None
+                if event == "line":
+                    num_lines += 1
+                    if num_lines == stop_at:
+                        raise KeyboardInterrupt
+                return trace
+
+            sample = toy_sample(stop_at)
+            sys.settrace(trace)  # type: ignore[arg-type]
+            try:
+                recorder.add([sample])
+                sys.settrace(None)
+                added.append(stop_at)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            recorder.flush()
+    stored = [index for part in parts(tmp_path) for index in part]
+    assert set(added) <= set(stored)
+    assert len(stored) == len(set(stored))
