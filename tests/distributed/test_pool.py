@@ -224,7 +224,7 @@ def test_results_that_depend_on_the_worker_are_detected() -> None:
 
         def evaluate(index: int) -> Row:
             # Sample 0 is late and gets doubled; sample 1 keeps the run going until both are in.
-            time.sleep({0: 1.0, 1: 8.0}.get(index, 0.01))
+            time.sleep({0: 4.0, 1: 12.0}.get(index, 0.01))
             return index, float(os.getpid())
 
         return evaluate

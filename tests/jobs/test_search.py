@@ -151,9 +151,9 @@ def test_stopping_takes_seconds_and_keeps_what_was_computed(
     assert result(tmp_path)["alpha"] == result(in_process)["alpha"]
 
 
-def one_line_error(*args: str) -> str:
+def one_line_error(*args: str, status: int = 1) -> str:
     code, out, err = run(*args)
-    assert code == 1
+    assert code == status
     assert out == ""
     lines = [line for line in err.splitlines() if line not in ("", "connecting to Ray")]
     assert len(lines) == 1, err
@@ -184,7 +184,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
 
 
 def test_no_room_for_a_worker_says_what_was_asked_and_what_there_is(tmp_path: Path) -> None:
-    message = one_line_error(*TINY, "--gpus-per-worker", "1", "--out", str(tmp_path))
+    message = one_line_error(*TINY, "--gpus-per-worker", "1", "--out", str(tmp_path), status=75)
     assert "1 GPU" in message
     assert re.search(r"\d+ CPU, 0 GPU", message)
 
