@@ -169,7 +169,7 @@ def test_a_failure_that_passes_loses_nothing_and_stores_nothing_twice(
         for index in range(6):
             recorder.add([toy_sample(index)])
             clock.now += 6.0
-        wait_until(lambda: bool(recorder._messages))
+        wait_until(lambda: bool(recorder._messages or progress.messages))
         before_writes.clear()
         wait_until(lambda: (recorder.add([]), recorder.num_waiting == 0)[1])  # type: ignore[func-returns-value]
     assert progress.messages == ["S3 is down; trying again"]
@@ -186,11 +186,12 @@ def test_a_failure_that_lasts_is_raised_at_the_next_add_with_what_waits(
     monkeypatch.setattr(recorder_module, "_RETRY_S", 0.01)
     clock = Clock()
     before_writes.append(fail(kind("S3 is down")))
-    with Recorder(store, Quiet(), clock) as recorder:
+    progress = Quiet()
+    with Recorder(store, progress, clock) as recorder:
         recorder.add([toy_sample(0)])
         clock.now += 6.0
         recorder.add([toy_sample(1)])
-        wait_until(lambda: bool(recorder._messages))
+        wait_until(lambda: bool(recorder._messages or progress.messages))
         clock.now += 61.0
         wait_until(lambda: recorder._error is not None)
         with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples are in memory only"):
