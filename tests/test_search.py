@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import SearchStoppedError, StorageError, WorkerError
+from nasi_ray.nasi.estimator import Estimate, estimate
 from nasi_ray.records import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search import collect, summarise
+from nasi_ray.search.board import SampleBoard
 from nasi_ray.storage import LocalStorage
 from nasi_ray.store import RecordStore, SampleRows
 from tests.toy import SPACE, Quiet, toy_sample
@@ -208,3 +211,35 @@ def test_a_search_larger_than_the_display_shows_counts_every_sample(
     assert last.smallest_margin is not None
     assert last.smallest_margin[1] == min(margins.values())
     assert store.read().index.tolist() == list(range(20))
+
+
+def test_the_margin_shown_is_made_anew_as_samples_grow_not_as_time_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def counted(table: SampleTable, config: EstimateConfig) -> Estimate:
+        made.append(len(table))
+        return estimate(table, config)
+
+    monkeypatch.setattr("nasi_ray.search.board.estimate", counted)
+    nothing = SampleTable.from_samples([], 84)
+    config = EstimateConfig(num_samples=300)
+    clock = itertools.count()
+    board = SampleBoard(nothing, range(300), SPACE, config, lambda: float(next(clock)))
+    for index in range(300):
+        board.add([toy_sample(index)])
+        for _ in range(5):
+            shown = board.state(RunnerStatus(num_alive=1))
+    assert shown.num_done == 300
+    assert len([n for n in set(made) if n < 300]) < 80
+    assert all(b <= 1.05 * a + 1 for a, b in itertools.pairwise(sorted(set(made))))
+    assert len([n for n in made if n < 300]) == len({n for n in made if n < 300})
+    assert shown.mean_trace_norm == pytest.approx(
+        np.mean([toy_sample(i).trace_norm for i in range(300)]), rel=1e-12
+    )
+    summary = summarise(
+        SampleTable.from_samples(map(toy_sample, range(300)), 84), space=SPACE, config=config
+    )
+    assert shown.smallest_margin is not None
+    assert shown.smallest_margin[1] == min(summary["margins"].values())

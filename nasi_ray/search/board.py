@@ -21,6 +21,9 @@ _DISPLAY_INTERVAL_S = 0.5
 _DISPLAY_SHARE = 0.01
 _RATE_WINDOW_S = 30.0
 _MAX_SHOWN = 20_000
+# The estimate is over all samples: it is made anew once there are so many times more of them, so
+# that in all it costs each sample the same, however slowly they come.
+_GROWTH = 1.05
 
 R_contra = TypeVar("R_contra", contravariant=True)
 
@@ -73,6 +76,7 @@ class Tally:
         """Which of it is there and good."""
         self.ok[self.done] = is_ok
         self._num_done = int(self.done.sum())
+        self._num_ok = int(self.ok.sum())
         self._arrivals: deque[tuple[float, int]] = deque([(clock(), self._num_done)])
         self._next_display = clock()
 
@@ -89,7 +93,12 @@ class Tally:
     @property
     def num_failed(self) -> int:
         """Records that are there and not good."""
-        return int((self.done & ~self.ok).sum())
+        return self._num_done - self._num_ok
+
+    @property
+    def num_ok(self) -> int:
+        """Records that are there and good."""
+        return self._num_ok
 
     @property
     def is_due(self) -> bool:
@@ -100,6 +109,7 @@ class Tally:
         """Take a record; returns its position in ``index``."""
         row = int(self.index.searchsorted(index))
         self._num_done += not self.done[row]
+        self._num_ok += ok - int(self.ok[row])
         self.done[row] = True
         self.ok[row] = ok
         return row
@@ -129,7 +139,8 @@ class SampleBoard:
     """The ``Board`` of a search.
 
     Gradients are kept of the first ``_MAX_SHOWN`` indices only: the smallest margin that is shown
-    comes from those, so that neither memory nor time grows with a search of millions.
+    comes from those, so that neither memory nor time grows with a search of millions. It is that of
+    a moment ago, when there were up to a twentieth fewer samples, except at the end.
     """
 
     def __init__(
@@ -142,11 +153,15 @@ class SampleBoard:
     ) -> None:
         self._space, self._config = space, config
         self._tally = tally = Tally(stored.index, stored.ok, indices, clock)
-        self._trace_norm = np.full(tally.num_total, np.nan)
+        self._trace_norm = np.full(min(tally.num_total, _MAX_SHOWN), np.nan)
+        self._sum_of_e = float(stored.trace_norm[stored.ok].sum())
+        self._margin: tuple[str, float, float] | None = None
+        self._margin_at = 0
         self._grad = np.full((min(tally.num_total, _MAX_SHOWN), space.num_logits), np.nan)
-        self._trace_norm[tally.done] = stored.trace_norm
         shown = tally.done[:_MAX_SHOWN]
-        self._grad[shown] = stored.grad[: int(shown.sum())]
+        num_shown = int(shown.sum())
+        self._trace_norm[shown] = stored.trace_norm[:num_shown]
+        self._grad[shown] = stored.grad[:num_shown]
 
     @property
     def num_total(self) -> int:
@@ -165,16 +180,21 @@ class SampleBoard:
     def add(self, batch: Sequence[Sample]) -> None:
         """See ``Board``."""
         for sample in batch:
-            row = self._tally.add(sample.index, ok=sample.status == "ok")
-            self._trace_norm[row] = sample.trace_norm
+            is_ok = sample.status == "ok"
+            row = self._tally.add(sample.index, ok=is_ok)
+            if is_ok:
+                self._sum_of_e += sample.trace_norm
             if row < len(self._grad):
+                self._trace_norm[row] = sample.trace_norm
                 self._grad[row] = sample.grad
 
     def state(self, workers: RunnerStatus) -> ProgressState:
         """See ``Board``."""
         tally = self._tally
         began, rate, eta_s = tally.begin()
-        e = self._trace_norm[tally.ok]
+        is_last = tally.num_done == tally.num_total
+        if is_last or tally.num_done >= _GROWTH * self._margin_at:
+            self._margin, self._margin_at = self._smallest_margin(), tally.num_done
         state = ProgressState(
             num_done=tally.num_done,
             num_total=tally.num_total,
@@ -183,8 +203,8 @@ class SampleBoard:
             eta_s=eta_s,
             num_workers=workers.num_alive,
             num_worker_deaths=workers.num_deaths,
-            mean_trace_norm=float(e.mean()) if len(e) else None,
-            smallest_margin=self._smallest_margin(),
+            mean_trace_norm=self._sum_of_e / tally.num_ok if tally.num_ok else None,
+            smallest_margin=self._margin,
         )
         tally.end(began)
         return state
