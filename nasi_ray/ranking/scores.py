@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.errors import RecordConflictError
 from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
 from nasi_ray.ranking.config import SIZE_PROXIES
 from nasi_ray.records import FloatArray, IntArray, ScoreTable
 from nasi_ray.storage import open_storage
-from nasi_ray.store import RecordStore, ScoreRows, read_identity
-from nasi_ray.store.identity import kind_of
+from nasi_ray.store import RecordStore, ScoreRows
+from nasi_ray.store.read_run import identity_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -132,14 +131,7 @@ def read_scores(uri: str) -> RunScores:
         StorageError: If the storage fails.
     """
     storage = open_storage(uri)
-    stored = read_identity(storage)
-    if stored is None:
-        raise RecordConflictError(f"{storage.uri} holds no run; name the --out of a ranking")
-    identity, parameters = stored
-    if kind_of(parameters) != "scores":
-        raise RecordConflictError(
-            f"{storage.uri} holds {kind_of(parameters)}, not scores; read it with read_run"
-        )
+    identity, _ = identity_of(storage, "scores")
     name = str(identity["space"])
     total = get_ranked_space(name).num_architectures
     proxies = sorted({path.split("/")[1] for path in storage.list("scores/") if "/part-" in path})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
 
+from nasi_ray import correlation
+from nasi_ray.correlation import percentile_interval
 from nasi_ray.records import FloatArray, IntArray
 
-CONFIDENCE = 0.95
 _MAX_BLOCK = 2_000_000
 
 
@@ -50,12 +49,12 @@ def spearman(x: FloatArray, y: FloatArray) -> float | None:
         x: shape (n,), finite
         y: shape (n,), finite
     """
-    return _defined(float(_rank_correlations(x[None], y[None])[0])) if len(x) > 1 else None
+    return _defined(float(correlation.spearman(x[None], y[None])[0])) if len(x) > 1 else None
 
 
 def kendall(x: FloatArray, y: FloatArray) -> float | None:
     """Kendall's τ_b; arguments as ``spearman``."""
-    return _defined(_tau_b(x, y)) if len(x) > 1 else None
+    return _defined(float(correlation.kendall(x[None], y[None])[0])) if len(x) > 1 else None
 
 
 def correlations(
@@ -81,8 +80,8 @@ def correlations(
     block = max(1, _MAX_BLOCK // max(n, 1))
     for start in range(0, num_bootstrap if n > 1 else 0, block):
         drawn: IntArray = rng.integers(n, size=(min(block, num_bootstrap - start), n))
-        rhos.append(_rank_correlations(x[drawn], y[drawn]))
-        taus.append(np.array([_tau_b(x[rows], y[rows]) for rows in drawn]))
+        rhos.append(correlation.spearman(x[drawn], y[drawn]))
+        taus.append(correlation.kendall(x[drawn], y[drawn]))
     return (
         _with_interval(spearman(x, y), np.concatenate(rhos), n),
         _with_interval(kendall(x, y), np.concatenate(taus), n),
@@ -144,31 +143,11 @@ def seed_agreement(
     return float(np.mean(found)) if found else None
 
 
-def _rank_correlations(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Spearman's ρ of each row; NaN where a row is constant. Shapes (rows, n)."""
-    a, b = (rankdata(values, axis=1) for values in (x, y))
-    a -= a.mean(axis=1, keepdims=True)
-    b -= b.mean(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        rho: FloatArray = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return rho.clip(-1, 1)
-
-
-def _tau_b(x: FloatArray, y: FloatArray) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # The p-value is not used; its exact form would take long.
-        return float(kendalltau(x, y, method="asymptotic").statistic)
-
-
 def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
 def _with_interval(value: float | None, draws: FloatArray, n: int) -> Correlation:
-    draws = draws[np.isfinite(draws)]
-    if value is None or not len(draws):
-        return Correlation(value=value, low=None, high=None, n=n)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Correlation(value=value, low=float(low), high=float(high), n=n)
+    interval = percentile_interval(draws) if value is not None else None
+    low, high = interval or (None, None)
+    return Correlation(value=value, low=low, high=high, n=n)

@@ -122,6 +122,22 @@ def effectiveness_figure(
     """
     figure, (panel,) = new_figure(1, width=7.4, height=4.6)
     figure.suptitle(title, fontsize=10)
+    _draw_curve(panel, curve, seeds)
+    lines = (
+        (reference.expected, COLORS[1], "--", "random architecture, expected"),
+        (reference.most_parameters[1], COLORS[4], "--", "most parameters"),
+        (reference.best, COLORS[2], ":", "space's best"),
+    )
+    for value, color, style, label in lines:
+        panel.axhline(value, color=color, lw=1.4, ls=style, label=f"{label}: {value:.2f} %")
+    panel.set_xlabel("Monte-Carlo samples T", fontsize=9)
+    panel.set_ylabel(f"{error_name} of the selected cell, %", fontsize=9)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return figure
+
+
+def _draw_curve(panel: Axes, curve: Sequence[Budget], seeds: Sequence[int]) -> None:
     budgets = [point.num_samples for point in curve]
     for position, _ in enumerate(seeds):
         chosen = [point.selections[position] for point in curve]
@@ -136,15 +152,3 @@ def effectiveness_figure(
     oracle = [point.oracle_error for point in curve]
     label = "best of T random cells, picked by an oracle"
     panel.plot(budgets, oracle, color=COLORS[3], lw=1.4, ls="-.", label=label)
-    lines = (
-        (reference.expected, COLORS[1], "--", "random architecture, expected"),
-        (reference.most_parameters[1], COLORS[4], "--", "most parameters"),
-        (reference.best, COLORS[2], ":", "space's best"),
-    )
-    for value, color, style, label in lines:
-        panel.axhline(value, color=color, lw=1.4, ls=style, label=f"{label}: {value:.2f} %")
-    panel.set_xlabel("Monte-Carlo samples T", fontsize=9)
-    panel.set_ylabel(f"{error_name} of the selected cell, %", fontsize=9)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    return figure

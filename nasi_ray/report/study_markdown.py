@@ -103,6 +103,19 @@ def tradeoff_lines(
     error_name: str,
 ) -> list[str]:
     """Figures 3 and 4 in numbers."""
+    return [
+        *_relation_lines(relations, groups, reference, error_name),
+        "",
+        *_grid_lines(points, error_name),
+    ]
+
+
+def _relation_lines(
+    relations: Sequence[Relation],
+    groups: Sequence[Group],
+    reference: SpaceReference,
+    error_name: str,
+) -> list[str]:
     signed = [
         (f"{r.x} and {r.y}", interval(r.spearman), _per_seed(r.spearman), interval(r.kendall))
         for r in relations
@@ -116,10 +129,6 @@ def tradeoff_lines(
             str(g.num),
         )
         for i, g in enumerate(groups, start=1)
-    ]
-    grid = [
-        (p.method.upper(), plain(p.nu), plain(p.mu), over_seeds_text(p.statistics), _penalised(p))
-        for p in points
     ]
     return [
         "### Sampled architectures (Figure 3)",
@@ -136,7 +145,15 @@ def tradeoff_lines(
         ),
         "",
         f"Random architecture {reference.expected:.2f} %, space's best {reference.best:.2f} %.",
-        "",
+    ]
+
+
+def _grid_lines(points: Sequence[GridPoint], error_name: str) -> list[str]:
+    grid = [
+        (p.method.upper(), plain(p.nu), plain(p.mu), over_seeds_text(p.statistics), _penalised(p))
+        for p in points
+    ]
+    return [
         "### Selected cells over ν and μ (Figure 4)",
         "",
         "The best point of this grid is picked by the table: an oracle, as no search knows it. "

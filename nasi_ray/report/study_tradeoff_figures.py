@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from nasi_ray.records import FloatArray
 from nasi_ray.report.study_figures import COLORS, GREY, INK, color_of, new_figure
 from nasi_ray.report.study_text import interval, plain
 from nasi_ray.study.ablation import Variation
@@ -40,6 +41,22 @@ def relation_figure(
     """
     figure, (panel,) = new_figure(1, width=6.6, height=4.6)
     figure.suptitle(title, fontsize=10)
+    _draw_samples(panel, cells, seeds)
+    _draw_groups(panel, groups)
+    panel.axhline(reference.best, color=COLORS[2], ls=":", label="space's best")
+    panel.axhline(reference.expected, color=GREY, ls="--", label="random architecture, expected")
+    _scale_axes(panel, np.concatenate([known.error_percent for known in cells]))
+    panel.set_xlabel(
+        r"trace norm $e=\|\nabla_\theta L\|^2$ of the sampled architecture", fontsize=9
+    )
+    panel.set_ylabel(f"{error_name}, %", fontsize=9)
+    text = f"Spearman {interval(relation.spearman)}\nKendall {interval(relation.kendall)}"
+    panel.text(0.98, 0.97, text, transform=panel.transAxes, va="top", ha="right", fontsize=8)
+    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return figure
+
+
+def _draw_samples(panel: Axes, cells: Sequence[SampledCells], seeds: Sequence[int]) -> None:
     for position, (seed, known) in enumerate(zip(seeds, cells, strict=True)):
         panel.scatter(
             known.trace_norm,
@@ -50,6 +67,9 @@ def relation_figure(
             color=color_of(position),
             label=f"seed {seed}, n = {len(known.index)}",
         )
+
+
+def _draw_groups(panel: Axes, groups: Sequence[Group]) -> None:
     panel.errorbar(
         [g.mean_trace_norm for g in groups],
         [g.mean_error for g in groups],
@@ -61,23 +81,15 @@ def relation_figure(
         capsize=2.5,
         label=f"tenths by e: mean ± ½ std, {_counts(groups)} each",
     )
-    panel.axhline(reference.best, color=COLORS[2], ls=":", label="space's best")
-    panel.axhline(reference.expected, color=GREY, ls="--", label="random architecture, expected")
+
+
+def _scale_axes(panel: Axes, errors: FloatArray) -> None:
     panel.set_xscale("log")
-    errors = np.concatenate([known.error_percent for known in cells])
     if errors.max() > 5 * errors.min():
         panel.set_yscale("log")
         ticks = [t for t in (4, 6, 8, 10, 15, 20, 30, 50, 90) if errors.min() * 0.7 <= t]
         panel.set_yticks(ticks, [str(t) for t in ticks])
         panel.minorticks_off()
-    panel.set_xlabel(
-        r"trace norm $e=\|\nabla_\theta L\|^2$ of the sampled architecture", fontsize=9
-    )
-    panel.set_ylabel(f"{error_name}, %", fontsize=9)
-    text = f"Spearman {interval(relation.spearman)}\nKendall {interval(relation.kendall)}"
-    panel.text(0.98, 0.97, text, transform=panel.transAxes, va="top", ha="right", fontsize=8)
-    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    return figure
 
 
 def _counts(groups: Sequence[Group]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from nasi_ray.errors import RecordConflictError
 from nasi_ray.records import SampleTable
-from nasi_ray.storage import open_storage
-from nasi_ray.store.identity import kind_of, read_identity
+from nasi_ray.storage import Storage, open_storage
+from nasi_ray.store.identity import Stored, kind_of, read_identity
 from nasi_ray.store.record_store import RecordStore
 from nasi_ray.store.sample_rows import SampleRows
 
@@ -25,14 +27,35 @@ def read_run(uri: str) -> tuple[SampleTable, str]:
         StorageError: If the storage fails.
     """
     storage = open_storage(uri)
-    stored = read_identity(storage)
-    if stored is None:
-        raise RecordConflictError(f"{storage.uri} holds no run; name the --out of a search")
-    identity, parameters = stored
-    if kind_of(parameters) != "samples":
-        raise RecordConflictError(
-            f"{storage.uri} holds {kind_of(parameters)}, not samples; read it with read_scores"
-        )
+    identity, parameters = identity_of(storage, "samples")
     rows = SampleRows(parameters["num_logits"])
     store = RecordStore.open(storage, identity=identity, rows=rows)
     return store.read(), str(identity["space"])
+
+
+_MAKERS = {"samples": "search", "scores": "ranking"}
+_READERS = {"samples": "read_run", "scores": "read_scores"}
+
+
+def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
+    """Settings and format parameters of a run that holds records of a kind.
+
+    Args:
+        storage: The run directory.
+        kind: What is to be read.
+
+    Raises:
+        RecordConflictError: If there is no run, or it holds other records.
+        RecordCorruptError: If the run's identity cannot be read.
+        StorageError: If the storage fails.
+    """
+    stored = read_identity(storage)
+    if stored is None:
+        raise RecordConflictError(
+            f"{storage.uri} holds no run; name the --out of a {_MAKERS[kind]}"
+        )
+    found = kind_of(stored[1])
+    if found != kind:
+        reader = _READERS.get(found, "the version that made it")
+        raise RecordConflictError(f"{storage.uri} holds {found}, not {kind}; read it with {reader}")
+    return stored

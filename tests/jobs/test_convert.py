@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201
+from tests.jobs import command
 from tests.official_files import trials_of_space, write_nasbench101, write_natsbench
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-JOB = Path(__file__).parents[2] / "jobs" / "convert.py"
+start, run = partial(command.start, "convert.py"), partial(command.run, "convert.py")
 # 2 x 3 x 9 configurations.
 TINY = NB1Shot1Space("tiny", (1, 1, 2))
-
-
-def start(*args: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(JOB), *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def run(*args: str | Path) -> tuple[int, str, str]:
-    process = start(*args)
-    out, err = process.communicate(timeout=100)
-    return process.returncode, out, err
 
 
 @pytest.fixture
@@ -96,7 +80,7 @@ def test_errors_are_one_line(source: Path, tmp_path: Path) -> None:
         (("nasbench101", tmp_path / "none", target), "there is no "),
         (("nasbench101", torn, target), "is cut off: 3 bytes are missing; fetch the file again"),
         (("nasbench101", target, tmp_path / "t"), "is cut off"),
-        (("nasbench101", JOB, target), "this is no TFRecord file"),
+        (("nasbench101", command.JOBS / "convert.py", target), "this is no TFRecord file"),
         (("nasbench101", source, tmp_path / "none" / "t"), "cannot be written: No such file"),
         (("nasbench101", source, source), "is the source, which would be lost"),
         (("show", source), "cannot be read as Parquet"),

@@ -7,10 +7,8 @@ import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +17,17 @@ import pytest
 
 from nasi_ray import read_scores
 from nasi_ray.ranking.scoring import ScoreEvaluator
+from tests.jobs import command
+from tests.jobs.command import wait_for, worker_pids
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-JOB = Path(__file__).parents[2] / "jobs" / "rank.py"
+start, run = partial(command.start, "rank.py"), partial(command.run, "rank.py")
 # Slow enough that something can happen while it runs.
 SLOW = (
     "--batch-size", "40", "--image-size", "16", "--num-channels", "6",
     "--architectures", "20", "--proxies", "trace_norm",
 )  # fmt: skip
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    return subprocess.Popen(
-        [sys.executable, str(JOB), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**env, "RAY_AUTH_MODE": "disabled"},
-        start_new_session=True,
-    )
-
-
-def run(*args: str) -> tuple[int, str, str]:
-    process = start(*args)
-    out, err = process.communicate(timeout=200)
-    return process.returncode, out, err
 
 
 def num_stored(out: Path) -> int:
@@ -56,29 +38,6 @@ def num_stored(out: Path) -> int:
 
 def scores(out: Path) -> dict[str, bytes]:
     return {name: p.scores.tobytes() for name, p in read_scores(str(out)).by_proxy.items()}
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def worker_pids(driver: int) -> list[int]:
-    """Ray actors of the driver's session."""
-    found = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], stdout=subprocess.PIPE, text=True, check=True
-    )
-    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
-    family = {driver}
-    for _ in rows:
-        larger = family | {int(pid) for pid, parent, _ in rows if int(parent) in family}
-        if larger == family:
-            break
-        family = larger
-    return [int(p) for p, _, args in rows if int(p) in family and args.startswith("ray::Worker")]
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +150,9 @@ def test_a_ranking_that_lacks_lost_scores_says_so_and_has_a_status_of_its_own(
     monkeypatch.setattr(ScoreEvaluator, "_score", broken)
     tiny = ("--batch-size", "4", "--image-size", "8", "--num-channels", "2", "--num-workers", "0")
     asked = ("--architectures", "2", "--proxies", "synflow", "--out", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", [str(JOB), *tiny, *asked])
+    monkeypatch.setattr(sys, "argv", [str(command.JOBS / "rank.py"), *tiny, *asked])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(JOB), run_name="__main__")
+        runpy.run_path(str(command.JOBS / "rank.py"), run_name="__main__")
     assert ended.value.code == 4 * num_broken
     told = "1 score lost at every attempt" in capsys.readouterr().out
     assert told is bool(num_broken)

@@ -6,42 +6,24 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.jobs import command
+from tests.jobs.command import wait_for, worker_pids
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-JOB = Path(__file__).parents[2] / "jobs" / "search.py"
+start, run = partial(command.start, "search.py"), partial(command.run, "search.py")
 TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
 # Slow enough that something can happen while it runs.
 SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
 LONG = 160  # samples: several times what comes before the first are stored
-
-
-def start(*args: str, **options: Any) -> subprocess.Popen[str]:
-    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    return subprocess.Popen(
-        [sys.executable, str(JOB), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**env, "RAY_AUTH_MODE": "disabled"},
-        start_new_session=True,
-        **options,
-    )
-
-
-def run(*args: str) -> tuple[int, str, str]:
-    process = start(*args)
-    out, err = process.communicate(timeout=200)
-    return process.returncode, out, err
 
 
 def result(out: Path) -> dict[str, Any]:
@@ -52,27 +34,6 @@ def result(out: Path) -> dict[str, Any]:
 def stored_indices(out: Path) -> list[int]:
     parts = sorted((out / "samples").glob("*.parquet"))
     return [i for part in parts for i in pq.read_table(part)["index"].to_pylist()]
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def worker_pids(driver: int) -> list[int]:
-    """Ray actors among the descendants of the driver."""
-    found = subprocess.run(
-        ["ps", "-eo", "pid=,sid=,args="], stdout=subprocess.PIPE, text=True, check=True
-    )
-    rows = (line.split(None, 2) for line in found.stdout.splitlines())
-    return [
-        int(pid)
-        for pid, sid, args in rows
-        if int(sid) == os.getsid(driver) and args.startswith("ray::Worker")
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.jobs import command
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-JOB = Path(__file__).parents[2] / "jobs" / "study.py"
+start, run = partial(command.start, "study.py"), partial(command.run, "study.py")
 TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
 SEEDS = ("--seeds", "0", "1", "--num-samples", "8")
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    return subprocess.Popen(
-        [sys.executable, str(JOB), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**env, "RAY_AUTH_MODE": "disabled"},
-        start_new_session=True,
-    )
-
-
-def run(*args: str) -> tuple[int, str, str]:
-    process = start(*args)
-    out, err = process.communicate(timeout=200)
-    return process.returncode, out, err
 
 
 def test_stopped_continued_on_one_ray_and_replayed_without_it(

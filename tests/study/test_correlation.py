@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasi_ray.study.correlation import Kind, correlate
+from nasi_ray.correlation import Kind
+from nasi_ray.study.correlation import correlate
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=200)

@@ -1,0 +1,58 @@
+"""The jobs as users run them: each in a process and a session of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def start(job: str, *args: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """Start ``python jobs/<job>``; options are ``Popen``'s."""
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, str(JOBS / job), *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**env, "RAY_AUTH_MODE": "disabled"},
+        start_new_session=True,
+        **options,
+    )
+
+
+def run(job: str, *args: str | Path) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    process = start(job, *args)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something to happen while a process is running."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def worker_pids(driver: int) -> list[int]:
+    """Ray actors among the descendants of the driver."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], stdout=subprocess.PIPE, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
+    family = {driver}
+    for _ in rows:
+        larger = family | {int(pid) for pid, parent, _ in rows if int(parent) in family}
+        if larger == family:
+            break
+        family = larger
+    return [int(p) for p, _, args in rows if int(p) in family and args.startswith("ray::Worker")]
