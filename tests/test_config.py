@@ -105,7 +105,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 def test_presets_are_those_of_the_paper() -> None:
-    assert sorted(PRESETS) == ["nasi-1shot1", "nasi-ada", "nasi-fix", "nasi-quantile"]
+    assert sorted(PRESETS) == ["nasi-1shot1", "nasi-ada", "nasi-fix", "nasi-ntk"]
     fix, ada = get_preset("nasi-fix").estimate, get_preset("nasi-ada").estimate
     assert (fix.method, fix.nu, fix.mu, fix.num_samples) == ("fix", 100.0, 2.0, 100)
     assert (ada.method, ada.nu, ada.mu, ada.num_samples) == ("ada", 500.0, 2.0, 100)
@@ -119,17 +119,17 @@ def test_the_papers_presets_sample_as_the_paper_does() -> None:
         assert get_preset(name).samples == SampleConfig()
 
 
-def test_the_quantile_preset_takes_the_first_quarter() -> None:
-    preset = get_preset("nasi-quantile")
-    assert quantile_of(preset.estimate.nu) == 25.0
-    assert (preset.estimate.method, preset.estimate.mu) == ("fix", 1.0)
+def test_the_ntk_preset_aims_at_the_median_in_one_epoch() -> None:
+    preset = get_preset("nasi-ntk")
+    assert quantile_of(preset.estimate.nu) == 50.0
+    assert (preset.estimate.method, preset.estimate.mu) == ("fix", 2.0)
+    assert preset.estimate.num_samples == 50_000 // preset.samples.batch_size
+    assert (preset.samples.init, preset.samples.batch_norm) == ("ntk", "plain")
     assert (preset.samples.num_cells, preset.samples.image_size) == (3, 16)
 
 
 def test_unknown_presets_are_refused() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*nasi-quantile$"
-    ):
+    with pytest.raises(UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*nasi-ntk$"):
         get_preset("nasi")
 
 

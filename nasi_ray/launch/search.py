@@ -51,7 +51,7 @@ class SearchJob:
 
     preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRESETS) + "}")] = "nasi-fix"
     """Settings that go together; flags override its fields. The paper's (T, ν, μ, FIX or ADA), or
-    nasi-quantile, the best of S1 and S2 in docs/study.md."""
+    nasi-ntk, the best of S1 and S2 in docs/study.md."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

@@ -50,6 +50,7 @@ from nasi_ray.study.accuracies import (
 from nasi_ray.study.agnosticism import compare_modes
 from nasi_ray.study.comparison import ModeResult, search_all
 from nasi_ray.study.effectiveness import budgets, search_curve
+from nasi_ray.study.effects import choice_effects
 from nasi_ray.study.tradeoff import constraint_grid, groups_by_trace_norm, relations
 
 
@@ -154,6 +155,7 @@ def _tradeoff(study: TradeoffStudy, source: RunSource) -> Outcome:
     tables = source.tables(source.plan(settings.samples, mode, estimates))
     cells = [sampled_cells(t, settings.estimate.num_samples, accuracies) for t in tables]
     related, groups = relations(cells), groups_by_trace_norm(cells)
+    effects = choice_effects(tables, cells, settings.estimate.num_samples, accuracies.space)
     points = constraint_grid(tables, settings.estimate, accuracies, nus=study.nus, mus=study.mus)
     name, error = f"tradeoff-{space}", error_name(accuracies)
     title = f"{space}, {MODE_NAMES[mode]}: {describe_settings(settings)}"
@@ -169,11 +171,12 @@ def _tradeoff(study: TradeoffStudy, source: RunSource) -> Outcome:
             "mode": mode,
             "relations": [dataclasses.asdict(relation) for relation in related],
             "groups": [dataclasses.asdict(group) for group in groups],
+            "effects": [dataclasses.asdict(effect) for effect in effects],
             "grid": [dataclasses.asdict(point) for point in points],
             "samples": [dataclasses.asdict(known) for known in cells],
             "reference": reference_result(reference, settings.estimate.num_samples),
         },
-        lines=tradeoff_lines(related, groups, points, reference, error_name=error),
+        lines=tradeoff_lines(related, groups, effects, points, reference, error_name=error),
         figures={f"{name}-relation": relation, f"{name}-grid": grid},
     )
 

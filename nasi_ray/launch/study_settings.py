@@ -20,7 +20,7 @@ Init = Literal["default", "kaiming", "xavier", "ntk"]
 
 MODES: tuple[Mode, ...] = ("true", "random-labels", "random-data")
 
-_PRESET = "nasi-quantile"
+_PRESET = "nasi-ntk"
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
     "75 an error that may pass (storage, cluster, workers), the same command continues; "

@@ -123,14 +123,15 @@ def open_accuracies(space: str, table: str, metric: str) -> Accuracies:
     return Accuracies(space=found, benchmark=benchmark, metric=default)
 
 
-def sampled_architectures(
-    choices: npt.NDArray[np.int16], space: TabularSpace
-) -> list[Architecture]:
-    """The architectures of samples, from the choices in their records.
+def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace) -> FloatArray:
+    """Which candidates samples chose, from the choices in their records.
 
     Args:
         choices: Of good samples with one draw for all cells, shape (samples, choices).
         space: Their space.
+
+    Returns:
+        1 where a candidate was chosen, else 0; shape (samples, num_logits).
 
     Raises:
         ConfigError: If every cell had a draw of its own, so that a sample is no single cell.
@@ -143,9 +144,16 @@ def sampled_architectures(
             "use --sample-per step"
         )
     starts = np.repeat([where.start for where in space.slices], counts)
-    alpha = np.zeros((len(choices), space.num_logits))
-    np.put_along_axis(alpha, choices + starts, 1.0, axis=1)
-    return [space.select(space.split(row)) for row in alpha]
+    chosen = np.zeros((len(choices), space.num_logits))
+    np.put_along_axis(chosen, choices + starts, 1.0, axis=1)
+    return chosen
+
+
+def sampled_architectures(
+    choices: npt.NDArray[np.int16], space: TabularSpace
+) -> list[Architecture]:
+    """The architectures of samples; arguments and errors as of ``chosen_candidates``."""
+    return [space.select(space.split(row)) for row in chosen_candidates(choices, space)]
 
 
 def sampled_cells(table: SampleTable, num_samples: int, accuracies: Accuracies) -> SampledCells:

@@ -1,0 +1,88 @@
+"""What one choice does to e and to the table's error, over the sampled architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.study.accuracies import SampledCells, TabularSpace, chosen_candidates
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceEffect:
+    """Samples with one candidate chosen against all samples, averaged over seeds."""
+
+    decision: str
+    candidate: str
+    log_trace_norm: float
+    """Mean ln e with the candidate chosen minus mean ln e, mean over seeds: 0.1 is 10 %."""
+    log_trace_norm_std: float
+    """Standard deviation over seeds; NaN with one seed."""
+    error: float
+    """The same difference of the table's error, percentage points."""
+    num: int
+    """Samples with the candidate chosen, of all seeds."""
+
+
+def choice_effects(
+    tables: Sequence[SampleTable],
+    cells: Sequence[SampledCells],
+    num_samples: int,
+    space: TabularSpace,
+) -> tuple[ChoiceEffect, ...]:
+    """Main effect of every candidate of every decision that has alternatives.
+
+    Args:
+        tables: Records, one table a seed, with one draw for all cells.
+        cells: The same samples beside the table.
+        num_samples: Samples with an index below this count.
+        space: Their space.
+
+    Returns:
+        Decisions and candidates in the space's order; a candidate that no sample of some seed
+        chose is left out, and so are samples with e = 0 (no logarithm).
+
+    Raises:
+        ConfigError: If every cell had a draw of its own.
+    """
+    used = [table.below(num_samples) for table in tables]
+    chosen = [chosen_candidates(table.choices[table.ok], space) for table in used]
+    found = []
+    for decision, where in zip(space.decisions, space.slices, strict=True):
+        if decision.size <= decision.num_chosen:
+            continue
+        for candidate, column in zip(
+            decision.candidates, range(where.start, where.stop), strict=True
+        ):
+            per_seed = [_effect(h[:, column], c) for h, c in zip(chosen, cells, strict=True)]
+            if any(num == 0 for _, _, num in per_seed):
+                continue
+            log_e = np.array([e for e, _, _ in per_seed])
+            found.append(
+                ChoiceEffect(
+                    decision=decision.name,
+                    candidate=candidate,
+                    log_trace_norm=float(log_e.mean()),
+                    log_trace_norm_std=float(log_e.std(ddof=1)) if len(log_e) > 1 else np.nan,
+                    error=float(np.mean([error for _, error, _ in per_seed])),
+                    num=sum(num for _, _, num in per_seed),
+                )
+            )
+    return tuple(found)
+
+
+def _effect(is_chosen: FloatArray, cells: SampledCells) -> tuple[float, float, int]:
+    has_log = cells.trace_norm > 0
+    with_it = has_log & (is_chosen > 0)
+    num = int(with_it.sum())
+    if not num:
+        return 0.0, 0.0, 0
+    log_e = np.log(cells.trace_norm, where=has_log, out=np.zeros(len(has_log)))
+    return (
+        float(log_e[with_it].mean() - log_e[has_log].mean()),
+        float(cells.error_percent[with_it].mean() - cells.error_percent[has_log].mean()),
+        num,
+    )
