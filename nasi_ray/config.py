@@ -46,6 +46,9 @@ class SampleConfig:
     init: Literal["default", "kaiming", "xavier", "ntk"] = "default"
     """Initial parameters θ0: PyTorch's default, Kaiming or Xavier normal, or the NTK
     parameterisation (weights N(0, 1), scaled by 1/√fan_in in the forward pass)."""
+    init_per: Literal["search", "sample"] = "search"
+    """search: θ0 is drawn once, as in the paper; sample: anew for every sample, so that the
+    estimate averages over initial parameters, too."""
     batch_norm: Literal["auto", "affine", "plain"] = "auto"
     """Whether batch norm has parameters γ and β; auto: as the space's own one-shot network, plain
     for darts and affine for the others."""
@@ -198,15 +201,21 @@ PRESETS: dict[str, Preset] = {
     ),
     "nasi-ntk": Preset(
         samples=SampleConfig(
-            init="ntk", batch_norm="plain", init_channels=8, num_cells=3, image_size=16
+            init="ntk",
+            init_per="sample",
+            batch_norm="plain",
+            init_channels=8,
+            num_cells=3,
+            image_size=16,
         ),
         estimate=EstimateConfig(num_samples=781, method="fix", nu="q50", mu=2.0, normalize="each"),
     ),
 }
 """The paper's settings for DARTS (Sec. 5.2) and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
 CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-ntk``, settled on
-S1 and S2 in ``docs/study.md``: a small supernet in the NTK parameterisation, and ν at the median of
-e, so that every sample moves α towards architectures of a typical trace norm."""
+S1 and S2 in ``docs/study.md``: a small supernet in the NTK parameterisation, drawn anew for every
+sample, and ν at the median of e, so that every sample moves α towards architectures of a typical
+trace norm."""
 
 
 def get_preset(name: str) -> Preset:

@@ -24,6 +24,17 @@ SAMPLING_VERSION = 1
 CONFIG_NAME = "config.json"
 
 
+_SINCE_ADDED = {"init_per": "search"}
+"""Settings that came after records had been written -> what those records were made with. They are
+left out where they have that value, so that older runs stay what they are."""
+
+
+def sample_settings(samples: SampleConfig) -> dict[str, Any]:
+    """The settings of samples, by which a run is told from others."""
+    settings = dataclasses.asdict(samples)
+    return {k: v for k, v in settings.items() if k not in _SINCE_ADDED or _SINCE_ADDED[k] != v}
+
+
 def sample_identity(
     samples: SampleConfig, workers: WorkerConfig, known: Mapping[str, IdentityValue]
 ) -> dict[str, IdentityValue]:
@@ -35,7 +46,7 @@ def sample_identity(
         known: What the settings leave open: ``data``, ``device`` and ``torch``, and
             ``num_classes`` of a data set.
     """
-    identity: dict[str, IdentityValue] = dataclasses.asdict(samples)
+    identity: dict[str, IdentityValue] = sample_settings(samples)
     identity["labels"] = resolve_labels(samples.labels, samples.data)
     identity["num_cells"] = resolve_num_cells(samples.space, samples.num_cells)
     identity["threads_per_worker"] = workers.threads_per_worker

@@ -26,6 +26,7 @@ from nasi_ray.launch.identity import (
     read_source,
     remembered,
     sample_identity,
+    sample_settings,
 )
 from nasi_ray.launch.provenance import versions
 from nasi_ray.nasi.estimator import num_samples_needed
@@ -67,7 +68,7 @@ class SearchJob:
         """``out``, or the default that the sample settings determine."""
         if self.out:
             return self.out
-        settings = dataclasses.asdict(self.samples)
+        settings = sample_settings(self.samples)
         settings["data"] = data_source(self.samples.data)["source"]
         settings["threads_per_worker"] = self.workers.threads_per_worker
         text = json.dumps(settings, sort_keys=True)

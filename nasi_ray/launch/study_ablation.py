@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nasi_ray.config import EstimateConfig
+from nasi_ray.config import EstimateConfig, get_preset
 from nasi_ray.errors import NasiRayError
 from nasi_ray.launch.study_outcome import (
     Outcome,
@@ -123,6 +123,7 @@ def _plans(study: AblationStudy, source: RunSource) -> Iterator[_Plan]:
 def _sample_factors(study: AblationStudy) -> dict[str, tuple[Any, ...]]:
     return {
         "init": study.init_values,
+        "init_per": study.init_per_values,
         "init_channels": study.init_channels_values,
         "num_cells": study.num_cells_values,
         "batch_size": study.batch_size_values,
@@ -157,3 +158,7 @@ def _estimates(study: AblationStudy) -> Iterator[tuple[str, Any, EstimateConfig]
     for factor, values in factors.items():
         for value in _with_base(values, getattr(base, factor)):
             yield factor, value, dataclasses.replace(base, **{factor: value})
+    for preset in study.rule_values:
+        rule = get_preset(preset).estimate
+        num_samples = min(rule.num_samples, base.num_samples)
+        yield "rule", preset, dataclasses.replace(rule, num_samples=num_samples)

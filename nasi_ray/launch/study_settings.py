@@ -123,6 +123,8 @@ class AblationStudy:
     """Data mode; auto: true where --data names a data set, else random-data."""
     init_values: tuple[Init, ...] = ("default", "kaiming", "xavier", "ntk")
     """Initial parameters θ0."""
+    init_per_values: tuple[Literal["search", "sample"], ...] = ("search", "sample")
+    """Whether θ0 is drawn once or anew for every sample."""
     init_channels_values: tuple[int, ...] = (4, 8, 16)
     """Channels of the supernet."""
     num_cells_values: tuple[int, ...] = (3, 6, 9)
@@ -143,6 +145,9 @@ class AblationStudy:
     """Values of μ."""
     normalize_values: tuple[Literal["max", "each"], ...] = ("max", "each")
     """What a sample's G is divided by."""
+    rule_values: tuple[str, ...] = ("nasi-1shot1", "nasi-ada", "nasi-fix")
+    """Presets whose estimate (T up to --num-samples, FIX or ADA, ν, μ, normalisation) is made of
+    the same records."""
 
 
 StudyJob = AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | AblationStudy

@@ -19,7 +19,7 @@ from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import LOSSES
-from nasi_ray.networks.initialization import build
+from nasi_ray.networks.initialization import build, draw_parameters
 from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.records import FloatArray, Sample
 from nasi_ray.seeding import generator, torch_seed
@@ -29,7 +29,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class Evaluator:
-    """Holds θ0 and the data; maps an index to its sample."""
+    """Holds the supernet and the data; maps an index to its sample."""
 
     def __init__(
         self, config: SampleConfig, images: ImageSet | None, *, device: str, worker: str = ""
@@ -76,6 +76,9 @@ class Evaluator:
         """
         start = time.perf_counter()
         architecture = self.architecture(index)
+        if self._config.init_per == "sample":
+            seed = torch_seed(self._config.seed, "weights", index)
+            draw_parameters(self.net, seed=seed, init=self._config.init)
         x, y = self._batches.batch(index)
         x = x.to(self._device, DTYPES[self._config.dtype])
         e, h = trace_norm_and_gradient(

@@ -58,39 +58,67 @@ def build(
             for module in net.modules():
                 if isinstance(module, BatchNorm):
                     module.set_affine(batch_norm == "affine")
-    net = net.to(torch.float64).to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
+    net = net.to(dtype).to_empty(device="cpu")
     for module in list(net.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            _draw(module, generator, init)
+        if isinstance(module, _LAYERS):
+            if init == "ntk":
+                scale = 1 / math.sqrt(module.weight[0].numel())
+                parametrize.register_parametrization(module, "weight", _Scaled(scale))
         elif isinstance(module, BatchNorm | nn.BatchNorm2d):
             module.reset_parameters()
         elif any(True for _ in chain(module.parameters(False), module.buffers(False))):
             raise TypeError(f"no initialisation is defined for {type(module).__name__}")
-    return net.to(dtype)
+    draw_parameters(net, seed=seed, init=init)
+    return net
 
 
-def _draw(layer: nn.Conv2d | nn.Linear, generator: torch.Generator, init: Initialization) -> None:
-    weight, bias = layer.weight, layer.bias
-    fan_in = weight[0].numel()
+def draw_parameters(net: nn.Module, *, seed: int, init: Initialization) -> None:
+    """Draw a built network's parameters anew, in place, wherever they are.
+
+    Args:
+        net: What ``build`` returned with the same ``init``; its γ and β stay as they are.
+        seed: Seed of the draw, in [0, 2⁶³): with that of ``build``, the same parameters again.
+        init: How weights are drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        if init == "default":
-            # kaiming_uniform with a = √5 is U(±1/√fan_in) for the weight, as for the bias.
-            bound = 1 / math.sqrt(fan_in)
-            weight.uniform_(-bound, bound, generator=generator)
-            if bias is not None:
-                bias.uniform_(-bound, bound, generator=generator)
-            return
-        if init == "kaiming":
-            nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
-        elif init == "xavier":
-            nn.init.xavier_normal_(weight, generator=generator)
-        else:
-            weight.normal_(generator=generator)
+        for module in net.modules():
+            if isinstance(module, _LAYERS):
+                weight, bias = _drawn(module, generator, init)
+                _parameter(module).copy_(weight)
+                if module.bias is not None and bias is not None:
+                    module.bias.copy_(bias)
+
+
+_LAYERS = (nn.Conv2d, nn.Linear)
+
+
+def _parameter(layer: nn.Module) -> Tensor:
+    """The layer's weight or, in the NTK parameterisation, its θ."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return layer.get_parameter("parametrizations.weight.original")
+    return layer.get_parameter("weight")
+
+
+def _drawn(
+    layer: nn.Conv2d | nn.Linear, generator: torch.Generator, init: Initialization
+) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias, float64, on the CPU."""
+    weight = torch.empty(_parameter(layer).shape, dtype=torch.float64)
+    bias = None if layer.bias is None else torch.zeros(layer.bias.shape, dtype=torch.float64)
+    if init == "default":
+        # kaiming_uniform with a = √5 is U(±1/√fan_in) for the weight, as for the bias.
+        bound = 1 / math.sqrt(weight[0].numel())
+        weight.uniform_(-bound, bound, generator=generator)
         if bias is not None:
-            bias.zero_()
-    if init == "ntk":
-        parametrize.register_parametrization(layer, "weight", _Scaled(1 / math.sqrt(fan_in)))
+            bias.uniform_(-bound, bound, generator=generator)
+    elif init == "kaiming":
+        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
+    elif init == "xavier":
+        nn.init.xavier_normal_(weight, generator=generator)
+    else:
+        weight.normal_(generator=generator)
+    return weight, bias
 
 
 class _Scaled(nn.Module):

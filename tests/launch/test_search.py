@@ -23,6 +23,7 @@ from nasi_ray.errors import (
 )
 from nasi_ray.launch import evaluation
 from nasi_ray.launch import search as launch
+from nasi_ray.launch.identity import sample_identity
 from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.nasi import evaluate
 from nasi_ray.nasi.evaluate import lost_sample
@@ -130,6 +131,16 @@ def test_the_default_directory_follows_from_the_sample_settings() -> None:
     other = replace(TINY, loss="mse")
     assert SearchJob(samples=other).run_uri != SearchJob(samples=TINY).run_uri
     assert SearchJob(samples=TINY).run_uri.startswith("runs/darts-seed0-")
+
+
+def test_runs_from_before_a_setting_was_added_stay_what_they_are() -> None:
+    # Named by the version that did not have init_per.
+    assert SearchJob(samples=SampleConfig()).run_uri == "runs/darts-seed0-c427dcb9"
+    known = {"data": "random", "device": "cpu", "torch": "2.14"}
+    settings = sample_identity(SampleConfig(), WorkerConfig(), known)
+    assert "init_per" not in settings
+    anew = sample_identity(SampleConfig(init_per="sample"), WorkerConfig(), known)
+    assert anew == {**settings, "init_per": "sample"}
 
 
 def test_the_same_data_under_another_path_are_the_same_data(

@@ -150,6 +150,7 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
     job = AblationStudy(
         settings=settings,
         init_values=("ntk",),
+        init_per_values=("sample",),
         init_channels_values=(),
         num_cells_values=(),
         batch_size_values=(),
@@ -160,24 +161,28 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
         nu_values=("q50", "auto"),
         mu_values=(2.0,),
         normalize_values=("each",),
+        rule_values=("nasi-1shot1", "nasi-fix"),
     )
     found = study(job)
     variations = {(v["factor"], v["value"]): v for v in found["result"]["variations"]}
     assert set(variations) == {
         *(("init", v) for v in ("ntk", "default")),
+        *(("init_per", v) for v in ("sample", "search")),
         *(("sample_per", v) for v in ("cell", "step")),
         *(("num_samples", v) for v in ("3", "6")),
         *(("nu", v) for v in ("q50", "auto", "1000")),
         *(("mu", v) for v in ("2", "1")),
         *(("normalize", v) for v in ("each", "max")),
+        *(("rule", v) for v in ("nasi-1shot1", "nasi-fix")),
     }
     bases = [v for v in variations.values() if v["is_base"]]
-    assert len(bases) == 6
+    assert len(bases) == 8
+    assert not variations["rule", "nasi-fix"]["is_base"]
     assert all(v["selections"] == bases[0]["selections"] for v in bases)
     assert variations["sample_per", "cell"]["spearman"] is None
     assert variations["init", "ntk"]["median_trace_norm"] != bases[0]["median_trace_norm"]
-    # ν = auto needs 50 samples (eq. 40); the base's records serve all but two variations.
-    assert sorted(r["num_samples"] for r in found["runs"]) == [T, T, T, T, 50, 50]
+    # ν = auto needs 50 samples (eq. 40); the base's records serve all but three variations.
+    assert sorted(r["num_samples"] for r in found["runs"]) == [T, T, T, T, T, T, 50, 50]
 
 
 def test_records_are_shared_and_nothing_is_evaluated_twice(
@@ -313,6 +318,7 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
     job = AblationStudy(
         settings=settings,
         init_values=(),
+        init_per_values=(),
         init_channels_values=(),
         num_cells_values=(),
         batch_size_values=(),
@@ -322,6 +328,7 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
         nu_values=(),
         mu_values=(),
         normalize_values=(),
+        rule_values=(),
     )
     found = {v["value"]: v for v in study(job)["result"]["variations"]}
     assert "overflow" in found["mse"]["failure"]
@@ -403,7 +410,7 @@ def test_the_command_line_gives_settings_and_presets() -> None:
     assert isinstance(found, TradeoffStudy)
     assert (found.settings.samples.space, found.settings.seeds) == ("s2", (3, 4))
     assert (found.nus, found.settings.estimate.mu) == (("q5", 10.0), 2.0)
-    assert (found.settings.estimate.method, found.settings.estimate.nu) == ("fix", "q25")
+    assert (found.settings.estimate.method, found.settings.estimate.nu) == ("fix", "q50")
     assert (found.settings.samples.num_cells, found.settings.samples.image_size) == (3, 16)
     fix = parse_study(["effectiveness", "--preset", "nasi-fix", "--num-samples", "7"])
     assert (fix.settings.estimate.method, fix.settings.estimate.num_samples) == ("fix", 7)

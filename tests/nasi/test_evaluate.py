@@ -63,7 +63,27 @@ def test_sample_has_everything_a_record_needs() -> None:
     assert sample.seconds > 0
 
 
-@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, sample_per="cell", loss="mse")])
+def test_parameters_of_a_sample_are_of_its_index_alone() -> None:
+    config = replace(CONFIG, init_per="sample", init="ntk")
+    made = evaluator(config)
+    in_order = [made(i) for i in range(4)]
+    assert same_sample(evaluator(config)(3), in_order[3])
+    assert same_sample(made(1), in_order[1]), "whatever was evaluated before"
+    fixed = evaluator(replace(config, init_per="search"))
+    assert same_sample(fixed(0), in_order[0]), "the first θ0 is that of a search"
+    for i in range(1, 4):
+        assert fixed(i).trace_norm != in_order[i].trace_norm
+        assert fixed(i).choices.tolist() == in_order[i].choices.tolist()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        replace(CONFIG, sample_per="cell", loss="mse"),
+        replace(CONFIG, init_per="sample", init="ntk"),
+    ],
+)
 def test_sample_is_that_of_double_backward(config: SampleConfig) -> None:
     config = replace(config, dtype="float64")
     made = evaluator(config)

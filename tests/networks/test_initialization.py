@@ -11,7 +11,7 @@ from torch import nn
 
 from nasi_ray.networks.batch_norm import BatchNorm
 from nasi_ray.networks.darts import DartsSupernet
-from nasi_ray.networks.initialization import build
+from nasi_ray.networks.initialization import build, draw_parameters
 
 LAYERS = [
     pytest.param(partial(nn.Conv2d, 64, 256, 3), 64 * 9, id="conv"),
@@ -122,6 +122,24 @@ def test_ntk_parameters_are_standard_normal_and_their_gradients_are_scaled() -> 
     x = torch.ones(1, 100, dtype=torch.float64)
     (grad,) = torch.autograd.grad(layer(x).sum(), theta)
     torch.testing.assert_close(grad, torch.full_like(grad, 0.1))
+
+
+@pytest.mark.parametrize("init", ["default", "kaiming", "xavier", "ntk"])
+def test_parameters_drawn_anew_are_those_of_a_network_built_so(init: Any) -> None:
+    net = supernet(3, torch.float32, init=init).to(memory_format=torch.channels_last)
+    before = dict(net.named_parameters())
+    where = {name: p.data_ptr() for name, p in before.items()}
+    draw_parameters(net, seed=4, init=init)
+    other = supernet(4, torch.float32, init=init)
+    for name, p in other.named_parameters():
+        assert torch.equal(before[name], p), name
+    after = dict(net.named_parameters())
+    assert {name: p.data_ptr() for name, p in after.items()} == where, "in place"
+    assert all(
+        after[name].is_contiguous(memory_format=torch.channels_last)
+        for name in after
+        if after[name].dim() == 4
+    )
 
 
 @pytest.mark.parametrize(("batch_norm", "has_gamma"), [("affine", True), ("plain", False)])
