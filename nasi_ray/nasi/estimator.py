@@ -15,6 +15,8 @@ from nasi_ray.spaces.base import SearchSpace
 _BLOCK = 16_384
 NUM_ARCHITECTURES_FOR_NU = 50
 """N of eq. 40. α0 = 0 makes samples random architectures, so the first N samples serve."""
+SWEPT_PERCENTILES = tuple(2.5 + 5.0 * k for k in range(20))
+"""Percentiles of e at which ν = sweep has its constraints."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,7 +28,7 @@ class Estimate:
     terms: FloatArray
     """ξ G_t / max‖G‖, shape (samples, num_logits); α* is their mean."""
     nu: FloatArray
-    """ν_t, shape (samples,); constant for FIX."""
+    """ν_t, shape (samples,); constant for FIX. Of a sweep it is that of the median."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +55,10 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     with ν_t = ν (FIX) or (ν₀ + Σ_{s<t} e_s)/t (ADA, eq. 41). Where every G so far is zero, the
     term is zero. Failed samples are left out: T and t count the good ones. With ``normalize`` =
     each the divisor is ‖G_t‖ (not in the paper): the norms spread over orders of magnitude, and
-    the running maximum leaves little weight to the samples after a large one.
+    the running maximum leaves little weight to the samples after a large one. With ``nu`` = sweep
+    every term is the mean of those of ν at ``SWEPT_PERCENTILES``, and so is α* (not in the paper).
+    With μ = 2 and ``normalize`` = each a term is then (1 − 2r) ∇_α e/‖∇_α e‖, r being the share of
+    the constraints below e: an ascent of −(rank of e − its median)².
 
     Args:
         table: Samples; those with index ≥ ``config.num_samples`` serve ν = auto only.
@@ -67,8 +72,22 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     if not len(e):
         why = next(iter(used.errors.values()), "none was evaluated")
         raise NasiRayError(f"none of the {len(used)} samples is good: {why}")
-    nu = _constraint(e, config, table)
-    terms = used.grad[used.ok]  # a copy, which becomes G_t and then the terms in place
+    if config.nu == "sweep":
+        terms = np.zeros((len(e), used.grad.shape[1]))
+        for percentile in SWEPT_PERCENTILES:
+            swept = np.full(len(e), np.percentile(e, percentile))
+            terms += _terms(used.grad[used.ok], e, _adapted(swept, e, config), config)
+        terms /= len(SWEPT_PERCENTILES)
+        nu = _adapted(np.full(len(e), np.median(e)), e, config)
+    else:
+        nu = _constraint(e, config, table)
+        terms = _terms(used.grad[used.ok], e, nu, config)
+    return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+
+
+def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
+    """ξ G_t / max‖G‖ in place of ``grad``, which a mask has copied from the records."""
+    terms = grad
     terms *= (1.0 - config.mu * (e > nu))[:, None]
     norms = np.sqrt(_squared_norms(terms) + config.norm_epsilon)
     divisor = norms if config.normalize == "each" else np.maximum.accumulate(norms)
@@ -76,7 +95,7 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     np.divide(terms, divisor[:, None], out=terms, where=is_positive[:, None])
     terms[~is_positive] = 0.0
     terms *= config.xi
-    return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+    return terms
 
 
 def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
@@ -146,8 +165,13 @@ def _constraint(e: FloatArray, config: EstimateConfig, table: SampleTable) -> Fl
         nu = float(first.trace_norm[first.ok].mean())
     elif isinstance(nu, str):
         nu = float(np.percentile(e, quantile_of(nu) or 0.0))
+    return _adapted(np.full(len(e), nu), e, config)
+
+
+def _adapted(nu: FloatArray, e: FloatArray, config: EstimateConfig) -> FloatArray:
+    """ν_t from ν (FIX) or ν₀ (ADA), shape (samples,)."""
     if config.method == "fix":
-        return np.full(len(e), nu)
+        return nu
     steps = np.arange(1, len(e) + 1)
     seen = np.concatenate([[0.0], np.cumsum(e)[:-1]])
     adapted: FloatArray = (nu + seen) / steps

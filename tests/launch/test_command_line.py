@@ -16,7 +16,7 @@ def test_the_default_is_the_papers_fixed_preset() -> None:
 
 def test_a_preset_may_change_what_is_sampled() -> None:
     job = parse_search(["--preset", "nasi-ntk", "--space", "s1", "--batch-size", "8"])
-    assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("q50", "each", 2.0)
+    assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("sweep", "each", 2.0)
     assert (job.samples.space, job.samples.num_cells, job.samples.batch_size) == ("s1", 3, 8)
     paper = parse_search(["--space", "s1", "--preset", "nasi-1shot1"])
     assert (paper.estimate.method, paper.samples.batch_size) == ("ada", 64)

@@ -410,7 +410,7 @@ def test_the_command_line_gives_settings_and_presets() -> None:
     assert isinstance(found, TradeoffStudy)
     assert (found.settings.samples.space, found.settings.seeds) == ("s2", (3, 4))
     assert (found.nus, found.settings.estimate.mu) == (("q5", 10.0), 2.0)
-    assert (found.settings.estimate.method, found.settings.estimate.nu) == ("fix", "q50")
+    assert (found.settings.estimate.method, found.settings.estimate.nu) == ("fix", "sweep")
     assert (found.settings.samples.num_cells, found.settings.samples.image_size) == (3, 16)
     fix = parse_study(["effectiveness", "--preset", "nasi-fix", "--num-samples", "7"])
     assert (fix.settings.estimate.method, fix.settings.estimate.num_samples) == ("fix", 7)
