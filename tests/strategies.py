@@ -67,7 +67,7 @@ def estimate_configs() -> st.SearchStrategy[EstimateConfig]:
         EstimateConfig,
         num_samples=st.just(61),
         method=st.sampled_from(["fix", "ada"]),
-        nu=st.one_of(st.sampled_from(["auto", "q10", "q62.5"]), st.floats(0, 3)),
+        nu=st.one_of(st.sampled_from(["auto", "sweep", "q10", "q62.5"]), st.floats(0, 3)),
         mu=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
         xi=st.floats(0.1, 10),
         normalize=st.sampled_from(["max", "each"]),

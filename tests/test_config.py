@@ -11,7 +11,6 @@ from nasi_ray.config import (
     SampleConfig,
     WorkerConfig,
     get_preset,
-    quantile_of,
 )
 from nasi_ray.errors import ConfigError, UnknownNameError
 
@@ -29,12 +28,12 @@ RULES = [
     (SampleConfig, "temperature", INF, "positive and finite"),
     (SampleConfig, "temperature", NAN, "positive and finite"),
     (EstimateConfig, "num_samples", 0, "at least 1"),
-    (EstimateConfig, "nu", -0.1, "auto, a percentile like q10, or at least 0"),
-    (EstimateConfig, "nu", "q0", "auto, a percentile like q10, or at least 0"),
-    (EstimateConfig, "nu", "q100", "auto, a percentile like q10, or at least 0"),
-    (EstimateConfig, "nu", "median", "auto, a percentile like q10, or at least 0"),
-    (EstimateConfig, "nu", INF, "auto, a percentile like q10, or at least 0"),
-    (EstimateConfig, "nu", NAN, "auto, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", -0.1, "auto, sweep, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", "q0", "auto, sweep, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", "q100", "auto, sweep, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", "median", "auto, sweep, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", INF, "auto, sweep, a percentile like q10, or at least 0"),
+    (EstimateConfig, "nu", NAN, "auto, sweep, a percentile like q10, or at least 0"),
     (EstimateConfig, "mu", -1.0, "at least 0 and finite"),
     (EstimateConfig, "mu", INF, "at least 0 and finite"),
     (EstimateConfig, "mu", NAN, "at least 0 and finite"),

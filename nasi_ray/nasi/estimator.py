@@ -73,12 +73,8 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
         why = next(iter(used.errors.values()), "none was evaluated")
         raise NasiRayError(f"none of the {len(used)} samples is good: {why}")
     if config.nu == "sweep":
-        terms = np.zeros((len(e), used.grad.shape[1]))
-        for percentile in SWEPT_PERCENTILES:
-            swept = np.full(len(e), np.percentile(e, percentile))
-            terms += _terms(used.grad[used.ok], e, _adapted(swept, e, config), config)
-        terms /= len(SWEPT_PERCENTILES)
         nu = _adapted(np.full(len(e), np.median(e)), e, config)
+        terms = _swept_terms(used.grad[used.ok], e, config)
     else:
         nu = _constraint(e, config, table)
         terms = _terms(used.grad[used.ok], e, nu, config)
@@ -88,14 +84,39 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
 def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
     """ξ G_t / max‖G‖ in place of ``grad``, which a mask has copied from the records."""
     terms = grad
-    terms *= (1.0 - config.mu * (e > nu))[:, None]
-    norms = np.sqrt(_squared_norms(terms) + config.norm_epsilon)
-    divisor = norms if config.normalize == "each" else np.maximum.accumulate(norms)
+    terms *= _factors(e, nu, config)[:, None]
+    divisor = _divisors(_squared_norms(terms), config)
     is_positive = divisor > 0
     np.divide(terms, divisor[:, None], out=terms, where=is_positive[:, None])
     terms[~is_positive] = 0.0
     terms *= config.xi
     return terms
+
+
+def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> FloatArray:
+    """Their mean over ν at ``SWEPT_PERCENTILES``: a number a sample times ∇_α e, in place."""
+    squared = _squared_norms(grad)
+    scale = np.zeros(len(e))
+    for percentile in SWEPT_PERCENTILES:
+        nu = np.full(len(e), np.percentile(e, percentile))
+        factors = _factors(e, _adapted(nu, e, config), config)
+        divisor = _divisors(factors**2 * squared, config)
+        scale += np.divide(factors, divisor, out=np.zeros_like(factors), where=divisor > 0)
+    grad *= (config.xi * scale / len(SWEPT_PERCENTILES))[:, None]
+    return grad
+
+
+def _factors(e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
+    """1 − μ·[e_t > ν_t], shape (samples,)."""
+    factors: FloatArray = 1.0 - config.mu * (e > nu)
+    return factors
+
+
+def _divisors(squared_norms: FloatArray, config: EstimateConfig) -> FloatArray:
+    """What each G_t is divided by, from ‖G_t‖², shape (samples,)."""
+    norms = np.sqrt(squared_norms + config.norm_epsilon)
+    divisors: FloatArray = np.maximum.accumulate(norms)
+    return norms if config.normalize == "each" else divisors
 
 
 def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:

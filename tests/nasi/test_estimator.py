@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import NasiRayError
-from nasi_ray.nasi.estimator import estimate, margins, num_samples_needed, standard_error
+from nasi_ray.nasi.estimator import (
+    SWEPT_PERCENTILES,
+    estimate,
+    margins,
+    num_samples_needed,
+    standard_error,
+)
 from nasi_ray.records import FloatArray, Sample, SampleTable
 from nasi_ray.spaces import DartsSpace
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
@@ -25,6 +31,10 @@ def table_of(rows: Sequence[Sample], num_logits: int = NUM_LOGITS) -> SampleTabl
 
 def written_out(rows: Sequence[Sample], config: EstimateConfig) -> tuple[list[float], list[float]]:
     """α* and ν_t once more, from the formulas, number by number."""
+    if config.nu == "sweep":
+        swept = [written_out(rows, replace(config, nu=f"q{q:g}"))[0] for q in SWEPT_PERCENTILES]
+        middle = written_out(rows, replace(config, nu="q50"))[1]
+        return np.mean(swept, axis=0).tolist(), middle
     good = [(s.trace_norm, s.grad.tolist()) for s in rows if s.status == "ok"]
     nu: float
     if config.nu == "auto":
@@ -158,6 +168,22 @@ def test_auto_constraint_is_the_mean_of_the_first_fifty(method: str) -> None:
 )
 def test_samples_needed(config: EstimateConfig, needed: int) -> None:
     assert num_samples_needed(config) == needed
+
+
+def test_a_sweep_weighs_samples_by_their_rank() -> None:
+    rng = np.random.default_rng(3)
+    rows = [replace(a_sample(i), trace_norm=float(np.exp(3 * rng.normal()))) for i in range(200)]
+    config = EstimateConfig(num_samples=200, nu="sweep", mu=2.0, normalize="each")
+    result, table = estimate(table_of(rows), config), table_of(rows)
+    rank = np.argsort(np.argsort(table.trace_norm))
+    direction = table.grad / np.linalg.norm(table.grad, axis=1, keepdims=True)
+    along = (result.terms * direction).sum(axis=1)
+    assert np.abs(along - (1 - 2 * (rank + 0.5) / 200)).max() <= 0.05 + 1e-9
+    np.testing.assert_allclose(result.terms, along[:, None] * direction, atol=1e-12)
+    assert abs(along.mean()) < 1e-12, "as many are raised as are lowered"
+    scaled = replace(table, trace_norm=1000 * table.trace_norm, grad=1000 * table.grad)
+    np.testing.assert_allclose(estimate(scaled, config).alpha, result.alpha, rtol=1e-12)
+    assert set(result.nu) == {float(np.median(table.trace_norm))}
 
 
 def test_no_good_sample_is_an_error_with_its_reason() -> None:

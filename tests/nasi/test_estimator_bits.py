@@ -90,11 +90,12 @@ def test_more_samples_than_a_block_holds_keep_every_bit() -> None:
     assert estimate(table, config).alpha.tobytes() == in_one_go(table, config).alpha.tobytes()
 
 
-def test_it_takes_the_memory_of_the_terms_and_little_more() -> None:
+@pytest.mark.parametrize("nu", [1.0, "sweep"])
+def test_it_takes_the_memory_of_the_terms_and_little_more(nu: float | str) -> None:
     table = random_table(4 * _BLOCK, 84)
     tracemalloc.start()
     try:
-        result = estimate(table, EstimateConfig(nu=1.0, num_samples=8 * _BLOCK))
+        result = estimate(table, EstimateConfig(nu=nu, num_samples=8 * _BLOCK))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
