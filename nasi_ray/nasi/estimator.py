@@ -101,14 +101,15 @@ def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> Flo
         nu = np.full(len(e), np.percentile(e, percentile))
         factors = _factors(e, _adapted(nu, e, config), config)
         divisor = _divisors(factors**2 * squared, config)
-        scale += np.divide(factors, divisor, out=np.zeros_like(factors), where=divisor > 0)
-    grad *= (config.xi * scale / len(SWEPT_PERCENTILES))[:, None]
+        share = np.divide(factors, divisor, out=np.zeros_like(factors), where=divisor > 0)
+        np.add(scale, share, out=scale)
+    grad *= (config.xi / len(SWEPT_PERCENTILES)) * scale[:, None]
     return grad
 
 
 def _factors(e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
     """1 − μ·[e_t > ν_t], shape (samples,)."""
-    factors: FloatArray = 1.0 - config.mu * (e > nu)
+    factors: FloatArray = np.where(e > nu, 1.0 - config.mu, 1.0)
     return factors
 
 

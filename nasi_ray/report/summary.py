@@ -168,12 +168,16 @@ def _head_lines(result: Mapping[str, Any]) -> list[str]:
     return [
         f"Search of {result['space']}, seed {result['seed']}: {samples}{failed} "
         f"in {format_seconds(result['seconds'])}",
-        f"method {result['method']}, ν {_nu(result['nu'])}, μ {format_number(result['mu'])}",
+        f"method {result['method']}, ν {_nu(result)}, μ {format_number(result['mu'])}",
         f"trace norm e: {spread}",
     ]
 
 
-def _nu(nu: float | Sequence[float]) -> str:
+def _nu(result: Mapping[str, Any]) -> str:
+    nu: float | Sequence[float] = result["nu"]
+    if result.get("nu_asked") == "sweep":
+        middle = nu if isinstance(nu, int | float) else nu[0]
+        return f"at every fifth percentile of e (median {format_number(middle)})"
     if not isinstance(nu, Sequence):
         return format_number(nu)
     if not nu:

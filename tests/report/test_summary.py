@@ -67,6 +67,12 @@ def test_the_head_names_the_settings() -> None:
     ]
 
 
+def test_a_sweep_names_no_single_constraint() -> None:
+    for nu in (100.0, [100.0, 99.0]):
+        text = summary_lines(_result() | {"nu": nu, "nu_asked": "sweep"})
+        assert "ν at every fifth percentile of e (median 100)" in text
+
+
 def test_an_adapted_constraint_is_shown_as_its_range() -> None:
     result = _result() | {"method": "ada", "nu": [500.0, 520.0, 480.0], "num_failed": 2}
     head = summary_lines(result).splitlines()[:2]
