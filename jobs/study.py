@@ -2,8 +2,8 @@
 
     python jobs/study.py table2 --space s1 --table TABLES --data DATA --out runs/study
 
-Subcommands: agnostic, effectiveness, tradeoff, table2, ablation. They share the searches' records
-below --out, so that the same command again continues, or answers at once.
+Subcommands: agnostic, effectiveness, tradeoff, table2, cells, ablation. They share the searches'
+records below --out, so that the same command again continues, or answers at once.
 """
 
 from __future__ import annotations

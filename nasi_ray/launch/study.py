@@ -22,6 +22,7 @@ from nasi_ray.launch.study_runs import RunSource, resolve_mode, run_source
 from nasi_ray.launch.study_settings import (
     MODES,
     AgnosticStudy,
+    CellsStudy,
     EffectivenessStudy,
     Mode,
     StudyJob,
@@ -35,12 +36,14 @@ from nasi_ray.report.study_figures import agnostic_figure, effectiveness_figure
 from nasi_ray.report.study_markdown import (
     TABLE2_NOTE,
     agnostic_lines,
+    cells_lines,
     effectiveness_lines,
     table2_lines,
     tradeoff_lines,
 )
 from nasi_ray.report.study_text import MODE_NAMES
 from nasi_ray.report.study_tradeoff_figures import grid_figure, relation_figure
+from nasi_ray.spaces import get_space
 from nasi_ray.study.accuracies import (
     SpaceReference,
     open_accuracies,
@@ -48,6 +51,7 @@ from nasi_ray.study.accuracies import (
     tabular_space,
 )
 from nasi_ray.study.agnosticism import compare_modes
+from nasi_ray.study.cells import select_cells
 from nasi_ray.study.comparison import ModeResult, search_all
 from nasi_ray.study.effectiveness import budgets, search_curve
 from nasi_ray.study.effects import choice_effects
@@ -95,6 +99,8 @@ def _outcome(study: StudyJob, source: RunSource) -> Outcome:
         return _tradeoff(study, source)
     if isinstance(study, Table2Study):
         return _table2(study, source)
+    if isinstance(study, CellsStudy):
+        return _cells(study, source)
     return run_ablation(study, source)
 
 
@@ -225,6 +231,21 @@ def _table2(study: Table2Study, source: RunSource) -> Outcome:
         metrics={space: accuracies.metric.describe() for space, accuracies in found.items()},
         result=result,
         lines=lines,
+    )
+
+
+def _cells(study: CellsStudy, source: RunSource) -> Outcome:
+    settings, name = study.settings, study.settings.samples.space
+    space = get_space(name)
+    mode = resolve_mode(study.mode, settings.samples)
+    tables = source.tables(source.plan(settings.samples, mode, [settings.estimate]))
+    found = select_cells(tables, settings.estimate, space)
+    return Outcome(
+        name=f"cells-{name}",
+        title=f"Selected cells of {name}, {MODE_NAMES[mode]}",
+        metrics={},
+        result={"mode": mode, **dataclasses.asdict(found)},
+        lines=cells_lines(found, seeds=settings.seeds),
     )
 
 

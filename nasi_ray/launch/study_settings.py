@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 
@@ -34,7 +34,7 @@ class StudySamples(SampleConfig):
     """``SampleConfig`` without what a study varies by itself."""
 
     space: str = "s1"
-    """Search space: s1, s2, s3 or nb201."""
+    """Search space: s1, s2, s3 or nb201; of cells also darts."""
     seed: tyro.conf.Suppress[int] = 0
     labels: tyro.conf.Suppress[Literal["auto", "true", "random", "permuted"]] = "auto"
 
@@ -115,6 +115,15 @@ class Table2Study:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CellsStudy:
+    """The cells the seeds select, and their consensus; of any space, darts too, without a table."""
+
+    settings: StudySettings = field(default_factory=StudySettings)
+    mode: Mode | Literal["auto"] = "auto"
+    """Data mode; auto: true where --data names a data set, else random-data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AblationStudy:
     """Appendix C.6: one setting changed at a time; an empty list of values leaves it out."""
 
@@ -150,9 +159,9 @@ class AblationStudy:
     the same records."""
 
 
-StudyJob = AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | AblationStudy
-
-S = TypeVar("S", AgnosticStudy, EffectivenessStudy, TradeoffStudy, Table2Study, AblationStudy)
+StudyJob = (
+    AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | CellsStudy | AblationStudy
+)
 
 
 def parse_study(argv: Sequence[str]) -> StudyJob:
@@ -180,6 +189,7 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
         ]
         | Annotated[TradeoffStudy, subcommand("tradeoff", default=TradeoffStudy(settings=settings))]
         | Annotated[Table2Study, subcommand("table2", default=Table2Study(settings=settings))]
+        | Annotated[CellsStudy, subcommand("cells", default=CellsStudy(settings=settings))]
         | Annotated[
             AblationStudy, subcommand("ablation", default=AblationStudy(settings=settings))
         ],

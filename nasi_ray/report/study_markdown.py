@@ -16,9 +16,11 @@ from nasi_ray.report.study_text import (
     selection_text,
     selections_table,
 )
+from nasi_ray.spaces import Genotype
 from nasi_ray.study.ablation import Variation
 from nasi_ray.study.accuracies import SpaceReference
 from nasi_ray.study.agnosticism import Agreement
+from nasi_ray.study.cells import CLEAR_ABOVE, SelectedCell, SelectedCells
 from nasi_ray.study.comparison import ModeResult
 from nasi_ray.study.correlation import NUM_RESAMPLES, Correlation
 from nasi_ray.study.effectiveness import Budget
@@ -241,6 +243,36 @@ TABLE2_NOTE = (
     "of the paper's Table 2 (mean ± std of 5 searches of one epoch) and of later papers where it "
     f"says so; none was measured here. {UNDETERMINED_NOTE}"
 )
+
+
+def cells_lines(found: SelectedCells, *, seeds: Sequence[int]) -> list[str]:
+    """The cells of the seeds, and their consensus."""
+    named = [*((str(seed), c) for seed, c in zip(seeds, found.cells, strict=True))]
+    named.append(("consensus", found.consensus))
+    rows = [
+        (
+            name,
+            f"`{_cell_text(cell)}`",
+            f"`{cell.fields['hash']}`" if "hash" in cell.fields else "–",
+            "–" if cell.num_params is None else f"{cell.num_params:,}",
+            f"{cell.num_clear} of {cell.num_decisions}",
+        )
+        for name, cell in named
+    ]
+    return [
+        f"*Clear*: the last candidate kept and the first left out are at least {CLEAR_ABOVE:g} "
+        "standard errors apart. *Consensus*: the cell of the mean of the seeds' α*, its standard "
+        "errors from the spread over seeds.",
+        "",
+        *markdown_table(("seed", "cell", "hash", "parameters", "clear decisions"), rows),
+    ]
+
+
+def _cell_text(cell: SelectedCell) -> str:
+    genotype = cell.fields.get("genotype")
+    if genotype is None:
+        return str(cell.fields["architecture"])
+    return Genotype.from_dict(genotype).to_darts()
 
 
 def ablation_lines(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasi_ray import estimate
 from nasi_ray.config import EstimateConfig, WorkerConfig
 from nasi_ray.errors import (
     ConfigError,
@@ -29,6 +30,7 @@ from nasi_ray.launch.study_runs import samples_of_mode
 from nasi_ray.launch.study_settings import (
     AblationStudy,
     AgnosticStudy,
+    CellsStudy,
     EffectivenessStudy,
     StudyJob,
     StudySamples,
@@ -40,6 +42,8 @@ from nasi_ray.launch.study_settings import (
 from nasi_ray.nasi import evaluate
 from nasi_ray.progress import Progress
 from nasi_ray.records import Sample
+from nasi_ray.spaces import get_space
+from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.store import read_run
 from nasi_ray.study.accuracies import open_accuracies
@@ -183,6 +187,26 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
     assert variations["init", "ntk"]["median_trace_norm"] != bases[0]["median_trace_norm"]
     # ν = auto needs 50 samples (eq. 40); the base's records serve all but three variations.
     assert sorted(r["num_samples"] for r in found["runs"]) == [T, T, T, T, T, T, 50, 50]
+
+
+@pytest.mark.parametrize("space", ["s3", "darts", "nb201"])
+def test_cells_need_no_table(settings: StudySettings, space: str) -> None:
+    bare = replace(settings, table="", samples=replace(settings.samples, space=space))
+    found = study(CellsStudy(settings=bare))["result"]
+    tables = [
+        read_run(str(run))[0] for run in sorted(Path(settings.out).glob(f"runs/true-{space}-*"))
+    ]
+    alphas = [estimate(table, settings.estimate).alpha for table in tables]
+    named = get_space(space)
+    for cell, alpha in zip(
+        [*found["cells"], found["consensus"]], [*alphas, np.mean(alphas, axis=0)], strict=True
+    ):
+        selected = named.select(named.split(alpha))
+        assert cell["fields"] == json.loads(json.dumps(architecture_fields(selected)))
+        assert 0 <= cell["num_clear"] <= cell["num_decisions"]
+    text = (Path(settings.out) / f"cells-{space}.md").read_text()
+    assert "| consensus |" in text
+    assert (found["cells"][0]["num_params"] is None) == (space == "darts")
 
 
 def test_records_are_shared_and_nothing_is_evaluated_twice(

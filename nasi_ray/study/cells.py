@@ -1,0 +1,76 @@
+"""What the seeds of a search select, and their consensus: for spaces with or without a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nasi_ray.config import EstimateConfig
+from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
+from nasi_ray.records import SampleTable
+from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.result import architecture_fields
+
+CLEAR_ABOVE = 2.0
+"""A decision is clear where its margin is at least so many standard errors."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectedCell:
+    """The cell that one α* selects."""
+
+    fields: dict[str, Any]
+    """What names it, as in ``result.json``."""
+    num_params: int | None
+    """Of the benchmark's own network; None where the space has none."""
+    num_clear: int
+    """Decisions that are at least ``CLEAR_ABOVE`` standard errors apart."""
+    num_decisions: int
+    """Decisions in which something is left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectedCells:
+    """The cells of all seeds."""
+
+    cells: tuple[SelectedCell, ...]
+    """One per seed."""
+    consensus: SelectedCell
+    """Of the mean of the seeds' α*; its standard errors are those of the spread over seeds."""
+
+
+def select_cells(
+    tables: Sequence[SampleTable], config: EstimateConfig, space: SearchSpace
+) -> SelectedCells:
+    """Replay the searches of all seeds.
+
+    Args:
+        tables: Samples, one table a seed (at least one).
+        config: Settings of the estimate.
+        space: Of the records.
+
+    Raises:
+        NasiRayError: If of one seed no sample is good.
+    """
+    results = [estimate(table, config) for table in tables]
+    alphas = np.array([result.alpha for result in results])
+    mean = Estimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
+    return SelectedCells(
+        cells=tuple(_cell(result, config, space) for result in results),
+        consensus=_cell(mean, config, space),
+    )
+
+
+def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> SelectedCell:
+    architecture = space.select(space.split(result.alpha), pairing=config.pairing)
+    num_params = getattr(architecture, "num_params", None)
+    margins = kept_margins(result, space).values()
+    return SelectedCell(
+        fields=architecture_fields(architecture),
+        num_params=None if num_params is None else num_params(),
+        num_clear=sum(m.value >= CLEAR_ABOVE * m.standard_error > 0 for m in margins),
+        num_decisions=len(margins),
+    )
