@@ -50,9 +50,9 @@ SampleStore = RecordStore[Sample, SampleTable]
 class SearchJob:
     """Search a cell at initialization, without training."""
 
-    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRESETS) + "}")] = "nasi-fix"
-    """Settings that go together; flags override its fields. The paper's (T, ν, μ, FIX or ADA), or
-    nasi-ntk, the best of S1 and S2 in docs/study.md."""
+    preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
+    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts,
+    and nasi-ntk, settled in docs/study.md, for the other spaces."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

@@ -14,6 +14,15 @@ def test_the_default_is_the_papers_fixed_preset() -> None:
     assert (job.samples.batch_size, job.samples.data) == (64, "random")
 
 
+@pytest.mark.parametrize("space", ["s1", "s3", "nb201"])
+def test_spaces_with_tables_have_the_preset_settled_on_them(space: str) -> None:
+    for argv in (["--space", space], [f"--space={space}", "--preset", "auto"]):
+        job = parse_search([*argv, "--seed", "3"])
+        assert (job.samples.space, job.samples.init, job.estimate.nu) == (space, "ntk", "sweep")
+    paper = parse_search(["--space", space, "--preset", "nasi-fix"])
+    assert (paper.samples.init, paper.estimate.nu) == ("default", 100.0)
+
+
 def test_a_preset_may_change_what_is_sampled() -> None:
     job = parse_search(["--preset", "nasi-ntk", "--space", "s1", "--batch-size", "8"])
     assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("sweep", "each", 2.0)
