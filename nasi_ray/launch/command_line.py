@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from nasi_ray.config import SampleConfig, get_preset
-from nasi_ray.errors import ConfigError
+from nasi_ray.config import PRESETS, SampleConfig, get_preset
+from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.launch.rank_job import RankJob
 from nasi_ray.launch.search import SearchJob
 
@@ -34,6 +34,8 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     first.add_argument("--preset", default="auto")
     first.add_argument("--space", default=SampleConfig().space)
     chosen = first.parse_known_args(list(argv))[0]
+    if chosen.preset not in (allowed := ["auto", *PRESETS]):
+        raise UnknownNameError("preset", chosen.preset, allowed)
     preset = get_preset(_preset_of(chosen.space) if chosen.preset == "auto" else chosen.preset)
     job = tyro.cli(
         SearchJob,

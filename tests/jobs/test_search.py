@@ -137,7 +137,7 @@ def test_names_and_sources_that_do_not_exist_are_told_with_the_allowed_ones(
     tmp_path: Path,
 ) -> None:
     assert "unknown space 'cifar'; choose one of darts" in one_line_error("--space", "cifar")
-    assert "choose one of nasi-1shot1, nasi-ada, nasi-fix" in one_line_error("--preset", "x")
+    assert "choose one of auto, nasi-1shot1, nasi-ada, nasi-fix" in one_line_error("--preset", "x")
     message = one_line_error(
         "--data", "no-such-thing", "--num-workers", "0", "--out", str(tmp_path)
     )

@@ -48,7 +48,7 @@ def test_auto_and_numbers_are_both_read() -> None:
 
 def test_unknown_preset_names_the_allowed_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match="'best'; choose one of nasi-1shot1, nasi-ada, nasi-fix"
+        UnknownNameError, match="'best'; choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"
     ):
         parse_search(["--preset", "best"])
 
