@@ -120,11 +120,18 @@ def test_the_papers_presets_sample_as_the_paper_does() -> None:
 
 def test_the_ntk_preset_needs_no_nu_and_half_an_epoch() -> None:
     preset = get_preset("nasi-ntk")
-    assert preset.estimate.nu == "sweep"
-    assert (preset.estimate.method, preset.estimate.mu) == ("fix", 2.0)
-    assert preset.estimate.num_samples == 50_000 // preset.samples.batch_size // 2
-    assert (preset.samples.init, preset.samples.batch_norm) == ("ntk", "plain")
-    assert (preset.samples.num_cells, preset.samples.image_size) == (3, 16)
+    assert preset.samples == SampleConfig(
+        init="ntk",
+        init_per="sample",
+        batch_norm="plain",
+        init_channels=8,
+        num_cells=3,
+        batch_size=16,
+        image_size=16,
+    )
+    assert preset.estimate == EstimateConfig(
+        num_samples=50_000 // 16 // 2, nu="sweep", mu=2.0, normalize="each"
+    )
 
 
 def test_unknown_presets_are_refused() -> None:

@@ -28,7 +28,7 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
 
     Raises:
         NasiRayError: If a name or value is not allowed.
-        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+        SystemExit: On ``--help`` and on malformed flags (which are told of).
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="auto")

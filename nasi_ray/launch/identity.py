@@ -24,7 +24,7 @@ SAMPLING_VERSION = 1
 CONFIG_NAME = "config.json"
 
 
-_SINCE_ADDED = {"init_per": "search"}
+_LEFT_OUT_DEFAULTS = {"init_per": "search"}
 """Settings that came after records had been written -> what those records were made with. They are
 left out where they have that value, so that older runs stay what they are."""
 
@@ -32,7 +32,11 @@ left out where they have that value, so that older runs stay what they are."""
 def sample_settings(samples: SampleConfig) -> dict[str, Any]:
     """The settings of samples, by which a run is told from others."""
     settings = dataclasses.asdict(samples)
-    return {k: v for k, v in settings.items() if k not in _SINCE_ADDED or _SINCE_ADDED[k] != v}
+    return {
+        k: v
+        for k, v in settings.items()
+        if k not in _LEFT_OUT_DEFAULTS or _LEFT_OUT_DEFAULTS[k] != v
+    }
 
 
 def sample_identity(

@@ -51,8 +51,8 @@ class SearchJob:
     """Search a cell at initialization, without training."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts,
-    and nasi-ntk, settled in docs/study.md, for the other spaces."""
+    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts;
+    nasi-ntk, settled on s1 and s2 in docs/study.md, for the other spaces (it fails on nb201)."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)

@@ -99,7 +99,7 @@ class TradeoffStudy:
     settings: StudySettings = field(default_factory=StudySettings)
     mode: Mode | Literal["auto"] = "auto"
     """Data mode; auto: true where --data names a data set, else random-data."""
-    nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", 1000.0)
+    nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "sweep", "auto")
     """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
     """Values of μ."""
@@ -148,7 +148,7 @@ class AblationStudy:
     """Losses."""
     num_samples_values: tuple[int, ...] = (25, 50, 100, 200, 400)
     """Numbers of samples T; those above --num-samples are left out."""
-    nu_values: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "auto", 1000.0)
+    nu_values: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "sweep", "auto")
     """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mu_values: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
     """Values of μ."""
@@ -177,6 +177,7 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default=_PRESET)
     preset = first.parse_known_args(list(argv))[0].preset
+    preset = _PRESET if preset == "auto" else preset
     settings = StudySettings(
         preset=preset, samples=_study_samples(preset), estimate=get_preset(preset).estimate
     )

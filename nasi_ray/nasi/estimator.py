@@ -94,7 +94,10 @@ def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConf
 
 
 def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> FloatArray:
-    """Their mean over ν at ``SWEPT_PERCENTILES``: a number a sample times ∇_α e, in place."""
+    """The mean of the ``_terms`` of ν at ``SWEPT_PERCENTILES``, in place of ``grad``.
+
+    Each is a number a sample times ∇_α e, so only the numbers are averaged.
+    """
     squared = _squared_norms(grad)
     scale = np.zeros(len(e))
     for percentile in SWEPT_PERCENTILES:
@@ -115,9 +118,11 @@ def _factors(e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArra
 
 def _divisors(squared_norms: FloatArray, config: EstimateConfig) -> FloatArray:
     """What each G_t is divided by, from ‖G_t‖², shape (samples,)."""
-    norms = np.sqrt(squared_norms + config.norm_epsilon)
-    divisors: FloatArray = np.maximum.accumulate(norms)
-    return norms if config.normalize == "each" else divisors
+    norms: FloatArray = np.sqrt(squared_norms + config.norm_epsilon)
+    if config.normalize == "each":
+        return norms
+    largest: FloatArray = np.maximum.accumulate(norms)
+    return largest
 
 
 def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from nasi_ray.report.study_text import (
@@ -30,9 +31,9 @@ from nasi_ray.study.tradeoff import GridPoint, Group, Relation
 
 INTERVAL_NOTE = (
     f"In brackets: 95 % percentile bootstrap interval ({NUM_RESAMPLES} resamples) of the mean over "
-    "these seeds; coefficients are computed within each seed, whose θ0 sets the scale of e, and "
-    "averaged. The interval knows of the draw of architectures and batches, not of that of θ0, "
-    "which the spread over seeds shows."
+    "these seeds; coefficients are computed within each seed and averaged. The interval knows of "
+    "what is drawn anew for every sample (architecture and batch, and θ0 with init_per = sample); "
+    "the spread over seeds shows the rest."
 )
 
 
@@ -159,8 +160,7 @@ def _effect_lines(effects: Sequence[ChoiceEffect], error_name: str) -> list[str]
         (
             effect.decision,
             effect.candidate,
-            _signed(effect.log_trace_norm)
-            + (f" ± {effect.log_trace_norm_std:.2f}" if effect.log_trace_norm_std >= 0 else ""),
+            _signed(effect.log_trace_norm) + _spread(effect.log_trace_norm_std),
             _signed(effect.error),
             str(effect.num),
         )
@@ -176,6 +176,10 @@ def _effect_lines(effects: Sequence[ChoiceEffect], error_name: str) -> list[str]
         "",
         *markdown_table(headings, rows),
     ]
+
+
+def _spread(std: float) -> str:
+    return f" ± {std:.2f}" if math.isfinite(std) else ""
 
 
 def _signed(value: float) -> str:
@@ -255,7 +259,7 @@ def cells_lines(found: SelectedCells, *, seeds: Sequence[int]) -> list[str]:
             f"`{_cell_text(cell)}`",
             f"`{cell.fields['hash']}`" if "hash" in cell.fields else "–",
             "–" if cell.num_params is None else f"{cell.num_params:,}",
-            f"{cell.num_clear} of {cell.num_decisions}",
+            _clear_text(cell),
         )
         for name, cell in named
     ]
@@ -266,6 +270,14 @@ def cells_lines(found: SelectedCells, *, seeds: Sequence[int]) -> list[str]:
         "",
         *markdown_table(("seed", "cell", "hash", "parameters", "clear decisions"), rows),
     ]
+
+
+def _clear_text(cell: SelectedCell) -> str:
+    if cell.undetermined:
+        return f"undetermined ({len(cell.undetermined)} decisions tie)"
+    if cell.num_clear is None:
+        return "–"
+    return f"{cell.num_clear} of {cell.num_decisions}"
 
 
 def _cell_text(cell: SelectedCell) -> str:
@@ -299,8 +311,9 @@ def ablation_lines(
         "samples with e > ν",
     )
     return [
-        "One setting at a time is changed from the base. A fixed ν means something else where the "
-        "scale of e has changed: see the last two columns.",
+        "One setting at a time is changed from the base; a *rule* replaces the whole estimate (T, "
+        "FIX or ADA, ν, μ, normalisation) by that of a preset. A fixed ν means something else "
+        "where the scale of e has changed: see the last two columns.",
         "",
         *markdown_table(headings, rows),
         "",

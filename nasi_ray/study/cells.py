@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,12 @@ class SelectedCell:
     """What names it, as in ``result.json``."""
     num_params: int | None
     """Of the benchmark's own network; None where the space has none."""
-    num_clear: int
-    """Decisions that are at least ``CLEAR_ABOVE`` standard errors apart."""
+    undetermined: tuple[str, ...]
+    """Decisions in which the last candidate taken and the first left out tie, so that the order in
+    which candidates are listed decides, and not the samples."""
+    num_clear: int | None
+    """Decisions that are at least ``CLEAR_ABOVE`` standard errors apart; None where there is no
+    standard error (the consensus of one seed, a search of one sample)."""
     num_decisions: int
     """Decisions in which something is left out."""
 
@@ -67,10 +72,13 @@ def select_cells(
 def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> SelectedCell:
     architecture = space.select(space.split(result.alpha), pairing=config.pairing)
     num_params = getattr(architecture, "num_params", None)
-    margins = kept_margins(result, space).values()
+    margins = kept_margins(result, space)
+    is_known = all(math.isfinite(m.standard_error) for m in margins.values())
+    clear = [m.value > 0 and m.value >= CLEAR_ABOVE * m.standard_error for m in margins.values()]
     return SelectedCell(
         fields=architecture_fields(architecture),
         num_params=None if num_params is None else num_params(),
-        num_clear=sum(m.value >= CLEAR_ABOVE * m.standard_error > 0 for m in margins),
+        undetermined=tuple(name for name, margin in margins.items() if margin.value == 0),
+        num_clear=sum(clear) if is_known else None,
         num_decisions=len(margins),
     )

@@ -1,6 +1,6 @@
 """Signed correlations with bootstrap intervals: within every seed, and their mean over seeds.
 
-Seeds are not pooled: each has parameters θ0 of its own, which set the scale of its e.
+Seeds are not pooled: each may have one θ0 for all of its samples, which sets the scale of e.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def correlate(seeds: Sequence[Pairs], kind: Kind) -> Correlation:
     """Correlate x with y within every seed, and average over the seeds.
 
     The interval is of the mean over these very seeds: pairs are drawn again within every seed.
-    It knows of the draw of architectures and batches, not of the draw of θ0, which the spread of
-    ``per_seed`` shows.
+    It knows of the draw of architectures and batches, not of a θ0 that a seed has for all of them,
+    which the spread of ``per_seed`` shows.
 
     Args:
         seeds: x and y of every seed; finite numbers.

@@ -80,7 +80,7 @@ def relations(seeds: Sequence[SampledCells]) -> tuple[Relation, ...]:
 def groups_by_trace_norm(seeds: Sequence[SampledCells]) -> tuple[Group, ...]:
     """Group every seed's samples into tenths by e, and average over the seeds' groups.
 
-    Groups are made within a seed, whose θ0 sets the scale of e.
+    Groups are made within a seed, whose θ0 may set the scale of e.
 
     Args:
         seeds: The samples of every seed.

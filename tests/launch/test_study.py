@@ -203,7 +203,7 @@ def test_cells_need_no_table(settings: StudySettings, space: str) -> None:
     ):
         selected = named.select(named.split(alpha))
         assert cell["fields"] == json.loads(json.dumps(architecture_fields(selected)))
-        assert 0 <= cell["num_clear"] <= cell["num_decisions"]
+        assert cell["num_decisions"] == sum(d.size > d.kept for d in named.decisions)
     text = (Path(settings.out) / f"cells-{space}.md").read_text()
     assert "| consensus |" in text
     assert (found["cells"][0]["num_params"] is None) == (space == "darts")

@@ -145,12 +145,18 @@ def test_another_seed_gives_another_sample() -> None:
         {"batch_size": 5},
         {"num_classes": 4},
         {"dtype": "float64"},
+        {"init": "kaiming"},
+        {"init": "xavier"},
+        {"init": "ntk"},
+        {"init_per": "sample"},
+        {"batch_norm": "affine"},
     ],
     ids=str,
 )
 def test_every_setting_changes_the_sample(change: dict[str, object]) -> None:
-    changed = evaluator(replace(CONFIG, **change))(0)  # type: ignore[arg-type]
-    assert not same_sample(changed, evaluator()(0))
+    # Not the first one, whose θ0 is the same when each has its own.
+    changed = evaluator(replace(CONFIG, **change))(1)  # type: ignore[arg-type]
+    assert not same_sample(changed, evaluator()(1))
 
 
 def test_infinite_pixels_make_a_failed_sample(monkeypatch: pytest.MonkeyPatch) -> None:
