@@ -245,6 +245,7 @@ ALL_CHANGES: dict[str, Any] = {
     "init_channels": 3,
     "num_cells": 4,
     "init": "ntk",
+    "init_per": "sample",
     "batch_norm": "plain",
     "sample_per": "cell",
     "loss": "mse",
