@@ -39,10 +39,10 @@ from nasi_ray.report.study_markdown import (
     cells_lines,
     effectiveness_lines,
     table2_lines,
-    tradeoff_lines,
 )
 from nasi_ray.report.study_text import MODE_NAMES
 from nasi_ray.report.study_tradeoff_figures import grid_figure, relation_figure
+from nasi_ray.report.study_tradeoff_markdown import tradeoff_lines
 from nasi_ray.spaces import get_space
 from nasi_ray.study.accuracies import (
     SpaceReference,

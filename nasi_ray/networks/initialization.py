@@ -59,6 +59,13 @@ def build(
                 if isinstance(module, BatchNorm):
                     module.set_affine(batch_norm == "affine")
     net = net.to(dtype).to_empty(device="cpu")
+    _prepare_layers(net, init)
+    draw_parameters(net, seed=seed, init=init)
+    return net
+
+
+def _prepare_layers(net: nn.Module, init: Initialization) -> None:
+    """Give weights their parameterisation, and batch norm its γ and β."""
     for module in list(net.modules()):
         if isinstance(module, _LAYERS):
             if init == "ntk":
@@ -68,8 +75,6 @@ def build(
             module.reset_parameters()
         elif any(True for _ in chain(module.parameters(False), module.buffers(False))):
             raise TypeError(f"no initialisation is defined for {type(module).__name__}")
-    draw_parameters(net, seed=seed, init=init)
-    return net
 
 
 def draw_parameters(net: nn.Module, *, seed: int, init: Initialization) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nasi_ray.study.accuracies import SpaceReference
-from nasi_ray.study.correlation import Correlation
+from nasi_ray.study.correlation import NUM_RESAMPLES, Correlation
 from nasi_ray.study.selection import SeedStatistics, Selection
 
 MODE_NAMES = {
@@ -23,6 +23,13 @@ UNDETERMINED_NOTE = (
     "*undetermined*: α* ties between the last candidate taken and the first left out (as when "
     "every G is zero), so the order in which candidates are listed selects the cell, and not the "
     "samples. Such cells are in no mean."
+)
+
+INTERVAL_NOTE = (
+    f"In brackets: 95 % percentile bootstrap interval ({NUM_RESAMPLES} resamples) of the mean over "
+    "these seeds; coefficients are computed within each seed and averaged. The interval knows of "
+    "what is drawn anew for every sample (architecture and batch, and θ0 with init_per = sample); "
+    "the spread over seeds shows the rest."
 )
 
 _NO_NUMBER = "–"
@@ -55,6 +62,11 @@ def interval(correlation: Correlation | None) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{value:+.2f}"
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def per_seed(correlation: Correlation) -> str:
+    """The coefficient of every seed."""
+    return ", ".join(number(value) for value in correlation.per_seed)
 
 
 def over_seeds_text(statistics: SeedStatistics) -> str:

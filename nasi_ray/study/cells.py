@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
 from nasi_ray.records import SampleTable
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.spaces.result import architecture_fields
+from nasi_ray.study.selection import mean_over_seeds, undetermined
 
 CLEAR_ABOVE = 2.0
 """A decision is clear where its margin is at least so many standard errors."""
@@ -61,11 +60,9 @@ def select_cells(
         NasiRayError: If of one seed no sample is good.
     """
     results = [estimate(table, config) for table in tables]
-    alphas = np.array([result.alpha for result in results])
-    mean = Estimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
     return SelectedCells(
         cells=tuple(_cell(result, config, space) for result in results),
-        consensus=_cell(mean, config, space),
+        consensus=_cell(mean_over_seeds(results), config, space),
     )
 
 
@@ -78,7 +75,7 @@ def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> Selec
     return SelectedCell(
         fields=architecture_fields(architecture),
         num_params=None if num_params is None else num_params(),
-        undetermined=tuple(name for name, margin in margins.items() if margin.value == 0),
+        undetermined=undetermined(margins),
         num_clear=sum(clear) if is_known else None,
         num_decisions=len(margins),
     )

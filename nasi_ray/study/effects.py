@@ -58,20 +58,23 @@ def choice_effects(
             decision.candidates, range(where.start, where.stop), strict=True
         ):
             per_seed = [_effect(h[:, column], c) for h, c in zip(chosen, cells, strict=True)]
-            if any(num == 0 for _, _, num in per_seed):
-                continue
-            log_e = np.array([e for e, _, _ in per_seed])
-            found.append(
-                ChoiceEffect(
-                    decision=decision.name,
-                    candidate=candidate,
-                    log_trace_norm=float(log_e.mean()),
-                    log_trace_norm_std=float(log_e.std(ddof=1)) if len(log_e) > 1 else np.nan,
-                    error=float(np.mean([error for _, error, _ in per_seed])),
-                    num=sum(num for _, _, num in per_seed),
-                )
-            )
+            if all(num for _, _, num in per_seed):
+                found.append(_mean_effect(decision.name, candidate, per_seed))
     return tuple(found)
+
+
+def _mean_effect(
+    decision: str, candidate: str, per_seed: Sequence[tuple[float, float, int]]
+) -> ChoiceEffect:
+    log_e = np.array([e for e, _, _ in per_seed])
+    return ChoiceEffect(
+        decision=decision,
+        candidate=candidate,
+        log_trace_norm=float(log_e.mean()),
+        log_trace_norm_std=float(log_e.std(ddof=1)) if len(log_e) > 1 else np.nan,
+        error=float(np.mean([error for _, error, _ in per_seed])),
+        num=sum(num for _, _, num in per_seed),
+    )
 
 
 def _effect(is_chosen: FloatArray, cells: SampledCells) -> tuple[float, float, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
+from nasi_ray.nasi.estimator import Estimate, Margin, estimate, kept_margins
 from nasi_ray.records import FloatArray, SampleTable
 from nasi_ray.study.accuracies import Accuracies
 
@@ -82,9 +82,23 @@ def consensus(
         NasiRayError: If of one seed no sample is good.
         DataError: If the cell is not in the table.
     """
-    alpha = np.mean([estimate(table, config).alpha for table in tables], axis=0)
-    result = Estimate(alpha=alpha, terms=alpha[None], nu=np.empty(0))
+    result = mean_over_seeds([estimate(table, config) for table in tables])
     return _select(result, config, accuracies, float("nan"))
+
+
+def mean_over_seeds(results: Sequence[Estimate]) -> Estimate:
+    """The mean of the seeds' α*, whose terms are theirs, so that errors are of their spread.
+
+    Args:
+        results: One a seed (at least one).
+    """
+    alphas = np.array([result.alpha for result in results])
+    return Estimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
+
+
+def undetermined(margins: Mapping[str, Margin]) -> tuple[str, ...]:
+    """Decisions in which the last candidate taken and the first left out tie."""
+    return tuple(name for name, margin in margins.items() if margin.value == 0)
 
 
 def over_seeds(selections: Sequence[Selection]) -> SeedStatistics:
@@ -105,12 +119,11 @@ def _select(
 ) -> Selection:
     space = accuracies.space
     architecture = space.select(space.split(result.alpha), pairing=config.pairing)
-    ties = tuple(name for name, m in kept_margins(result, space).items() if m.value == 0)
     errors: FloatArray = accuracies.errors_percent([architecture])
     return Selection(
         architecture=architecture.to_string(),
         error_percent=float(errors[0]),
         num_params=architecture.num_params(),
-        undetermined=ties,
+        undetermined=undetermined(kept_margins(result, space)),
         share_penalised=share,
     )
