@@ -4,7 +4,8 @@
 
 With R_t = −(rank of e_t − ½)² and h_t the choices of sample t, Σ_t (R_t − R̄)(h_t − h̄) is the
 gradient of E[R] at α0 = 0 without the straight-through approximation, up to a factor a decision.
-The script says which cells it selects beside those of the straight-through gradient (``--preset nasi-ntk``).
+The script says which cells it selects beside those of the straight-through gradient (``--preset
+nasi-ntk``).
 """
 
 from __future__ import annotations
