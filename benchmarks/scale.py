@@ -4,9 +4,9 @@
 
 Simulated workers in virtual time, everything else real: the scheduler decides, results arrive as
 late as workers of that speed would send them, ``collect`` keeps the progress figures and the
-recorder stores every part on disk. A display twice a second and a part every five seconds cost the
-same however few samples come: of a slow stream that is a share of a CPU and no cost of a sample, so
-both are told. Loading pandas, which Arrow does once in a process, is left out.
+recorder stores every part on disk. A display twice a second and a part, every five seconds to every
+minute, cost the same however little is in them: dear for a sample of a slow stream, little of a
+CPU, so both are told. Loading pandas, which Arrow does once in a process, is left out.
 The driver saturates where its CPU per sample (of the fastest stream) is all the time there is:
 workers = sample seconds / CPU seconds per sample. ``driver_overhead.py`` has what Ray itself adds.
 """

@@ -99,6 +99,52 @@ def test_records_are_stored_in_order_a_part_an_interval(store: Store, tmp_path: 
     assert parts(tmp_path) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
 
 
+def test_a_slow_stream_has_rarer_parts_once_it_has_run_for_long(
+    store: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    with Recorder(store, Quiet(), clock) as recorder:
+        for index in range(2000):
+            recorder.add([toy_sample(index)])
+            clock.now += 3.0
+        recorder.flush()
+    lengths = [len(part) for part in parts(tmp_path)][1:-1]
+    assert lengths[0] == 2  # 6 s
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 20  # 60 s
+    ends_s = 9.0 + 3.0 * np.cumsum(lengths)
+    waits_s = 3.0 * np.array(lengths)
+    assert (waits_s <= np.maximum(5.0, 0.02 * ends_s) + 3.0).all()
+
+
+@pytest.mark.parametrize("per_s", [20, 100])
+def test_a_fast_stream_has_a_part_every_five_seconds_for_ever(
+    store: Store, tmp_path: Path, per_s: int
+) -> None:
+    clock = Clock()
+    with Recorder(store, Quiet(), clock) as recorder:
+        for index in range(4000):
+            recorder.add([toy_sample(index)])
+            clock.now += 1 / per_s
+        recorder.flush()
+    lengths = [len(part) for part in parts(tmp_path)][1:-1]
+    assert all(abs(n - 5 * per_s) <= 1 for n in lengths)
+
+
+def test_a_slow_stream_never_has_more_than_64_records_in_memory(
+    store: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    clock.now = 1e6
+    with Recorder(store, Quiet(), clock) as recorder:
+        clock.now = 2e6
+        for index in range(200):
+            recorder.add([toy_sample(index)])
+            clock.now += 0.5
+        recorder.flush()
+    assert [len(part) for part in parts(tmp_path)] == [1, 64, 64, 64, 7]
+
+
 def test_many_records_do_not_wait_for_the_interval(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ _RATE_WINDOW_S = 30.0
 _MAX_SHOWN = 20_000
 # The estimate is over all samples: it is made anew once there are so many times more of them, so
 # that in all it costs each sample the same, however slowly they come.
-_GROWTH = 1.05
+_GROWTH = 1.1
 
 R_contra = TypeVar("R_contra", contravariant=True)
 
@@ -140,7 +140,7 @@ class SampleBoard:
 
     Gradients are kept of the first ``_MAX_SHOWN`` indices only: the smallest margin that is shown
     comes from those, so that neither memory nor time grows with a search of millions. It is that of
-    a moment ago, when there were up to a twentieth fewer samples, except at the end.
+    a moment ago, when there were up to a tenth fewer samples, except at the end.
     """
 
     def __init__(

@@ -17,6 +17,11 @@ from nasi_ray.store import RecordStore, RecordWriter, Row
 
 _PART_INTERVAL_S = 5.0
 _MAX_PART = 4096
+# A part costs the same (two fsyncs, mostly) however little is in it. Of a slow stream it waits for
+# more, as long as a killed driver loses little by that: a fiftieth of the time it has run.
+_WORTH_A_PART = 64
+_WAIT_SHARE = 0.02
+_LONGEST_WAIT_S = 60.0
 _RETRY_S = 2.0
 _SILENCE_TOLD_S = 30.0
 
@@ -37,6 +42,9 @@ class _Flush:
 
 class Recorder(Generic[R]):
     """Stores records in the order in which they are given, each once, a part every few seconds.
+
+    A part is stored five seconds after the last one if 64 records came in them, and otherwise once
+    there are 64 or after a fiftieth of the time it has run, 5 s at least and 60 s at most.
 
     A context manager, to be used by one thread (messages are told in it). What has been added and
     not flushed is lost with the process. Every method raises what the storing thread ended with:
@@ -65,7 +73,7 @@ class Recorder(Generic[R]):
         self._part: list[R] = []
         self._num_added = self._num_unmarked = self._num_taken = self._num_stored = 0
         self._num_asked = self._num_flushed = 0
-        self._marked_at = clock()
+        self._began_at = self._marked_at = clock()
         self._busy_since: float | None = None
         self._is_silence_told = False
         self._is_closing = False
@@ -93,8 +101,7 @@ class Recorder(Generic[R]):
             self._requests.append(rows)
             self._num_added += len(rows)
             self._num_unmarked += len(rows)
-        is_due = self._clock() - self._marked_at >= _PART_INTERVAL_S
-        if self._num_unmarked >= _MAX_PART or (is_due and self._num_unmarked):
+        if self._num_unmarked and self._is_due():
             self._ask(_Part())
         while self.num_waiting >= MAX_WAITING and self._error is None:
             self._await_move()
@@ -128,6 +135,16 @@ class Recorder(Generic[R]):
         self._is_closing = True
         self._wake.set()
         self._thread.join(timeout=1.0)
+
+    def _is_due(self) -> bool:
+        if self._num_unmarked >= _MAX_PART:
+            return True
+        now = self._clock()
+        patience_s = _PART_INTERVAL_S
+        if self._num_unmarked < _WORTH_A_PART:
+            share_s = _WAIT_SHARE * (now - self._began_at)
+            patience_s = min(max(patience_s, share_s), _LONGEST_WAIT_S)
+        return now - self._marked_at >= patience_s
 
     def _ask(self, request: _Part | _Flush) -> None:
         self._requests.append(request)
