@@ -124,8 +124,12 @@ class WorkerConfig:
     capacity_timeout_s: float | Auto = "auto"
     """How long to wait with no worker at all before giving up, in seconds; auto: 2 minutes, or
     half an hour where the cluster adds nodes on demand."""
+    label_selector: str = "nasi-ray/use=!evaluation"
+    """Labels of the nodes that workers may run on, as Ray's label selectors: KEY=VALUE, !VALUE,
+    in(A,B) or !in(A,B), several separated by commas; "": any node."""
 
     def __post_init__(self) -> None:
+        labels_of(self.label_selector)
         _check(self, "num_workers", lambda v: v == "auto" or v >= 0, "auto, or at least 0")
         _check_largest(self, "num_workers")
         _check(
@@ -142,6 +146,31 @@ class WorkerConfig:
             lambda v: v == "auto" or 0 < v < float("inf"),
             "auto, or positive and finite",
         )
+
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_KEY = rf"(?:[a-z0-9][a-z0-9.-]{{0,250}}/)?{_LABEL}"
+_CONDITION = rf"!?(?:in\({_LABEL}(?:, ?{_LABEL})*\)|{_LABEL})"
+
+
+def labels_of(selector: str) -> dict[str, str]:
+    """Label -> condition, of a label selector.
+
+    Args:
+        selector: As in ``WorkerConfig.label_selector``.
+
+    Raises:
+        ConfigError: If it is malformed.
+    """
+    term = f"{_KEY}={_CONDITION}"
+    pairs = re.findall(f"({_KEY})=({_CONDITION})", selector)
+    labels: dict[str, str] = dict(pairs)
+    if not re.fullmatch(f"(?:{term}(?:,{term})*)?", selector) or len(labels) < len(pairs):
+        raise ConfigError(
+            f"label_selector is {selector!r}; it must be KEY=VALUE, with VALUE, !VALUE, in(A,B) or "
+            "!in(A,B), each key once, several separated by commas"
+        )
+    return labels
 
 
 def quantile_of(nu: float | str) -> float | None:

@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+from ray._private.label_utils import validate_label_selector
 
 from nasi_ray.config import (
     PRESETS,
@@ -11,6 +12,7 @@ from nasi_ray.config import (
     SampleConfig,
     WorkerConfig,
     get_preset,
+    labels_of,
 )
 from nasi_ray.errors import ConfigError, UnknownNameError
 
@@ -142,3 +144,29 @@ def test_unknown_presets_are_refused() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         SampleConfig().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels"),
+    [
+        ("", {}),
+        ("nasi-ray/use=!evaluation", {"nasi-ray/use": "!evaluation"}),
+        (
+            "ray.io/accelerator-type=in(A10G,L4),zone=!in(a, b),in=c-1.2_x",
+            {"ray.io/accelerator-type": "in(A10G,L4)", "zone": "!in(a, b)", "in": "c-1.2_x"},
+        ),
+    ],
+)
+def test_a_label_selector_is_what_ray_takes(selector: str, labels: dict[str, str]) -> None:
+    assert labels_of(WorkerConfig(label_selector=selector).label_selector) == labels
+    assert validate_label_selector(labels) is None
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["a", "a=", "=b", "a=b,", ",a=b", "a=b;c=d", "a=b,a=c", "a=in()", "a=in(b", "a=!!b", "a = b",
+     "a=-b", "a=" + "b" * 64, "A/b=c", "a\n=b"],
+)  # fmt: skip
+def test_a_malformed_label_selector_is_told(selector: str) -> None:
+    with pytest.raises(ConfigError, match=r"label_selector is .* it must be KEY=VALUE"):
+        WorkerConfig(label_selector=selector)

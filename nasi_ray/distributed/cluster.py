@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import ray
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import WorkerConfig, labels_of
 from nasi_ray.errors import NoCapacityError
 
 Resources = Mapping[str, float]
@@ -33,6 +34,8 @@ class WorkerPlan:
     """Workers to ask for (≥ 1); what does not fit now stays pending."""
     cpus_per_worker: int
     gpus_per_worker: float
+    labels: Mapping[str, str]
+    """Label -> condition of the nodes it may run on."""
 
     @property
     def request(self) -> str:
@@ -51,7 +54,7 @@ def plan_workers(
     worker where nothing is; only an explicit ``num_workers`` asks for more machines.
 
     Args:
-        nodes: Total resources of each node that is alive.
+        nodes: Total resources of each node that is alive and that workers may run on.
         config: What was asked for.
         has_autoscaler: Whether nodes may still be added on demand.
 
@@ -69,11 +72,13 @@ def plan_workers(
         num_workers=max(1, num_workers),
         cpus_per_worker=config.threads_per_worker,
         gpus_per_worker=gpus,
+        labels=labels_of(config.label_selector),
     )
     if slots == 0 and not has_autoscaler:
         raise NoCapacityError(
             f"a worker asks for {plan.request} and no node has that; the cluster has "
-            f"{describe_nodes(nodes)}: lower gpus_per_worker or threads_per_worker, or add a node"
+            f"{describe_nodes(nodes, plan.labels)}: lower gpus_per_worker or threads_per_worker, "
+            "or add a node"
         )
     return plan
 
@@ -106,8 +111,13 @@ def _slots(node: Resources, cpus: float, gpus: float) -> int:
     return slots
 
 
-def describe_nodes(nodes: Sequence[Resources]) -> str:
-    """The cluster in a few words, largest first: ``2 × (8 CPU, 1 GPU), 1 × (4 CPU, 0 GPU)``."""
+def describe_nodes(nodes: Sequence[Resources], labels: Mapping[str, str] | None = None) -> str:
+    """The cluster in a few words, largest first: ``2 × (8 CPU, 1 GPU), 1 × (4 CPU, 0 GPU)``.
+
+    Args:
+        nodes: Total resources of each node.
+        labels: What all of them have, where others are left out.
+    """
     kinds: dict[tuple[float, float], int] = {}
     for node in nodes:
         kind = (node.get("CPU", 0.0), node.get("GPU", 0.0))
@@ -116,14 +126,42 @@ def describe_nodes(nodes: Sequence[Resources]) -> str:
         f"{num} × ({cpus:g} CPU, {gpus:g} GPU)"
         for (cpus, gpus), num in sorted(kinds.items(), reverse=True)
     ]
-    return ", ".join(words) or "no nodes"
+    told = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+    return (", ".join(words) or "no nodes") + (f" with labels {told}" if told else "")
 
 
-def live_nodes() -> list[Resources]:
-    """Total resources of each node that is alive and not being drained."""
+def live_nodes(labels: Mapping[str, str] | None = None) -> list[Resources]:
+    """Total resources of each node that is alive and not being drained.
+
+    Args:
+        labels: Label -> condition; nodes that do not meet all are left out.
+    """
     draining = draining_nodes()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in draining]
+    return [
+        node["Resources"]
+        for node in nodes
+        if node["Alive"]
+        and node["NodeID"] not in draining
+        and is_selected(node.get("Labels") or {}, labels or {})
+    ]
+
+
+def is_selected(labels: Mapping[str, str], conditions: Mapping[str, str]) -> bool:
+    """Whether a node's labels meet all conditions of a label selector, as Ray decides it.
+
+    Args:
+        labels: Of the node.
+        conditions: Label -> ``VALUE``, ``!VALUE``, ``in(A,B)`` or ``!in(A,B)``; a node without
+            the label meets the two with ``!``.
+    """
+    for key, condition in conditions.items():
+        value = condition.removeprefix("!")
+        listed = re.fullmatch(r"in\((.*)\)", value)
+        allowed = re.split(", ?", listed[1]) if listed else [value]
+        if (labels.get(key) in allowed) == condition.startswith("!"):
+            return False
+    return True
 
 
 def draining_nodes() -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -142,11 +143,13 @@ def _probe(address: str) -> None:
             "or run the command on the cluster with `ray job submit`"
         )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ConfigError(f"{address!r} is no cluster address; give host:port, or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
-    except (OSError, OverflowError) as error:
+    except UnicodeError:  # no name at all: an empty label, or one that is too long
+        raise ConfigError(f"{host!r} in {address!r} is no host name; give host:port") from None
+    except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({_first_line(error)}); check the address and "
             "that the cluster is up, or unset RAY_ADDRESS to run on this machine"

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import WorkerConfig, labels_of
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.decisions import (
     Decision,
@@ -88,7 +88,9 @@ class RayRunner(Generic[R]):
         self._on_failed = on_failed
         has_autoscaler = cluster.has_autoscaler()
         self._plan = cluster.plan_workers(
-            cluster.live_nodes(), workers, has_autoscaler=has_autoscaler
+            cluster.live_nodes(labels_of(workers.label_selector)),
+            workers,
+            has_autoscaler=has_autoscaler,
         )
         timeout_s = cluster.capacity_timeout_s(workers, has_autoscaler=has_autoscaler)
         self._given = [
@@ -98,7 +100,9 @@ class RayRunner(Generic[R]):
             policy or PoolPolicy(capacity_timeout_s=timeout_s), same
         )
         self._actor_class = ray.remote(Worker).options(
-            **worker_options(self._plan.cpus_per_worker, self._plan.gpus_per_worker)
+            **worker_options(
+                self._plan.cpus_per_worker, self._plan.gpus_per_worker, self._plan.labels
+            )
         )
         self._actors: dict[int, _Actor] = {}
         self._awaited: dict[Any, _Awaited] = {}
@@ -165,7 +169,9 @@ class RayRunner(Generic[R]):
         if self._config.num_workers == "auto" and now >= self._replan_at:
             self._replan_at = now + _REPLAN_S
             slots = cluster.count_slots(
-                cluster.live_nodes(), self._plan.cpus_per_worker, self._plan.gpus_per_worker
+                cluster.live_nodes(self._plan.labels),
+                self._plan.cpus_per_worker,
+                self._plan.gpus_per_worker,
             )
             self._target = max(1, slots)
         nodes = cluster.draining_nodes()
@@ -205,7 +211,8 @@ class RayRunner(Generic[R]):
         return failed
 
     def _no_capacity(self, waited_s: float) -> str:
-        nodes = cluster.describe_nodes(cluster.live_nodes())
+        labels = self._plan.labels
+        nodes = cluster.describe_nodes(cluster.live_nodes(labels), labels)
         return (
             f"no worker ({self._plan.request} each) could be started in {waited_s:.0f} s; the "
             f"cluster has {nodes}: free some, add a node, or raise capacity_timeout_s"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -60,8 +60,13 @@ class Worker:
         return results, errors, time.perf_counter() - start
 
 
-def worker_options(cpus: int, gpus: float) -> dict[str, Any]:
+def worker_options(cpus: int, gpus: float, labels: Mapping[str, str]) -> dict[str, Any]:
     """Actor options of one worker: the pool recovers from losses, so Ray must not.
+
+    Args:
+        cpus: CPUs, and threads.
+        gpus: GPUs, or a fraction of one.
+        labels: Label -> condition of the nodes it may run on.
 
     The thread counts are in the environment before the process starts, because libraries read
     them when they are imported, and pickled arguments may import anything.
@@ -69,6 +74,7 @@ def worker_options(cpus: int, gpus: float) -> dict[str, Any]:
     return {
         "num_cpus": cpus,
         "num_gpus": gpus,
+        "label_selector": dict(labels),
         "max_restarts": 0,
         "max_task_retries": 0,
         "runtime_env": {"env_vars": {name: str(cpus) for name in THREAD_VARIABLES}},

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import WorkerConfig, labels_of
 from nasi_ray.data import ImageSet, load_images
 from nasi_ray.distributed import cluster
 from nasi_ray.distributed.connection import connect
@@ -90,7 +90,9 @@ def connect_device(
     if device != "auto":
         return device
     plan = cluster.plan_workers(
-        cluster.live_nodes(), job.workers, has_autoscaler=cluster.has_autoscaler()
+        cluster.live_nodes(labels_of(job.workers.label_selector)),
+        job.workers,
+        has_autoscaler=cluster.has_autoscaler(),
     )
     return "cuda" if plan.gpus_per_worker > 0 else "cpu"
 

@@ -50,4 +50,10 @@ def _split_s3(uri: str) -> tuple[str, str]:
             f"invalid prefix {prefix!r} in {uri!r}; give s3://bucket/prefix without empty "
             "segments, '.' and '..'"
         )
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"invalid prefix {prefix!r} in {uri!r}; give s3://bucket/prefix in UTF-8"
+        ) from None
     return bucket, prefix

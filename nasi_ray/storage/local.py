@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -52,7 +53,7 @@ class LocalStorage:
         path = self._path(name)
         try:
             with _one_line_errors("read", path):
-                return path.read_bytes()
+                return _read_file(path)
         except (FileNotFoundError, IsADirectoryError):
             raise FileNotFoundError(f"{path} does not exist") from None
 
@@ -172,6 +173,18 @@ def _staged(path: Path, data: bytes) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temp.unlink()
+
+
+def _read_file(path: Path) -> bytes:
+    # A FIFO that somebody left there would be waited for until it has a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise StorageRefusedError(
+                f"cannot read {path}: it is no regular file; use another directory, or remove it"
+            )
+        return file.read()
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

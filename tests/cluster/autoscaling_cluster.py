@@ -3,9 +3,9 @@
     python tests/cluster/autoscaling_cluster.py
 
 Ray's own autoscaler (v2) starts raylets on this machine in the place of instances: ``gpu_spot``
-first, then ``gpu_ondemand``, at most two of each with one logical GPU; the head has neither CPU
-nor GPU. All of it lives in process, network and mount namespaces of its own: no other Ray is
-seen, and nothing remains.
+first, then ``gpu_ondemand``, at most two of each with one logical GPU; never ``train``, which three
+workers would fill but whose label keeps them off. The head has neither CPU nor GPU. All of it lives
+in process, network and mount namespaces of its own: no other Ray is seen, and nothing remains.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ RAY_FOLDER = Path("/tmp/ray")
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 ADDRESS = "127.0.0.1:6379"
 IDLE_S = 10.0
-MARKET = "ray.io/market-type"
-NODE_TYPES = {"gpu_spot": "spot", "gpu_ondemand": "on-demand"}
+MARKET, USE = "ray.io/market-type", "nasi-ray/use"
+NODE_TYPES = {
+    "gpu_spot": {MARKET: "spot"},
+    "gpu_ondemand": {MARKET: "on-demand"},
+    "train": {MARKET: "on-demand", USE: "evaluation"},
+}
+"""Their labels."""
 SEARCH = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--mount")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
@@ -110,10 +115,10 @@ def _isolate() -> None:
 
 
 def _config() -> dict[str, Any]:
-    def gpu(name: str, priority: int) -> dict[str, Any]:
+    def gpu(name: str, priority: int, gpus: int = 1) -> dict[str, Any]:
         return {
-            "resources": {"CPU": 1, "GPU": 1, "object_store_memory": 80 * 2**20},
-            "labels": {MARKET: NODE_TYPES[name]},
+            "resources": {"CPU": gpus, "GPU": gpus, "object_store_memory": 80 * 2**20},
+            "labels": NODE_TYPES[name],
             "priority": priority,
             "min_workers": 0,
             "max_workers": 2,
@@ -143,6 +148,7 @@ def _config() -> dict[str, Any]:
             },
             "gpu_spot": gpu("gpu_spot", 10),
             "gpu_ondemand": gpu("gpu_ondemand", 0),
+            "train": gpu("train", -10, gpus=3),
         },
         "head_node_type": "ray.head.default",
         "auth": {"ssh_user": "nobody"},
@@ -208,8 +214,9 @@ def _gpu_nodes() -> dict[str, int]:
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    markets = Counter(node["Labels"].get(MARKET) for node in nodes if node["Alive"])
-    return {name: markets[market] for name, market in NODE_TYPES.items()}
+    alive = [node["Labels"] for node in nodes if node["Alive"]]
+    kinds = Counter((labels.get(MARKET), labels.get(USE)) for labels in alive)
+    return {name: kinds[labels[MARKET], labels.get(USE)] for name, labels in NODE_TYPES.items()}
 
 
 class _Chronicle:

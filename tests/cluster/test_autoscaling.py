@@ -32,7 +32,8 @@ def test_a_search_makes_the_cluster_grow_spot_first_and_lets_it_shrink(tmp_path:
     (end,) = [event for event in events if event.what.startswith("search ended")]
     assert end.what == "search ended with status 0"
     # Three workers with a GPU each: both spot nodes that may be had, then one of the other type.
-    assert end.nodes == {"gpu_spot": 2, "gpu_ondemand": 1}
+    assert end.nodes == {"gpu_spot": 2, "gpu_ondemand": 1, "train": 0}
+    assert not any(event.nodes["train"] for event in events)
     assert not any(events[-1].nodes.values())
     # The last worker may have gone idle before the search said its last word.
     assert events[-1].seconds - end.seconds > IDLE_S - 5.0

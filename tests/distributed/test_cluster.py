@@ -16,6 +16,7 @@ from nasi_ray.distributed.cluster import (
     describe_nodes,
     draining_nodes,
     has_autoscaler,
+    is_selected,
     live_nodes,
     plan_workers,
 )
@@ -25,6 +26,7 @@ from nasi_ray.errors import ClusterError, ConfigError, NasiRayError, NoCapacityE
 CPU_NODE: Resources = {"CPU": 8.0, "memory": 1e9}
 GPU_NODE: Resources = {"CPU": 16.0, "GPU": 4.0}
 HEAD: Resources = {"CPU": 0.0}
+USE = "nasi-ray/use"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,30 @@ def test_no_nodes_are_described_as_such() -> None:
     assert describe_nodes([]) == "no nodes"
 
 
+@pytest.mark.parametrize(
+    ("condition", "selected"),
+    [
+        ("evaluation", ["evaluation"]),
+        ("!evaluation", ["search", ""]),
+        ("in(search,other)", ["search"]),
+        ("in(search, evaluation)", ["evaluation", "search"]),
+        ("!in(search,other)", ["evaluation", ""]),
+    ],
+)
+def test_nodes_are_selected_by_their_labels(condition: str, selected: Sequence[str]) -> None:
+    nodes = {name: {USE: name} if name else {} for name in ("evaluation", "search", "")}
+    conditions = {USE: condition}
+    assert [name for name in nodes if is_selected(nodes[name], conditions)] == selected
+    assert not is_selected({USE: "search"}, {**conditions, "other": "x"})
+    assert is_selected({}, {})
+
+
+def test_a_request_that_no_selected_node_holds_says_which_are_selected() -> None:
+    config = WorkerConfig(num_workers=1, label_selector="a/b=in(x,y),c=!z")
+    with pytest.raises(NoCapacityError, match=r"has no nodes with labels a/b=in\(x,y\),c=!z: "):
+        plan_workers([], config)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -106,6 +132,9 @@ def free_port() -> int:
         ("ray://127.0.0.1:10001", ConfigError, "ray://127.0.0.1:10001 is no cluster address"),
         ("http://127.0.0.1:8265", ConfigError, "ray job submit"),
         ("somewhere", ConfigError, "give host:port, or auto"),
+        ("a..b:6379", ConfigError, "'a..b' in 'a..b:6379' is no host name"),
+        ("127.0.0.1:²", ConfigError, "'127.0.0.1:²' is no cluster address"),
+        ("127.0.0.1:99999", ConfigError, "'127.0.0.1:99999' is no cluster address"),
     ],
 )
 def test_an_address_without_a_cluster_is_one_line_at_once(

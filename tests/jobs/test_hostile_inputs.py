@@ -86,6 +86,7 @@ def refused(
         ("s3://a_b/run", "invalid bucket 'a_b'"),
         ("s3://bucket/../other", "invalid prefix '../other'"),
         ("s3://bucket//run", "invalid prefix '/run'"),
+        ("s3://bucket/\udcff", "in UTF-8"),
         ("s3:bucket/run", "unsupported run directory"),
         ("S3://bucket/run", "unsupported run directory"),
         ("http://host/run", "give a directory path or s3://bucket/prefix"),

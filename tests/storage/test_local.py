@@ -188,3 +188,9 @@ def test_the_kernel_releases_the_lock_of_a_dead_driver(
         driver.wait()
     with storage.lock():
         pass
+
+
+def test_a_fifo_in_the_run_directory_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "identity.json")
+    with pytest.raises(StorageRefusedError, match=r"identity\.json: it is no regular file"):
+        LocalStorage(tmp_path).read("identity.json")
