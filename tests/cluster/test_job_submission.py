@@ -25,6 +25,18 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 # Slow enough that something can happen while it runs.
 SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
 SEARCH = (*SLOW, "--num-samples", "24")
+SLOW_TO_STOP = """
+import pathlib, signal, sys, time
+
+def write(*_):
+    time.sleep(8)
+    pathlib.Path(sys.argv[2]).touch()
+    sys.exit()
+
+signal.signal(signal.SIGTERM, write)
+pathlib.Path(sys.argv[1]).touch()
+signal.pause()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +205,30 @@ def test_a_stopped_job_stores_what_it_has_and_the_next_one_goes_on(
     assert not drivers(tmp_path)
     assert submit(head, "long-again", *SEARCH, *place) == 0
     assert result(tmp_path)["alpha"] == in_process["alpha"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "is_written"),
+    [
+        ("patient", ("--runtime-env", "cluster/runtime-env.json"), True),
+        ("hasty", (), False),
+    ],
+)
+def test_the_shipped_runtime_env_gives_a_stopped_job_time_to_write(
+    head: Head, tmp_path: Path, name: str, options: tuple[str, ...], is_written: bool
+) -> None:
+    script, begun, written = (tmp_path / part for part in ("script.py", "begun", "written"))
+    script.write_text(SLOW_TO_STOP)
+    entrypoint = ("--", "python", str(script), str(begun), str(written))
+    submitted = ray_job(head, "submit", "--submission-id", name, "--no-wait", *options, *entrypoint)
+    assert submitted.returncode == 0, submitted.stderr
+    wait_for(begun.exists)
+    assert ray_job(head, "stop", name).returncode == 0
+    assert job(head, name)["status"] == "STOPPED"
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(script) in command]
+    assert written.exists() is is_written
 
 
 @pytest.mark.slow
