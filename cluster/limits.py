@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.policy import Config, is_spot, worker_types
-from cluster.problems import Problem, mapping, sequence
+from cluster.commands import starts_watcher
+from cluster.policy import Config, is_spot, node_types, worker_types
+from cluster.problems import Problem, mapping
 
 
 def check_limits(config: Config) -> list[Problem]:
@@ -22,6 +23,12 @@ def _is_count(value: object) -> bool:
 
 
 def _numbers(config: Config) -> Iterator[Problem]:
+    head = str(config.get("head_node_type"))
+    if mapping(node_types(config).get(head)).get("max_workers", 0) != 0:
+        yield Problem(
+            place=f"available_node_types.{head}.max_workers",
+            message="must be 0: a worker of the head's type would have the head's rights",
+        )
     for name, node_type in worker_types(config).items():
         place = f"available_node_types.{name}"
         for key in ("min_workers", "max_workers"):
@@ -69,6 +76,11 @@ def _leftovers(config: Config) -> Iterator[Problem]:
         )
 
 
+def _priority(node_type: Config) -> int:
+    priority = node_type.get("priority", 0)
+    return priority if isinstance(priority, int) else 0
+
+
 def _spot(config: Config) -> Iterator[Problem]:
     types = worker_types(config)
     for name, node_type in types.items():
@@ -83,15 +95,14 @@ def _spot(config: Config) -> Iterator[Problem]:
     for name, node_type in spot.items():
         for other, rival in types.items():
             is_twin = rival.get("resources") == node_type.get("resources") and not is_spot(rival)
-            if is_twin and rival.get("priority", 0) >= node_type.get("priority", 0):
+            if is_twin and _priority(rival) >= _priority(node_type):
                 yield Problem(
                     place=f"available_node_types.{name}.priority",
                     message=f"must be above that of {other}, or spot is not tried first",
                 )
-    commands = " ".join(str(c) for c in sequence(config, "worker_start_ray_commands"))
-    if spot and "spot_watcher" not in commands:
+    if spot and not starts_watcher(config):
         yield Problem(
             place="worker_start_ray_commands",
-            message="must start cluster/spot_watcher.py: there are spot nodes, and Ray does not "
+            message="must run cluster/spot_watcher.py: there are spot nodes, and Ray does not "
             "look at AWS's interruption notices",
         )

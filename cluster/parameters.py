@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cluster.networks import WIDEST_PREFIX
 from nasi_ray.errors import ConfigError
 
 PLACEHOLDER = re.compile(r"\$\{(NASI_[A-Z0-9_]+)\}")
-_WIDEST_SSH_PREFIX = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +139,7 @@ def _check_network(value: str) -> None:
         network = ipaddress.IPv4Network(value)
     except ValueError as error:
         raise ConfigError(f"NASI_SSH_CIDR is {value!r}: {error}") from error
-    if network.prefixlen < _WIDEST_SSH_PREFIX:
+    if network.prefixlen < WIDEST_PREFIX[4]:
         raise ConfigError(
             f"NASI_SSH_CIDR is {value!r}, {network.num_addresses:,} addresses; give the network "
             "you connect from, /16 or narrower"

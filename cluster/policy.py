@@ -6,18 +6,21 @@ dashboard and installs a nightly wheel when a key is left out) and says what is 
 
 from __future__ import annotations
 
-import ipaddress
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster.problems import Problem, find_open_networks, mapping, sequence
+from cluster.commands import check_commands
+from cluster.docker_options import environment, open_volumes
+from cluster.networks import find_open_networks, is_group
+from cluster.problems import Problem, mapping, sequence
+from nasi_ray.errors import ConfigError
 
 Config = dict[str, Any]
 Rule = Callable[[Config], Iterator[Problem]]
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
-_WHEEL = re.compile(r"ray-wheels|\.dev\d|/latest/ray-|\.whl\b")
 _MIN_STOP_WAIT_S = 10
 
 
@@ -48,20 +51,15 @@ def is_spot(node_type: Config) -> bool:
     return options.get("MarketType") == "spot"
 
 
-def environment(config: Config, kind: str) -> dict[str, str]:
-    """The variables the containers of the head or the workers are started with.
-
-    Args:
-        config: The configuration.
-        kind: ``head`` or ``worker``.
-    """
-    docker = mapping(config, "docker")
-    words = " ".join(
-        str(option)
-        for key in ("run_options", f"{kind}_run_options")
-        for option in sequence(docker, key)
-    )
-    return dict(re.findall(r"(?:--env|-e)[ =]([A-Za-z_][A-Za-z0-9_]*)=(\S*)", words))
+def run_options(config: Config) -> dict[str, list[Any]]:
+    """Name of a node type -> what its containers are started with, in Docker's order."""
+    options = {}
+    for name, node_type in node_types(config).items():
+        # As Ray does: what a node type says replaces the same key of all.
+        docker = {**mapping(config, "docker"), **mapping(node_type, "docker")}
+        kind = "head" if name == config.get("head_node_type") else "worker"
+        options[name] = sequence(docker, "run_options") + sequence(docker, f"{kind}_run_options")
+    return options
 
 
 def _no_group_of_rays(config: Config) -> Iterator[Problem]:
@@ -72,56 +70,71 @@ def _no_group_of_rays(config: Config) -> Iterator[Problem]:
             "and name it as SecurityGroupIds of each node type",
         )
     for name, node_type in node_types(config).items():
-        if not sequence(node_type, "node_config", "SecurityGroupIds"):
-            yield Problem(
-                place=f"available_node_types.{name}.node_config.SecurityGroupIds",
-                message="missing; Ray would make a group that is open to SSH from 0.0.0.0/0",
-            )
-
-
-def _private_dashboard(config: Config) -> Iterator[Problem]:
-    for index, command in enumerate(sequence(config, "head_start_ray_commands")):
-        place = f"head_start_ray_commands[{index}]"
-        if "ray start" not in str(command):
-            continue
-        host = re.search(r"--dashboard-host[ =](\S+)", str(command))
-        if host is None:
-            yield Problem(place=place, message="give --dashboard-host=127.0.0.1")
-        elif not _is_loopback(host[1]):
+        place = f"available_node_types.{name}.node_config.SecurityGroupIds"
+        groups = sequence(node_type, "node_config", "SecurityGroupIds")
+        if not groups:
             yield Problem(
                 place=place,
-                message=f"--dashboard-host is {host[1]}; it must be 127.0.0.1 (reach it through "
-                "`ray dashboard`)",
+                message="missing; Ray would make a group that is open to SSH from 0.0.0.0/0",
             )
+        for group in groups:
+            if not is_group(group):
+                yield Problem(place=place, message=f"{group!r} is no sg-<8 to 17 hex digits>")
 
 
-def _is_loopback(host: str) -> bool:
+def _containers(config: Config) -> Iterator[Problem]:
+    head = config.get("head_node_type")
+    names_of: dict[str, list[str]] = {}
+    for name, options in run_options(config).items():
+        for message in _container_faults(config, options, is_head=name == head):
+            names_of.setdefault(message, []).append(name)
+    for message, names in names_of.items():
+        yield Problem(place=f"docker.run_options of {', '.join(names)}", message=message)
+
+
+def _container_faults(config: Config, options: list[Any], *, is_head: bool) -> Iterator[str]:
     try:
-        return ipaddress.ip_address(host.strip("\"'[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+        variables = environment(options)
+        volumes = list(open_volumes(options))
+    except ConfigError as error:
+        yield str(error)
+        return
+    for volume in volumes:
+        yield f"{volume} may hold keys or start programs; keep data below /data or /mnt"
+    yield from _token_faults(config, variables)
+    if is_head:
+        yield from _stop_wait(variables)
 
 
-def _token(config: Config) -> Iterator[Problem]:
+def _token_faults(config: Config, variables: dict[str, str]) -> Iterator[str]:
+    if variables.get("RAY_AUTH_MODE") != "token":
+        yield "no token is asked for; give --env=RAY_AUTH_MODE=token"
+    if "RAY_AUTH_TOKEN" in variables:
+        yield (
+            "RAY_AUTH_TOKEN shows the token to whoever lists processes; mount a file and name it "
+            "in RAY_AUTH_TOKEN_PATH"
+        )
+    path = variables.get("RAY_AUTH_TOKEN_PATH", "")
     mounts = mapping(config, "file_mounts")
-    for kind in ("head", "worker"):
-        variables = environment(config, kind)
-        if variables.get("RAY_AUTH_MODE") != "token":
+    if not any(path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
+        yield f"none of file_mounts holds RAY_AUTH_TOKEN_PATH ({path or 'not set'})"
+
+
+def _stop_wait(variables: dict[str, str]) -> Iterator[str]:
+    text = variables.get("RAY_JOB_STOP_WAIT_TIME_S", "")
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < _MIN_STOP_WAIT_S:
+        yield (
+            f"RAY_JOB_STOP_WAIT_TIME_S is {text or 'not set'}; give at least {_MIN_STOP_WAIT_S}, "
+            "or `ray job stop` kills a search before it has written"
+        )
+
+
+def _small_mounts(config: Config) -> Iterator[Problem]:
+    for target, source in mapping(config, "file_mounts").items():
+        if posixpath.normpath(str(source)) in ("/", "//", "~", ".", "..", "$HOME"):
             yield Problem(
-                place="docker.run_options",
-                message=f"no token is asked for on the {kind}; give --env=RAY_AUTH_MODE=token",
-            )
-        if "RAY_AUTH_TOKEN" in variables:
-            yield Problem(
-                place="docker.run_options",
-                message="RAY_AUTH_TOKEN shows the token to whoever lists processes; mount a file "
-                "and name it in RAY_AUTH_TOKEN_PATH",
-            )
-        path = variables.get("RAY_AUTH_TOKEN_PATH", "")
-        if not any(path.startswith(f"{mount.rstrip('/')}/") for mount in mounts):
-            yield Problem(
-                place="file_mounts",
-                message=f"none holds the {kind}'s RAY_AUTH_TOKEN_PATH ({path or 'not set'})",
+                place=f"file_mounts.{target}",
+                message=f"copies all of {source} to every node; name a directory of its own",
             )
 
 
@@ -182,31 +195,14 @@ def _pinned_images(config: Config) -> Iterator[Problem]:
             )
 
 
-def _no_wheels(config: Config) -> Iterator[Problem]:
-    keys = [key for key in config if key.endswith("_commands")]
-    for key in keys:
-        for index, command in enumerate(sequence(config, key)):
-            if _WHEEL.search(str(command)):
-                yield Problem(
-                    place=f"{key}[{index}]",
-                    message="installs a wheel that is no release (Ray's default when "
-                    f"{key} is left out); set it to [], all is in the image",
-                )
-
-
-def _unprivileged(config: Config) -> Iterator[Problem]:
-    docker = mapping(config, "docker")
-    for key in ("run_options", "head_run_options", "worker_run_options"):
-        for index, option in enumerate(sequence(docker, key)):
-            if re.search(r"--privileged|docker\.sock|--user[= ](root|0)\b", str(option)):
-                yield Problem(
-                    place=f"docker.{key}[{index}]", message=f"{option!r} makes the container root"
-                )
-
-
 def _encrypted_disks(config: Config) -> Iterator[Problem]:
     for name, node_type in node_types(config).items():
         devices = sequence(node_type, "node_config", "BlockDeviceMappings")
+        if not any(mapping(device, "Ebs") for device in devices):
+            yield Problem(
+                place=f"available_node_types.{name}.node_config.BlockDeviceMappings",
+                message="missing; the disk of the machine image is not encrypted",
+            )
         for index, device in enumerate(devices):
             disk = mapping(device, "Ebs")
             if disk and not (disk.get("Encrypted") and disk.get("DeleteOnTermination")):
@@ -227,27 +223,15 @@ def _empty_head(config: Config) -> Iterator[Problem]:
             )
 
 
-def _stop_wait(config: Config) -> Iterator[Problem]:
-    text = environment(config, "head").get("RAY_JOB_STOP_WAIT_TIME_S", "")
-    if not text.isdigit() or int(text) < _MIN_STOP_WAIT_S:
-        yield Problem(
-            place="docker.run_options",
-            message=f"RAY_JOB_STOP_WAIT_TIME_S is {text or 'not set'}; give at least "
-            f"{_MIN_STOP_WAIT_S}, or `ray job stop` kills a search before it has written",
-        )
-
-
 RULES: tuple[Rule, ...] = (
     find_open_networks,
     _no_group_of_rays,
-    _private_dashboard,
-    _token,
+    check_commands,
+    _containers,
+    _small_mounts,
     _profiles,
     _metadata_service,
     _pinned_images,
-    _no_wheels,
-    _unprivileged,
     _encrypted_disks,
     _empty_head,
-    _stop_wait,
 )

@@ -33,16 +33,6 @@ def strings_in(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from strings_in(value, f"{place}[{index}]")
 
 
-def find_open_networks(content: Any) -> Iterator[Problem]:
-    """Everything in a file that is open to the whole internet."""
-    for place, text in strings_in(content):
-        for network in ("0.0.0.0/0", "::/0"):
-            if network in text:
-                yield Problem(
-                    place=place, message=f"open to {network}; give the network you connect from"
-                )
-
-
 def mapping(content: Any, *keys: str) -> dict[str, Any]:
     """The mapping at a path of keys, empty where there is none."""
     for key in keys:

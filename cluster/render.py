@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.documents import read_text
 from cluster.parameters import PARAMETERS, fill, resolve
 from nasi_ray.errors import ConfigError, NasiRayError
 
@@ -25,21 +26,37 @@ TEMPLATES = (
     "cluster/iam/trust-policy.json",
     "cluster/iam/head-policy.json",
     "cluster/iam/worker-policy.json",
+    "cluster/iam/run-policy.json",
     "cluster/kuberay/raycluster.yaml",
     "cluster/kuberay/rayjob.yaml",
 )
 
 
-def read_template(path: Path) -> str:
-    """Read a file of the cluster.
+def check_token_directory(value: str) -> None:
+    """Refuse a directory of which more than the token would go to every node.
+
+    Args:
+        value: As given for ``NASI_TOKEN_DIR``; it need not exist yet.
 
     Raises:
-        ConfigError: If it is not there or no text.
+        ConfigError: If it is the home directory or one above it, no directory, or holds more.
     """
+    advice = "give a directory that holds auth_token and nothing else, such as ~/.nasi"
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        path = Path(value).expanduser().resolve()
+        home = Path.home().resolve()
+        names = sorted(p.name for p in path.iterdir()) if path.exists() else []
+        is_file = (path / "auth_token").is_file()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"NASI_TOKEN_DIR is {value}: {error}; {advice}") from error
+    if path == home or path in home.parents:
+        raise ConfigError(f"NASI_TOKEN_DIR is {value}, which `ray up` would copy whole; {advice}")
+    others = [name for name in names if name != "auth_token"]
+    if others or (names and not is_file):
+        raise ConfigError(
+            f"NASI_TOKEN_DIR is {value}, of which `ray up` would copy {(others or names)[0]} and "
+            f"all the rest to every node; {advice}"
+        )
 
 
 def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -> list[Path]:
@@ -51,10 +68,12 @@ def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -
         templates: Some of ``TEMPLATES``.
 
     Raises:
-        ConfigError: If a file has an unknown placeholder or one without a value, or ``out``
-            cannot be written.
+        ConfigError: If a file has an unknown placeholder or one without a value, the token's
+            directory holds more than it, or ``out`` cannot be written.
     """
-    texts = {name: fill(read_template(ROOT / name), values, place=name) for name in templates}
+    if "ray-cluster.yaml" in templates and "NASI_TOKEN_DIR" in values:
+        check_token_directory(values["NASI_TOKEN_DIR"])
+    texts = {name: fill(read_text(ROOT / name), values, place=name) for name in templates}
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)

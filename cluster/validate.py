@@ -12,33 +12,33 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cluster.documents import parse_documents, read_text
 from cluster.kuberay_manifest import check_manifest
 from cluster.limits import check_limits
+from cluster.networks import check_security_group
 from cluster.parameters import PLACEHOLDER, fill, resolve
-from cluster.permissions import check_iam_policy, check_security_group
+from cluster.permissions import check_iam_policy
 from cluster.policy import check_policy, node_types
 from cluster.problems import Problem
-from cluster.render import parse_settings, read_template
+from cluster.render import parse_settings
 from nasi_ray.errors import ConfigError, NasiRayError
 
 _OF_RAY_ONLY = frozenset({"SubnetIds"})
 """Keys of a node_config that Ray takes out before it calls AWS."""
 
 
-def check_text(text: str) -> list[Problem]:
+def check_text(text: str, *, is_json: bool = False) -> list[Problem]:
     """Check the content of a file, whichever of the kinds it is.
 
     Args:
         text: YAML or JSON.
+        is_json: Whether it must be JSON.
     """
     for number, line in enumerate(text.splitlines(), start=1):
         found = PLACEHOLDER.search(line)
@@ -46,9 +46,9 @@ def check_text(text: str) -> list[Problem]:
             message = f"{found[0]} is not filled in; run python -m cluster.render"
             return [Problem(place=f"line {number}", message=message)]
     try:
-        documents = [d for d in yaml.safe_load_all(text) if d is not None]
-    except yaml.YAMLError as error:
-        return [Problem(place="file", message=f"no valid YAML: {error}")]
+        documents = parse_documents(text, is_json=is_json)
+    except ConfigError as error:
+        return [Problem(place="file", message=str(error))]
     if not documents:
         return [Problem(place="file", message="empty")]
     return [problem for document in documents for problem in check_document(document)]
@@ -95,7 +95,7 @@ def _prepare(config: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Proble
 
     try:
         prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         return None, [Problem(place="file", message=f"Ray cannot read it: {error!r}")]
     try:
         validate_config(prepared)
@@ -158,15 +158,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_file(name: str, settings: Sequence[str] | None) -> list[Problem]:
-    text = read_template(Path(name))
+    text = read_text(Path(name))
     if settings is not None:
         text = fill(text, resolve(parse_settings(settings), os.environ), place=name)
-    if name.endswith(".json"):
-        try:
-            json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"{name} is no valid JSON: {error}") from error
-    return check_text(text)
+    return check_text(text, is_json=name.endswith(".json"))
 
 
 if __name__ == "__main__":

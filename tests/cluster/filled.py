@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from cluster.parameters import fill, resolve
 from cluster.render import ROOT
+from cluster.validate import check_cluster
 
 VALUES = {
     "NASI_ACCOUNT": "123456789012",
@@ -30,3 +33,15 @@ def filled_text(name: str, **values: str) -> str:
 def filled(name: str) -> Any:
     """A shipped file, rendered and parsed; the last document of several."""
     return list(yaml.safe_load_all(filled_text(name)))[-1]
+
+
+def without_aliases(content: Any) -> Any:
+    """A copy in which anchors no longer make one change reach several places."""
+    return json.loads(json.dumps(content))
+
+
+def problems_after(change: Callable[[dict[str, Any]], object]) -> list[str]:
+    """What is wrong with the shipped cluster once it has been changed."""
+    config = without_aliases(filled("ray-cluster.yaml"))
+    change(config)
+    return [str(problem) for problem in check_cluster(config)]

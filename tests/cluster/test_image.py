@@ -42,9 +42,9 @@ def test_the_image_does_not_run_as_root_and_has_the_user_id_of_the_machine() -> 
     assert re.search(r"^ENV HOME=/home/ray", DOCKERFILE, re.MULTILINE)
 
 
-def test_what_ray_up_needs_inside_is_installed() -> None:
+def test_what_ray_up_and_kuberay_need_inside_is_installed() -> None:
     (install,) = [line for line in instructions("RUN") if "apt-get install" in line]
-    assert {"rsync", "openssh-client"} <= set(install.split())
+    assert {"rsync", "openssh-client", "wget"} <= set(install.split())
 
 
 def test_the_lock_satisfies_the_project_and_leaves_development_out() -> None:

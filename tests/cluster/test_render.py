@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 
 from cluster.parameters import PARAMETERS, PLACEHOLDER
-from cluster.render import ROOT, TEMPLATES, main
+from cluster.render import ROOT, TEMPLATES, check_token_directory, main
+from nasi_ray.errors import ConfigError
 from tests.cluster.filled import VALUES
 
 
 @pytest.fixture(autouse=True)
-def _no_values_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home directory, and no values around."""
     for name in PARAMETERS:
         monkeypatch.delenv(name, raising=False)
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(path))
+    return path
 
 
 def flags(values: dict[str, str]) -> list[str]:
@@ -35,9 +40,9 @@ def test_values_come_from_the_environment_too(
 ) -> None:
     for name, value in VALUES.items():
         monkeypatch.setenv(name, value)
-    assert main(["--out", str(tmp_path), "--only", "cluster/iam/worker-policy.json"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["worker-policy.json"]
-    assert "arn:aws:s3:::nasi-123456789012/runs/*" in (tmp_path / "worker-policy.json").read_text()
+    assert main(["--out", str(tmp_path), "--only", "cluster/iam/run-policy.json"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run-policy.json"]
+    assert "arn:aws:s3:::nasi-123456789012/runs/*" in (tmp_path / "run-policy.json").read_text()
 
 
 def test_nothing_is_written_when_a_value_is_missing(
@@ -65,3 +70,45 @@ def test_an_output_that_is_a_file_is_one_line(
     (tmp_path / "file").touch()
     assert main(["--out", str(tmp_path / "file"), *flags(VALUES)]) == 1
     assert capsys.readouterr().err.startswith("error: cannot write to")
+
+
+def test_a_directory_with_the_token_alone_is_taken(tmp_path: Path, home: Path) -> None:
+    (home / ".nasi").mkdir()
+    assert main(["--out", str(tmp_path / "empty"), *flags(VALUES)]) == 0
+    (home / ".nasi" / "auth_token").touch()
+    assert main(["--out", str(tmp_path / "full"), *flags(VALUES)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("~/", "NASI_TOKEN_DIR is ~/, which `ray up` would copy whole; give a directory that"),
+        ("~/keys/..", "which `ray up` would copy whole"),
+        ("/.", "NASI_TOKEN_DIR is /., which `ray up` would copy whole"),
+        ("~/keys", "would copy id_rsa and all the rest to every node; give a directory that"),
+        ("~/folder", "would copy auth_token and all the rest"),
+        ("~/file", "NASI_TOKEN_DIR is ~/file: "),
+        ("~nobody-of-this-name/x", "NASI_TOKEN_DIR is ~nobody-of-this-name/x: "),
+    ],
+)
+def test_no_more_than_the_token_goes_to_the_nodes(
+    value: str, message: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "keys").mkdir()
+    for name in ("auth_token", "id_rsa"):
+        (home / "keys" / name).touch()
+    (home / "folder" / "auth_token").mkdir(parents=True)
+    (home / "file").touch()
+    values = flags({**VALUES, "NASI_TOKEN_DIR": value})
+    assert main(["--out", str(tmp_path / "out"), *values]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    only = ("--only", "cluster/security-group.json")
+    assert main(["--out", str(tmp_path / "out"), *only, *values]) == 0
+
+
+def test_an_empty_home_is_refused_too(home: Path) -> None:
+    with pytest.raises(ConfigError, match="which `ray up` would copy whole"):
+        check_token_directory(str(home))

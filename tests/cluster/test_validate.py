@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster.render import TEMPLATES
-from cluster.validate import check_cluster, check_text, main
-from tests.cluster.filled import VALUES, filled, filled_text
+from cluster.validate import check_document, check_text, main
+from tests.cluster.filled import VALUES, filled, filled_text, problems_after, without_aliases
 
 Config = dict[str, Any]
 Change = Callable[[Config], object]
@@ -33,25 +32,6 @@ def node(config: Config, name: str) -> Config:
     found: Config = config["available_node_types"][name]["node_config"]
     return found
 
-
-def command(config: Config, old: str, new: str) -> None:
-    commands = config["head_start_ray_commands"]
-    assert any(old in c for c in commands)
-    config["head_start_ray_commands"] = [c.replace(old, new) for c in commands]
-
-
-def option(config: Config, old: str, new: str) -> None:
-    options = config["docker"]["run_options"]
-    assert any(old in o for o in options)
-    config["docker"]["run_options"] = [o.replace(old, new) for o in options]
-
-
-OPEN_SSH = {
-    "GroupName": "nasi",
-    "IpPermissions": [
-        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    ],
-}
 
 MUTATIONS: dict[str, tuple[Change, str]] = {
     # Ray's own validator
@@ -79,100 +59,6 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "text for EC2's number": (
         lambda c: node(c, "head")["BlockDeviceMappings"][0]["Ebs"].update(VolumeSize="100"),
         "Invalid type for parameter BlockDeviceMappings[0].Ebs.VolumeSize",
-    ),
-    # policy
-    "SSH from anywhere": (
-        lambda c: c["provider"].update(security_group=OPEN_SSH),
-        "provider.security_group.IpPermissions[0].IpRanges[0].CidrIp: open to 0.0.0.0/0",
-    ),
-    "IPv6 from anywhere": (
-        lambda c: c["provider"].update(security_group={"GroupName": "::/0"}),
-        "open to ::/0",
-    ),
-    "a group that Ray makes": (
-        lambda c: c["provider"].update(security_group={"GroupName": "nasi"}),
-        "provider.security_group: Ray adds SSH from 0.0.0.0/0",
-    ),
-    "no group": (
-        lambda c: node(c, "gpu_spot").pop("SecurityGroupIds"),
-        "available_node_types.gpu_spot.node_config.SecurityGroupIds: missing",
-    ),
-    "dashboard open": (
-        lambda c: command(c, "--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
-        "head_start_ray_commands[1]: --dashboard-host is 0.0.0.0",
-    ),
-    "dashboard left to Ray": (
-        lambda c: command(c, "--dashboard-host=127.0.0.1", ""),
-        "head_start_ray_commands[1]: give --dashboard-host=127.0.0.1",
-    ),
-    "Ray's start commands": (
-        lambda c: c.pop("head_start_ray_commands"),
-        "--dashboard-host is 0.0.0.0",
-    ),
-    "no token": (
-        lambda c: option(c, "--env=RAY_AUTH_MODE=token", "--env=A=b"),
-        "docker.run_options: no token is asked for on the head",
-    ),
-    "token off on the workers": (
-        lambda c: c["docker"].update(worker_run_options=["--env RAY_AUTH_MODE=disabled"]),
-        "no token is asked for on the worker",
-    ),
-    "token in the open": (
-        lambda c: c["docker"]["run_options"].append("-e RAY_AUTH_TOKEN=secret"),
-        "RAY_AUTH_TOKEN shows the token",
-    ),
-    "token not mounted": (lambda c: c.update(file_mounts={}), "file_mounts: none holds the head's"),
-    "no profile": (
-        lambda c: node(c, "train8").pop("IamInstanceProfile"),
-        "available_node_types.train8.node_config.IamInstanceProfile: missing",
-    ),
-    "workers with the head's profile": (
-        lambda c: node(c, "gpu_spot").update(IamInstanceProfile={"Name": "nasi-head"}),
-        "available_node_types.gpu_spot.node_config.IamInstanceProfile: is the head's",
-    ),
-    "IMDSv1": (
-        lambda c: node(c, "gpu_spot")["MetadataOptions"].update(HttpTokens="optional"),
-        "gpu_spot.node_config.MetadataOptions: HttpTokens must be required",
-    ),
-    "no IMDS options": (
-        lambda c: node(c, "train8").pop("MetadataOptions"),
-        "train8.node_config.MetadataOptions: HttpTokens must be required",
-    ),
-    "many hops": (
-        lambda c: node(c, "head")["MetadataOptions"].update(HttpPutResponseHopLimit=64),
-        "HttpPutResponseHopLimit must be 1 or 2",
-    ),
-    "an image by tag": (
-        lambda c: c["docker"].update(image="rayproject/ray:latest"),
-        "docker.image: 'rayproject/ray:latest' is not pinned",
-    ),
-    "a worker image by tag": (
-        lambda c: c["docker"].update(worker_image="nasi:1"),
-        "docker.worker_image: 'nasi:1' is not pinned",
-    ),
-    "Ray's default AMI": (
-        lambda c: node(c, "gpu_spot").pop("ImageId"),
-        "gpu_spot.node_config.ImageId: missing",
-    ),
-    "Ray's nightly wheel": (
-        lambda c: c.pop("setup_commands"),
-        "setup_commands[1]: installs a wheel",
-    ),
-    "a privileged container": (
-        lambda c: c["docker"]["run_options"].append("--privileged"),
-        "docker.run_options[6]: '--privileged' makes the container root",
-    ),
-    "a disk in the clear": (
-        lambda c: node(c, "head")["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted"),
-        "available_node_types.head.node_config.BlockDeviceMappings[0]: Encrypted",
-    ),
-    "work on the head": (
-        lambda c: c["available_node_types"]["head"].update(resources={"CPU": 4, "GPU": 0}),
-        "available_node_types.head.resources: CPU must be 0",
-    ),
-    "a job killed at once": (
-        lambda c: option(c, "STOP_WAIT_TIME_S=60", "STOP_WAIT_TIME_S=3"),
-        "RAY_JOB_STOP_WAIT_TIME_S is 3",
     ),
     # limits
     "no maximum": (lambda c: c.pop("max_workers"), "max_workers: missing"),
@@ -206,7 +92,19 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     ),
     "nobody watches": (
         lambda c: c["worker_start_ray_commands"].pop(),
-        "worker_start_ray_commands: must start cluster/spot_watcher.py",
+        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+    ),
+    "nobody watches, but says so": (
+        lambda c: c["worker_start_ray_commands"].__setitem__(2, "echo python spot_watcher.py"),
+        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+    ),
+    "another program watches": (
+        lambda c: c["worker_start_ray_commands"].__setitem__(2, "python not_spot_watcher.py"),
+        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+    ),
+    "workers of the head's type": (
+        lambda c: c["available_node_types"]["head"].update(max_workers=1),
+        "available_node_types.head.max_workers: must be 0",
     ),
     "another cloud": (lambda c: c.update(provider={"type": "gcp"}), "provider.type: must be aws"),
     "no types": (lambda c: c.update(available_node_types=3), "file: Ray cannot read it"),
@@ -217,17 +115,9 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_fault_is_found_where_it_is(name: str) -> None:
     change, message = MUTATIONS[name]
-    # Anchors would make one change reach several node types.
-    config = yaml.safe_load(yaml.dump(filled("ray-cluster.yaml"), Dumper=_NoAlias))
-    change(config)
-    problems = [str(problem) for problem in check_cluster(config)]
+    problems = problems_after(change)
     assert any(message in problem for problem in problems), problems
     assert not any("\n" in problem for problem in problems)
-
-
-class _NoAlias(yaml.SafeDumper):  # type: ignore[misc]
-    def ignore_aliases(self, data: object) -> bool:
-        return True
 
 
 def test_exit_codes_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +133,12 @@ def test_exit_codes_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert output.err.count("\n") == 1
 
 
+def bomb(value: str) -> bytes:
+    """A short document whose every line names the one before it five times."""
+    lines = (f"k{i}: &k{i} {value.format(f'k{i - 1}')}" for i in range(1, 30))
+    return "\n".join(["k0: &k0 {a: 1, b: 2}", *lines]).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -254,6 +150,21 @@ def test_exit_codes_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("x.yaml", b"provider: {type: aws}\ndocker: 1", "Ray cannot read it"),
         ("x.json", b"{'a': 1}", "no valid JSON"),
         ("x.json", b'{"Statement": 1}', "Statement: missing or no list"),
+        ("x.yaml", b"[" * 100_000, "nested deeper than"),
+        ("x.json", b"[" * 100_000, "nested deeper than"),
+        ("x.yaml", b"[" * 60 + b"]" * 60, "nested deeper than 50 levels"),
+        ("x.yaml", b"x: 2020-13-45", "line 1 is a timestamp"),
+        ("x.yaml", b"x: !!set {a}", "line 1 is a set"),
+        ("x.yaml", b"x: !!bool maybe", "no valid value"),
+        ("x.yaml", b"x: " + b"9" * 5000, "no valid value"),
+        ("x.json", b'{"x": ' + b"9" * 5000 + b"}", "no valid JSON"),
+        ("x.yaml", b"x: &a [*a]", "line 1 contains itself"),
+        ("x.yaml", b"{1: 2, provider: {type: aws}}", "line 1 is a key and no text"),
+        ("x.yaml", b"{[a]: b}", "line 1 is a key and no text"),
+        ("x.yaml", b"a: 1\na: 2", "line 2 gives 'a' a second time"),
+        ("x.yaml", bomb("[*{0}, *{0}, *{0}, *{0}, *{0}]"), "holds more than 50000 values"),
+        ("x.yaml", bomb("{{<<: [*{0}, *{0}, *{0}, *{0}, *{0}]}}"), "holds more than 50000"),
+        ("x.yaml", b"#" * 300_000, "larger than 256 KiB"),
     ],
 )
 def test_what_is_no_configuration_is_one_line(
@@ -269,6 +180,7 @@ def test_what_is_no_configuration_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert all(line.startswith((f"{path}: ", "error: ")) for line in error.splitlines())
 
 
 def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,3 +193,24 @@ def test_templates_can_be_checked_in_place(capsys: pytest.CaptureFixture[str]) -
     flags = [word for name, value in VALUES.items() for word in ("--set", f"{name}={value}")]
     assert main(["--render", *flags, template]) == 0
     assert capsys.readouterr().out.endswith("ok\n")
+
+
+def places(content: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+    """Each container below a value, down to a depth, with each of its keys or indices."""
+    keys = content if isinstance(content, dict) else range(len(content))
+    for key in list(keys):
+        yield content, key
+        if depth > 1 and isinstance(content[key], dict | list):
+            yield from places(content[key], depth - 1)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_value_anywhere_is_more_than_a_problem(name: str) -> None:
+    document = without_aliases(filled(name))
+    for container, key in places(document, 4):
+        kept = container[key]
+        for value in (None, [3], {"a": None}, "x"):
+            container[key] = value
+            assert "\n" not in "".join(map(str, check_document(document)))
+        container[key] = kept
+    assert check_document(document) == []
