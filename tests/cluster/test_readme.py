@@ -13,6 +13,16 @@ from nasi_ray.launch.command_line import parse_search
 README = (ROOT / "cluster/README.md").read_text()
 
 
+def words_after(command: str) -> list[str]:
+    """The arguments of the first block that starts so."""
+    block = re.search(rf"^ +{re.escape(command)}(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    return shlex.split(block[1].replace("\\\n", " "))
+
+
+SUBMITTED = words_after("python -m cluster.submit")
+
+
 def test_modules_and_files_it_names_exist() -> None:
     modules = set(re.findall(r"python -m (cluster\.\w+)", README))
     assert {"cluster.render", "cluster.validate", "cluster.submit"} <= modules
@@ -24,13 +34,31 @@ def test_modules_and_files_it_names_exist() -> None:
 
 
 def test_the_search_it_submits_is_accepted() -> None:
-    command = re.search(r"python -m cluster\.submit(.*?)\n\n", README, re.DOTALL)
-    assert command is not None
-    words = shlex.split(command[1].replace("\\\n", " "))
-    assert words[: words.index("--")] == ["--address", "http://127.0.0.1:8265", "--run-id", "first"]
-    job = parse_search(words[words.index("--") + 1 :])
+    assert SUBMITTED[: SUBMITTED.index("--")] == [
+        "--address",
+        "http://127.0.0.1:8265",
+        "--run-id",
+        "first",
+    ]
+    job = parse_search(SUBMITTED[SUBMITTED.index("--") + 1 :])
     assert (job.workers.num_workers, job.workers.gpus_per_worker) == (8, 1.0)
     assert job.workers.capacity_timeout_s == "auto"
+
+
+def test_rays_own_command_submits_the_same_search() -> None:
+    from ray.dashboard.modules.job.cli import submit
+
+    given = submit.make_context("submit", words_after("ray job submit")).params
+    assert (ROOT / given["runtime_env"]).samefile(ROOT / "cluster/runtime-env.json")
+    assert (given["working_dir"], given["submission_id"]) == (".", "first-1")
+    script, *arguments = list(given["entrypoint"])[1:]
+    assert script == "jobs/search.py"
+    assert parse_search(arguments) == parse_search(SUBMITTED[SUBMITTED.index("--") + 1 :])
+
+
+def test_the_label_selector_it_names_is_accepted() -> None:
+    (selector,) = re.findall(r"--label-selector '(.*?)'", README)
+    assert parse_search(["--label-selector", selector]).workers.label_selector == selector
 
 
 def test_each_parameter_without_a_default_gets_a_value() -> None:
