@@ -154,6 +154,10 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
         lambda c: node(c, "head")["MetadataOptions"].update(HttpPutResponseHopLimit=64),
         "HttpPutResponseHopLimit must be 1 or 2",
     ),
+    "no IMDS at all": (
+        lambda c: node(c, "gpu_spot")["MetadataOptions"].update(HttpEndpoint="disabled"),
+        "gpu_spot.node_config.MetadataOptions: HttpEndpoint must be enabled",
+    ),
     "an image by tag": (
         lambda c: c["docker"].update(image="rayproject/ray:latest"),
         "docker.image: 'rayproject/ray:latest' is not pinned",
@@ -222,6 +226,25 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
         "RAY_JOB_STOP_WAIT_TIME_S is 3",
     ),
 }
+
+
+FINE: dict[str, Change] = {
+    "options of a container": lambda c: c["docker"]["run_options"].extend(
+        ["-e A=b", "-eC=d", "--env", "E=f", "--shm-size 8g", "--gpus=all", "--init", "-m=8g"]
+    ),
+    "data of the machine": lambda c: worker_docker(c, ["-v /data/imagenet:/data:ro"]),
+    "a volume of Docker's": lambda c: worker_docker(c, ["--volume=some_cache-1:/cache"]),
+    "localhost": lambda c: command(c, "--dashboard-host=127.0.0.1", "--dashboard-host localhost"),
+    "a command over two lines": lambda c: command(c, "--dashboard-host", "\\\n  --dashboard-host"),
+    "a watcher with options": lambda c: c["worker_start_ray_commands"].__setitem__(
+        2, "cd /tmp && A=1 exec /usr/bin/python3.11 -u /opt/spot_watcher.py --address=x"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_what_is_no_fault_passes(name: str) -> None:
+    assert problems_after(FINE[name]) == []
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

@@ -46,6 +46,10 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
         lambda c: c["available_node_types"]["gpu_spot"].update(min_workers=17),
         "smaller than the sum of `min_workers`",
     ),
+    "a type's minimum above its maximum": (
+        lambda c: c["available_node_types"]["gpu_spot"].update(min_workers=3, max_workers=2),
+        "available_node_types.gpu_spot.max_workers: 2 is below min_workers, 3",
+    ),
     "text for a number": (lambda c: c.update(max_workers="16"), "'16' is not of type 'integer'"),
     # botocore
     "typo in a node_config": (
