@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from nasi_ray.distributed.policy import PoolPolicy
@@ -34,7 +34,7 @@ class Backlog:
 
     def __init__(self, policy: PoolPolicy) -> None:
         self._max_attempts = policy.max_attempts
-        self._max_in_all = policy.max_attempts + policy.max_appeals
+        self._max_in_all = policy.max_in_all
         self._calm_s = policy.calm_s
         self._fresh: deque[int] = deque()
         self._retries: deque[int] = deque()
@@ -81,6 +81,7 @@ class Backlog:
         worker: int,
         *,
         is_idle: bool,
+        held: Container[int] = (),
         fresh_first: bool = False,
         calm_s: float = 0.0,
     ) -> tuple[int, ...]:
@@ -90,20 +91,19 @@ class Backlog:
             length: Fresh samples at most; a suspect goes alone.
             worker: Who gets them.
             is_idle: The worker has nothing else, so it may try again what it has failed.
+            held: Samples that it has, of which it gets none again.
             fresh_first: Prefer samples never tried to suspects.
             calm_s: For how long no worker has died, in seconds.
         """
-        passes = [self._fresh_ones, self._new_suspect]
+        first, second = self._take_fresh, self._take_suspect
         if not fresh_first:
-            passes.reverse()
-        for find in passes:
-            if taken := find(length, worker):
-                return taken
-        if not is_idle:
-            return ()
-        return self._take_suspect(worker, may_repeat=True) or self._take_last(calm_s)
+            first, second = second, first
+        taken = first(length, worker, held) or second(length, worker, held)
+        if taken or not is_idle:
+            return taken
+        return self._take_suspect(length, None, held) or self._take_last(calm_s)
 
-    def _fresh_ones(self, length: int, worker: int) -> tuple[int, ...]:
+    def _take_fresh(self, length: int, worker: int | None, held: Container[int]) -> tuple[int, ...]:
         taken: list[int] = []
         while self._fresh and len(taken) < length:
             index = self._fresh.popleft()
@@ -111,12 +111,12 @@ class Backlog:
                 taken.append(index)
         return tuple(taken)
 
-    def _new_suspect(self, length: int, worker: int) -> tuple[int, ...]:
-        return self._take_suspect(worker, may_repeat=False)
-
-    def _take_suspect(self, worker: int, *, may_repeat: bool) -> tuple[int, ...]:
+    def _take_suspect(
+        self, length: int, worker: int | None, held: Container[int]
+    ) -> tuple[int, ...]:
+        """One that the worker has not tried (None: any)."""
         for index in self._retries:
-            if may_repeat or worker not in self._suspects[index].tried_on:
+            if worker not in self._suspects[index].tried_on and index not in held:
                 self._retries.remove(index)
                 return (index,)
         return ()

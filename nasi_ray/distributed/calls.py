@@ -24,6 +24,11 @@ class Call:
     twin: int | None = None
     """The other call with the same samples, if it was doubled."""
 
+    @property
+    def cause(self) -> tuple[str, int]:
+        """What its failure is counted by: the sample if it is alone, else the call."""
+        return ("sample", self.indices[0]) if len(self.indices) == 1 else ("call", self.number)
+
 
 class CallLedger:
     """Books of the calls in flight; keeps the workers' queues in step."""
@@ -42,6 +47,10 @@ class CallLedger:
     def is_out(self, index: int) -> bool:
         """Whether some worker has the sample."""
         return index in self._copies
+
+    def held(self, worker: WorkerState) -> set[int]:
+        """The samples that a worker has."""
+        return {index for number in worker.calls for index in self._calls[number].indices}
 
     def submit(self, worker: WorkerState, indices: tuple[int, ...], now: float, event: int) -> Call:
         """Book a new call at the end of a worker's queue."""

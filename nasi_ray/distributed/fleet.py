@@ -21,6 +21,10 @@ class WorkerState:
     phase: Phase = "starting"
     calls: deque[int] = field(default_factory=deque)
     """Calls in flight, the running one first."""
+    place: str = ""
+    """Where it runs: a node, or a GPU of one; "" while that is unknown."""
+    is_benched: bool = False
+    """Gets no work, as its place has a pause."""
     is_leaving: bool = False
     """Gets no new work and is retired once it has none."""
     num_errors: int = 0
@@ -80,6 +84,37 @@ class Fleet:
             self.update(worker)
         return worker
 
+    def at(self, place: str) -> list[WorkerState]:
+        """The workers of a place."""
+        return [worker for worker in self._workers.values() if worker.place == place]
+
+    def bench(self, worker: WorkerState, *, is_benched: bool) -> None:
+        """Give a worker no work, or again."""
+        worker.is_benched = is_benched
+        self.update(worker)
+
+    def may_show(self, event: int, but_at: str | None = None) -> bool:
+        """Whether some may yet show that not everything is broken.
+
+        They have been asked for before an event, have failed nothing since their last result, and
+        prepare or have work.
+
+        Args:
+            event: The event's number.
+            but_at: A place whose workers do not count.
+        """
+        return any(
+            worker.began < event
+            and not worker.num_errors
+            and worker.place != but_at
+            and (worker.phase == "placed" or worker.calls)
+            for worker in self.up()
+        )
+
+    def up(self) -> Iterator[WorkerState]:
+        """The workers that have their place, and work to do or a chance to get some."""
+        return (w for w in self._workers.values() if w.phase != "starting" and not w.is_benched)
+
     def remove(self, number: int) -> WorkerState | None:
         """Forget a worker; None if it was forgotten before."""
         worker = self._workers.pop(number, None)
@@ -91,7 +126,7 @@ class Fleet:
 
     def update(self, worker: WorkerState) -> None:
         """Note that a worker's calls, phase or staying have changed."""
-        takes_work = worker.phase == "ready" and not worker.is_leaving
+        takes_work = worker.phase == "ready" and not worker.is_leaving and not worker.is_benched
         if takes_work and len(worker.calls) < self._max_in_flight:
             self._hungry[worker.number] = worker
         else:

@@ -29,10 +29,23 @@ class PoolPolicy:
     """Rounds of failures with no result in between before the run gives up."""
     max_worker_errors: int = 2
     """Samples that may fail in a row on one worker before it is replaced by a fresh one."""
+    max_failures_of_place: int = 4
+    """Different things that may fail in a row on one node or GPU before it gets a pause, if others
+    work."""
+    place_pause_s: float = 60.0
+    """Length of its first pause, in seconds; it doubles from one to the next."""
+    patience_s: float = 900.0
+    """How long not to give up, in seconds, while calls that ran before the failures began may still
+    have results."""
     straggler_factor: float = 2.0
     """A running call is doubled at the tail once it takes this many times what was expected."""
     capacity_timeout_s: float = 120.0
     """How long to wait with no worker at all, in seconds."""
+
+    @property
+    def max_in_all(self) -> int:
+        """Evaluations of a sample at most, appeals included."""
+        return self.max_attempts + self.max_appeals
 
 
 def chunk_length(policy: PoolPolicy, sample_s: float | None, backlog: int, workers: int) -> int:
@@ -112,6 +125,8 @@ class Breaker:
         self._keys: set[object] = set()
         self._counted_at = -1
         self._has_succeeded = False
+        self.began: int | None = None
+        """Event number of the first failure in the row; None while there is none."""
 
     @property
     def is_in_doubt(self) -> bool:
@@ -143,6 +158,7 @@ class Breaker:
         if began < self._counted_at or (is_known and self._has_succeeded):
             return False
         self._counted_at = now
+        self.began = now if self.began is None else self.began
         self._num_rounds += 1
         self._keys.add(key)
         num = len(self._keys) if self._has_succeeded else self._num_rounds
@@ -152,3 +168,4 @@ class Breaker:
         self._num_rounds = 0
         self._keys.clear()
         self._counted_at = -1
+        self.began = None

@@ -20,6 +20,7 @@ from nasi_ray.distributed.decisions import (
     Finished,
     GiveUp,
     OutOfCapacity,
+    PausePlace,
     RetireWorker,
     StartWorker,
     SubmitCall,
@@ -67,8 +68,7 @@ class RayRunner(Generic[R]):
         on_failed: Makes the result of a sample that failed for good, from its index and, in one
             line, the reason.
         same: Whether two results of one sample are equal; None: second results are not checked.
-        policy: The pool's limits; None: the defaults, with the
-            capacity timeout of ``workers``.
+        policy: The pool's limits; None: the defaults, with the capacity timeout of ``workers``.
 
     Raises:
         NoCapacityError: If no node of the cluster can ever hold a worker.
@@ -128,19 +128,23 @@ class RayRunner(Generic[R]):
         if self._is_closed:
             raise RuntimeError("the runner is closed")
         self._scheduler.add(indices)
-        batch: list[R] = []
+        is_finished = has_begun = False
         try:
-            while True:
-                self._tick()
-                decisions = self._scheduler.decide(time.monotonic())
-                batch.extend(self._carry_out(decisions))
+            while not is_finished:
+                batch: list[R] = []
+                try:
+                    if has_begun:
+                        self._collect(batch)
+                    has_begun = True
+                    is_finished = self._decide(batch)
+                except NasiRayError:
+                    # What came at the same moment is none the worse for it.
+                    if batch:
+                        yield batch
+                    raise
                 self._num_samples += len(batch)
-                is_finished = any(isinstance(decision, Finished) for decision in decisions)
                 if batch or not is_finished:
                     yield batch
-                if is_finished:
-                    return
-                batch = self._collect()
         finally:
             self._scheduler.abandon()
             self._report()
@@ -188,8 +192,14 @@ class RayRunner(Generic[R]):
             target=self._target,
         )
 
-    def _carry_out(self, decisions: Sequence[Decision]) -> list[R]:
-        failed: list[R] = []
+    def _decide(self, batch: list[R]) -> bool:
+        """Have decisions made and carry them out; returns whether the run is finished."""
+        self._tick()
+        decisions = self._scheduler.decide(time.monotonic())
+        self._carry_out(decisions, batch)
+        return any(isinstance(decision, Finished) for decision in decisions)
+
+    def _carry_out(self, decisions: Sequence[Decision], batch: list[R]) -> None:
         for decision in decisions:
             match decision:
                 case StartWorker(worker):
@@ -201,14 +211,15 @@ class RayRunner(Generic[R]):
                     self._kill(worker)
                 case FailSample(index, reason):
                     logger.warning("sample %d failed: %s", index, reason)
-                    failed.append(self._on_failed(index, reason))
+                    batch.append(self._on_failed(index, reason))
+                case PausePlace():
+                    logger.warning("%s", decision)
                 case GiveUp(reason, is_contradiction):
                     raise (UnequalResultsError if is_contradiction else WorkerError)(reason)
                 case OutOfCapacity(waited_s):
                     raise NoCapacityError(self._no_capacity(waited_s))
                 case Finished():
                     pass
-        return failed
 
     def _no_capacity(self, waited_s: float) -> str:
         labels = self._plan.labels
@@ -233,21 +244,19 @@ class RayRunner(Generic[R]):
         with contextlib.suppress(Exception):
             ray.kill(actor.handle)
 
-    def _collect(self) -> list[R]:
-        """Wait for events (half a second at most) and report all that have come."""
+    def _collect(self, batch: list[R]) -> None:
+        """Wait for events (half a second at most), report all that have come, add results."""
         refs = list(self._awaited)
         if not refs:
             time.sleep(_WAIT_S)
-            return []
+            return
         done, _ = ray.wait(refs, num_returns=1, timeout=_WAIT_S)
         if done and len(refs) > 1:
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
-        results: list[R] = []
         for ref in done:
             awaited = self._awaited.pop(ref, None)
             if awaited is not None:
-                results.extend(self._receive(ref, awaited))
-        return results
+                batch.extend(self._receive(ref, awaited))
 
     def _receive(self, ref: Any, awaited: _Awaited) -> list[R]:
         try:
@@ -262,8 +271,8 @@ class RayRunner(Generic[R]):
 
     def _succeeded(self, awaited: _Awaited, value: Any) -> list[R]:
         if awaited.kind == "hello":
-            self._actors[awaited.worker].node = value
-            self._scheduler.placed(awaited.worker)
+            self._actors[awaited.worker].node, place = value
+            self._scheduler.placed(awaited.worker, place)
         elif awaited.kind == "prepare":
             self._scheduler.ready(awaited.worker)
         else:

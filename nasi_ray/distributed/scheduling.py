@@ -23,13 +23,11 @@ from nasi_ray.distributed.decisions import (
     SubmitCall,
 )
 from nasi_ray.distributed.fleet import Fleet, WorkerState
+from nasi_ray.distributed.places import Failure, Places
 from nasi_ray.distributed.policy import Breaker, Pace, PoolPolicy, Since, chunk_length
+from nasi_ray.distributed.tail import Tail
 
 R = TypeVar("R")
-_UNEQUAL = (
-    "sample {} gave two different results; its evaluation depends on more than its index, or the "
-    "workers' devices or versions differ"
-)
 
 
 class Scheduler(Generic[R]):
@@ -46,15 +44,16 @@ class Scheduler(Generic[R]):
         self._backlog = Backlog(policy)
         self._fleet = Fleet(policy.max_in_flight)
         self._breaker = Breaker(policy.max_failures_in_row)
+        self._places = Places(policy, self._fleet)
         self._calls = CallLedger(self._fleet)
         self._first: dict[int, R] = {}
         self._condemned: list[FailSample] = []
         self._decided: list[Decision] = []
         self._target = 1
         self._pace = Pace(policy)
-        self._without = Since()
-        self._calm = Since()
-        self._event = 0
+        self._tail = Tail(self._backlog, self._fleet, self._calls, self._pace)
+        self._without, self._calm, self._failing = Since(), Since(), Since()
+        self._event, self._now = 0, 0.0
         self.num_deaths = 0
         """Workers lost, not counting those retired."""
         self.num_requeued = 0
@@ -89,8 +88,9 @@ class Scheduler(Generic[R]):
         self._fleet.dismiss_draining(draining)
         self._fleet.shrink(target)
 
-    def placed(self, worker: int) -> None:
-        """A worker's process is up; it prepares."""
+    def placed(self, worker: int, place: str = "") -> None:
+        """A worker's process is up, on that node or GPU (whichever has a name); it prepares."""
+        self._places.settle(worker, place)
         self._fleet.advance(worker, "placed")
 
     def ready(self, worker: int) -> None:
@@ -117,11 +117,12 @@ class Scheduler(Generic[R]):
         Returns:
             The results that are the first of their sample.
         """
-        call = self._calls.get(number)
-        if call is None:
+        if (call := self._calls.get(number)) is None:
             return []
         self._event += 1
-        self._pace.learn(seconds, len(results) + len(errors))
+        self._now = now
+        if results:  # failures are fast, and would make calls long
+            self._pace.learn(seconds, len(results) + len(errors))
         worker = self._calls.end(call, now, self._event)
         firsts = [result for index, result in results if self._settle(index, result)]
         if results:
@@ -129,7 +130,10 @@ class Scheduler(Generic[R]):
         for index, reason in errors:
             self._fail_sample(("sample", index), call, reason)
             self._charge(index, call, reason, True, False)
-        if worker is not None and not results:
+        if worker is not None and errors and not results:
+            failure = Failure(call.cause, call.began, self._event, errors[-1][1])
+            if self._is_sick(worker, failure):
+                return firsts
             worker.num_errors += len(errors)
             if worker.num_errors >= self._policy.max_worker_errors:
                 self._replace(worker)
@@ -159,15 +163,21 @@ class Scheduler(Generic[R]):
         if preempted:
             self._requeue(calls)
             return
-        self._calm.break_off()
+        if not worker.is_benched:
+            self._calm.break_off()
         self._requeue(calls[1:])
+        what, began = ("worker", number), worker.began
         if calls:
+            what, began = calls[0].cause, calls[0].began
             self._blame(calls[0], reason, is_death=True)
         else:
-            self._fail(("worker", number), worker.began, reason)
+            self._fail(what, began, reason)
+        self._is_sick(worker, Failure(what, began, self._event, reason))
 
     def decide(self, now: float) -> list[Decision]:
         """What is to be done now, in this order; to be called after every batch of events."""
+        self._now = now
+        self._places.recover(now)
         decided, self._decided = self._decided, []
         for worker in self._fleet.leavers():
             self._fleet.remove(worker.number)
@@ -179,56 +189,37 @@ class Scheduler(Generic[R]):
             self._condemned.clear()
             return decided
         while self._fleet.num_staff < min(self._target, self._backlog.num_open):
-            decided.append(self._start_worker())
+            decided.append(StartWorker(self._fleet.start(self._event).number))
         decided.extend(self._give_out(now))
-        if self._needs_spare(now):
-            decided.append(self._start_worker())
-        decided.extend(self._check_capacity(now))
+        if self._tail.needs_spare(self._target, now):
+            decided.append(StartWorker(self._fleet.start(self._event).number))
+        waited_s = self._without.update(not self._fleet.num_placed, now)
+        if waited_s > self._policy.capacity_timeout_s:
+            decided.append(OutOfCapacity(waited_s))
         return decided
 
     def _give_out(self, now: float) -> list[Decision]:
         decided: list[Decision] = []
         calm_s = self._calm.update(self._fleet.num_ready > 0, now)
-        in_doubt = self._breaker.is_in_doubt
         for depth in range(self._policy.max_in_flight):
             for worker in self._fleet.hungry(depth) if len(self._backlog) else ():
                 length = chunk_length(
                     self._policy, self._pace.sample_s, len(self._backlog), self._fleet.num_ready
                 )
                 indices = self._backlog.take(
-                    length, worker.number, is_idle=depth == 0, fresh_first=in_doubt, calm_s=calm_s
+                    length,
+                    worker.number,
+                    is_idle=depth == 0,
+                    held=self._calls.held(worker) if depth else (),
+                    fresh_first=self._breaker.is_in_doubt,
+                    calm_s=calm_s,
                 )
                 if indices:
                     call = self._calls.submit(worker, indices, now, self._event)
                     decided.append(SubmitCall(call.number, worker.number, indices))
         if self._backlog.has_only_last:
-            decided.extend(self._double_stragglers(now))
+            decided.extend(self._tail.double_stragglers(now, self._event))
         return decided
-
-    def _double_stragglers(self, now: float) -> list[Decision]:
-        decided: list[Decision] = []
-        for worker in self._fleet.hungry(0):
-            straggler = self._straggler(now)
-            if straggler is None:
-                break
-            indices = tuple(i for i in straggler.indices if self._backlog.is_open(i))
-            double = self._calls.submit(worker, indices, now, self._event)
-            self._calls.double(straggler, double)
-            decided.append(SubmitCall(double.number, worker.number, indices))
-        return decided
-
-    def _needs_spare(self, now: float) -> bool:
-        """As few workers as samples are left, and one of them hangs: another has to take over."""
-        has_room = self._fleet.num_staff < self._target and not self._fleet.num_coming
-        if not has_room or self._fleet.hungry(0):
-            return False
-        return len(self._backlog) > 0 or self._straggler(now) is not None
-
-    def _start_worker(self) -> StartWorker:
-        return StartWorker(self._fleet.start(self._event).number)
-
-    def _straggler(self, now: float) -> Call | None:
-        return self._calls.straggler(self._backlog.may_double, self._pace.late_s, now)
 
     def _settle(self, index: int, result: R) -> bool:
         """Whether this is the sample's first result; a later one must equal it."""
@@ -240,21 +231,22 @@ class Scheduler(Generic[R]):
         if index in self._first:
             first = self._first[index] if self._calls.is_out(index) else self._first.pop(index)
             if self._same is not None and not self._same(first, result):
-                self._decided.append(GiveUp(_UNEQUAL.format(index), is_contradiction=True))
+                self._decided.append(GiveUp.unequal(index))
         return False
 
     def _succeed(self, worker: WorkerState | None) -> None:
         self._breaker.succeeded()
+        self._failing.break_off()
         self._decided.extend(self._condemned)
         self._condemned.clear()
         if worker is not None:
             worker.num_errors = 0
+            self._places.succeeded(worker.place)
 
     def _blame(self, call: Call, reason: str, *, is_death: bool = False) -> None:
         """Charge every sample of a call that was running when it failed."""
         is_sure = len(call.indices) == 1
-        key = ("sample", call.indices[0]) if is_sure else ("call", call.number)
-        self._fail_sample(key, call, reason)
+        self._fail_sample(call.cause, call, reason)
         for index in call.indices:
             self._charge(index, call, reason, is_sure, is_death)
 
@@ -263,8 +255,7 @@ class Scheduler(Generic[R]):
             return
         if self._backlog.charge(index, call.worker, is_sure=is_sure, is_death=is_death):
             # Told only once a result shows that not everything is broken.
-            num = self._policy.max_attempts + self._policy.max_appeals
-            self._condemned.append(FailSample(index, f"{num} attempts failed; {reason}"))
+            self._condemned.append(FailSample.after(self._policy.max_in_all, index, reason))
         else:
             self.num_requeued += 1
 
@@ -274,16 +265,29 @@ class Scheduler(Generic[R]):
             self._fail(key, call.began, reason, self._backlog.is_known(call.indices))
 
     def _fail(self, key: tuple[str, int], began: int, reason: str, is_known: bool = False) -> None:
-        if self._breaker.failed(key, began=began, now=self._event, is_known=is_known):
-            num = self._policy.max_failures_in_row
-            why = f"{num} failures in a row with no result in between; the last: {reason}"
-            self._decided.append(GiveUp(why))
+        is_up = self._breaker.failed(key, began=began, now=self._event, is_known=is_known)
+        failing_s = self._failing.update(self._breaker.began is not None, self._now)
+        # Those that were at work when failures began may yet show that all is well.
+        may_work = self._fleet.may_show(self._breaker.began or 0)
+        if is_up and not (may_work and failing_s < self._policy.patience_s):
+            self._decided.append(GiveUp.failures(self._policy.max_failures_in_row, reason))
+
+    def _is_sick(self, worker: WorkerState, failure: Failure) -> bool:
+        """Whether a failure was one too many for its place, whose workers are then replaced."""
+        may_work = self._fleet.may_show(self._breaker.began or 0, but_at=worker.place)
+        pause = self._places.failed(worker.place, failure, self._now, may_others_work=may_work)
+        if pause is not None:
+            self._decided.append(pause)
+            for other in self._fleet.at(worker.place):
+                self._replace(other)
+        return pause is not None
 
     def _requeue(self, calls: Iterable[Call]) -> None:
+        # A worker may have a suspect in two calls.
+        indices = dict.fromkeys(index for call in calls for index in call.indices)
         lost = [
             index
-            for call in calls
-            for index in call.indices
+            for index in indices
             if self._backlog.needs_return(index, is_out=self._calls.is_out(index))
         ]
         self.num_requeued += len(lost)
@@ -294,7 +298,3 @@ class Scheduler(Generic[R]):
         self._fleet.remove(worker.number)
         self._requeue(self._calls.drop(worker))
         self._decided.append(RetireWorker(worker.number))
-
-    def _check_capacity(self, now: float) -> list[Decision]:
-        waited_s = self._without.update(not self._fleet.num_placed, now)
-        return [OutOfCapacity(waited_s)] if waited_s > self._policy.capacity_timeout_s else []

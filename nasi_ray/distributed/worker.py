@@ -32,13 +32,19 @@ class Worker:
         self._evaluate: Callable[[int], Any] | None = None
 
     @ray.method
-    def hello(self) -> str:
+    def hello(self) -> tuple[str, str]:
         """Say that the process is up.
 
         Returns:
-            The id of its node (hex).
+            The id of its node (hex), and its place, for people too: the node, and its GPUs if it
+            has any.
         """
-        return str(ray.get_runtime_context().get_node_id())
+        context = ray.get_runtime_context()
+        node = str(context.get_node_id())
+        gpus = ", ".join(context.get_accelerator_ids().get("GPU", ()))
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        place = f"node {address} ({node[:8]})"
+        return node, f"{place}, GPU {gpus}" if gpus else place
 
     @ray.method
     def prepare(self, factory: Callable[..., Callable[[int], Any]], *args: Any) -> None:

@@ -43,6 +43,8 @@ class FakeCluster:
     submitted: Counter[int] = field(default_factory=Counter)
     call_lengths: list[int] = field(default_factory=list)
     ended: Finished | GiveUp | OutOfCapacity | None = None
+    may_repeat: bool = False
+    """A worker may get a sample that it has: one of a run that was abandoned."""
 
     def decide(self) -> None:
         for decision in self.scheduler.decide(self.now):
@@ -51,14 +53,16 @@ class FakeCluster:
                     assert worker not in self.workers
                     self.workers[worker] = FakeWorker()
                 case RetireWorker(worker):
-                    del self.workers[worker]
+                    # It may have died at the same moment.
+                    self.workers.pop(worker, None)
                 case SubmitCall(_, worker, indices):
                     state = self.workers[worker]
                     assert state.phase == "ready"
+                    assert indices
+                    held = {index for call in state.calls for index in call.indices}
+                    assert self.may_repeat or len(held | set(indices)) == len(held) + len(indices)
                     state.calls.append(decision)
                     assert len(state.calls) <= 2
-                    assert indices
-                    assert len(set(indices)) == len(indices)
                     self.submitted.update(indices)
                     self.call_lengths.append(len(indices))
                 case FailSample(index, reason):
@@ -80,7 +84,7 @@ class FakeCluster:
         state = self.workers[worker]
         if state.phase == "starting":
             state.phase = "placed"
-            self.scheduler.placed(worker)
+            self.scheduler.placed(worker, f"node {worker % 3}")
         elif state.phase == "placed":
             state.phase = "ready"
             self.scheduler.ready(worker)

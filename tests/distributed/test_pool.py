@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from nasi_ray.config import WorkerConfig
+from nasi_ray.distributed.decisions import Decision, FailSample, GiveUp
 from nasi_ray.distributed.policy import PoolPolicy
 from nasi_ray.distributed.pool import RayRunner
 from nasi_ray.errors import NoCapacityError, UnequalResultsError, UnknownNameError, WorkerError
@@ -215,6 +216,30 @@ def test_a_factory_that_keeps_failing_ends_the_run_with_its_reason() -> None:
     assert message.startswith("2 failures in a row")
     assert "OSError: no such library" in message
     assert "\n" not in message
+
+
+def test_results_that_come_with_the_end_of_a_run_are_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with runner_of(noise_factory(), 1.0, num_workers=1) as runner:
+        scheduler = runner._scheduler
+        decide, come = scheduler.decide, []
+        call_done = scheduler.call_done
+
+        def note(*args: Any) -> list[Row]:
+            come.extend(rows := call_done(*args))
+            return rows
+
+        def give_up(now: float) -> list[Decision]:
+            return [FailSample(99, "lost"), GiveUp("enough")] if come else decide(now)
+
+        monkeypatch.setattr(scheduler, "call_done", note)
+        monkeypatch.setattr(scheduler, "decide", give_up)
+        rows: list[Row] = []
+        with pytest.raises(WorkerError, match="enough"):
+            rows.extend(row for batch in runner.run(range(5)) for row in batch)
+    assert rows[:-1] == come
+    assert rows[-1][0] == 99
 
 
 def test_results_that_depend_on_the_worker_are_detected() -> None:

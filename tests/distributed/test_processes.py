@@ -230,6 +230,36 @@ def test_fractions_of_a_gpu_are_shared_by_four_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -> None:
+    out, err = run_script(
+        """
+        import ray
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+        ray.init("local", num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False,
+                 logging_level=40, object_store_memory=80 * 2**20)
+        def factory():
+            import os, time
+            time.sleep(2.0)
+            def evaluate(index):
+                if os.environ["CUDA_VISIBLE_DEVICES"] == "0":
+                    raise RuntimeError("device-side assert")
+                time.sleep(0.2)
+                return index
+            return evaluate
+        runner = RayRunner(factory, (), workers=WorkerConfig(gpus_per_worker=1),
+                           on_failed=lambda index, reason: -1)
+        rows = [row for batch in runner.run(range(100)) for row in batch]
+        print(sorted(rows) == list(range(100)), runner.status().num_requeued < 40)
+        runner.close()
+        ray.shutdown()
+        """,
+        tmp_path,
+    )
+    assert out.splitlines() == ["True True"]
+    assert "GPU 0 keeps failing while others work; no work for it for 60 s; RuntimeError" in err
+
+
+@pytest.mark.slow
 def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
     out, _ = run_script(
         """

@@ -374,6 +374,7 @@ def test_a_second_run_uses_the_same_workers() -> None:
 
 def test_a_late_result_of_an_abandoned_run_counts_if_its_sample_is_asked_for_again() -> None:
     cluster = make_cluster(1, target=1)
+    cluster.may_repeat = True
     bring_up(cluster)
     (call,) = cluster.workers[0].calls
     assert isinstance(call, SubmitCall)
