@@ -24,6 +24,7 @@ _STALE_TEMP_S = 900.0
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
 _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class LocalStorage:
@@ -68,15 +69,13 @@ class LocalStorage:
         """Like ``write``, but only if the name is free (see ``Storage``)."""
         path = self._path(name)
         with _one_line_errors("write", path):
-            if path.exists():
-                return False
-            with _staged(path, data) as temp:
-                try:
-                    os.link(temp, path)  # unlike rename, link never replaces
-                except FileExistsError:
-                    return False
-                _fsync_directory(path.parent)
-        return True
+            is_new = not path.exists()
+            if is_new:
+                with _staged(path, data) as temp:
+                    is_new = _link(temp, path)
+            # Also of a taken name: it may be ours, of a call whose fsync failed.
+            _fsync_directory(path.parent)
+        return is_new
 
     def delete(self, name: str) -> None:
         """Remove a name, if it is there (see ``Storage``)."""
@@ -86,7 +85,12 @@ class LocalStorage:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run by ``flock``: the kernel releases it when the holder dies."""
+        """Hold the run by ``flock``: the kernel releases it when the holder dies.
+
+        The lock is the file's, not its name's: who removes ``run.lock`` while it is held lets a
+        second driver in, which neither notices. Both write whole parts that are never overwritten,
+        equal where they hold the same samples, so that work is done twice and nothing is lost.
+        """
         path = self._root / LOCK_NAME
         with _one_line_errors("lock", path):
             _make_directory(self._root)
@@ -175,6 +179,22 @@ def _staged(path: Path, data: bytes) -> Iterator[Path]:
             temp.unlink()
 
 
+def _link(temp: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken, which a rename would replace."""
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise StorageRefusedError(
+            f"cannot write {path}: the file system there has no hard links "
+            f"({error.strerror}); use another directory"
+        ) from error
+    return True
+
+
 def _read_file(path: Path) -> bytes:
     # A FIFO that somebody left there would be waited for until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -198,7 +218,13 @@ def _make_directory(path: Path) -> None:
         return
     _make_directory(path.parent)
     path.mkdir(exist_ok=True)
-    _fsync_directory(path.parent)
+    try:
+        _fsync_directory(path.parent)
+    except OSError:
+        # Else the next call takes it for one that is there for good.
+        with suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def _fsync_directory(path: Path) -> None:

@@ -16,13 +16,16 @@ from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line
 from nasi_ray.storage.s3_lease import Lease
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 LEASE_S = 60.0
+# A request to S3 that hangs ends after a minute: every attempt but a fraction of a second is its
+# timeout to answer, or to connect. The rest of an outage is ``Patience``'s matter.
 _CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 6},
-    connect_timeout=10,
-    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=5,
+    read_timeout=15,
 )
 _MAX_TRIES = 3
 
@@ -77,10 +80,11 @@ class S3Storage:
         key, uri = self._key(name)
         with one_line_errors("read", uri):
             for _ in range(_MAX_TRIES - 1):
+                body = self._get(key, uri)
                 # boto3 retries the request, but not a body that breaks off.
                 with suppress(HTTPClientError, IncompleteReadError):
-                    return self._get(key, uri)
-            return self._get(key, uri)
+                    return body.read()
+            return self._get(key, uri).read()
 
     def write(self, name: str, data: bytes) -> None:
         """Store whole or not at all, replacing what was there (see ``Storage``)."""
@@ -127,17 +131,17 @@ class S3Storage:
         """
         key = f"{self._prefix}/{LOCK_NAME}" if self._prefix else LOCK_NAME
         lease = Lease(self._client, self._bucket, key, run_uri=self.uri, duration_s=self._lease_s)
-        lease.acquire()
-        self._lease = lease
         try:
+            lease.acquire()
+            self._lease = lease
             yield
         finally:
             self._lease = None
             lease.release()
 
-    def _get(self, key: str, uri: str) -> bytes:
+    def _get(self, key: str, uri: str) -> StreamingBody:
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
         except ClientError as error:
             if is_missing(error):
                 raise FileNotFoundError(f"{uri} does not exist") from None

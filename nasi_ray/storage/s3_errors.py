@@ -9,6 +9,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -27,8 +28,36 @@ _ADVICE_OF_CODE = {
     "ExpiredToken": "renew the AWS session and start again",
     "RequestTimeTooSkewed": "set the clock of this machine",
     "QuotaExceeded": "free some space there, or use another bucket",
+    "NotImplemented": "use an S3 service with conditional writes",
 }
-_PASSING_CODES = {"SlowDown", "RequestTimeout", "QuotaExceeded", "ExpiredToken"}
+# What botocore.retries.standard calls throttling; S3-compatible services send any of them.
+_THROTTLING_CODES = {
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+}
+_PASSING_CODES = _THROTTLING_CODES | {
+    "ConditionalRequestConflict",
+    "ExpiredToken",
+    "OperationAborted",
+    "QuotaExceeded",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "TooManyRequests",
+}
+_PASSING_STATUSES = {408, 429}
+_NOT_IMPLEMENTED = 501
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _MISSING = {"NoSuchKey", "404"}
 
@@ -66,9 +95,12 @@ def _code(error: ClientError) -> str:
 def _may_pass(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or _code(error) in _PASSING_CODES
+        is_failing = status >= 500 and status != _NOT_IMPLEMENTED
+        return is_failing or status in _PASSING_STATUSES or _code(error) in _PASSING_CODES
+    if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError):
+        return True
     # An instance's metadata service, which hands out the credentials, is at times slow to answer.
-    return isinstance(error, BotoConnectionError | HTTPClientError | NoCredentialsError)
+    return isinstance(error, NoCredentialsError)
 
 
 def _explain(error: ClientError | BotoCoreError) -> tuple[str, str]:
@@ -79,7 +111,7 @@ def _explain(error: ClientError | BotoCoreError) -> tuple[str, str]:
         return reason, _CREDENTIALS
     if isinstance(error, ProfileNotFound):
         return reason, "correct AWS_PROFILE, or unset it"
-    if isinstance(error, BotoConnectionError | HTTPClientError):
+    if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError):
         return reason, "check the network, AWS_ENDPOINT_URL and AWS_REGION, and try again"
     return reason, "check the AWS settings (environment and ~/.aws)"
 
@@ -94,8 +126,8 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
     reason = f"{code} (HTTP {status}, attempt {attempts}) {message}".strip()
     if advice := _ADVICE_OF_CODE.get(code):
         return reason, advice
+    if _may_pass(error):
+        return reason, "the service is failing or overloaded: try again"
     if status == 403:
         return reason, _ADVICE_OF_CODE["AccessDenied"]
-    if status >= 500 or code in _PASSING_CODES:
-        return reason, "the service is failing or overloaded: try again"
     return reason, "check the AWS settings (environment and ~/.aws)"

@@ -1,9 +1,10 @@
 """The lock of a run on S3: a lease object, taken and renewed by conditional writes.
 
 S3 has no lock that goes away with its holder, so the lock is an object that must be renewed. A
-holder trusts it for ``duration_s`` counted from before the request that renewed it, by its own
-monotonic clock; a contender takes it over once it has gone unrenewed for ``duration_s`` plus the
-resolution of the times S3 gives, both read from the server. No two clocks are ever compared.
+holder trusts it for ``duration_s`` counted from before the request that renewed it, by a clock of
+its own that never goes back and goes on while the machine is suspended; a contender takes it over
+once it has gone unrenewed for ``duration_s`` plus the resolution of the times S3 gives, both read
+from the server. No two clocks are ever compared.
 What remains: a request already under way when the lease runs out may still land, which does no
 harm to records (never overwritten, and the same for the same settings).
 """
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from nasi_ray.errors import NasiRayError, RunLockedError, StorageError
+from nasi_ray.errors import NasiRayError, RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _SERVER_TIME_RESOLUTION_S = 1.0
 _MAX_TRIES = 5
+_GIVING_BACK_S = 10.0
+# CLOCK_MONOTONIC of Linux stands still while the machine is suspended, and the server's does not.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# Owners of this process that hold nothing any more, though S3 may say so still.
+_given_up: set[str] = set()
+
+
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +73,7 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._since = datetime.now(UTC)
         self._etag = ""
+        self._may_be_held = False
         self._valid_until = 0.0
         self._lost_because = ""
         self._mutex = threading.Lock()
@@ -70,20 +81,25 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="nasi-ray-lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease and begin to renew it.
+        """Take the lease and begin to renew it; ``release`` is due whatever comes of it.
 
         Raises:
             RunLockedError: If another driver holds it.
             StorageError: If S3 cannot be reached, or ignores conditions.
         """
-        with one_line_errors("lock", self._run_uri):
-            self._acquire()
-            if self._put(IfNoneMatch="*"):
-                self.release()
-                raise StorageError(
-                    f"cannot lock {self._run_uri}: the endpoint ignores If-None-Match, so two "
-                    "drivers could write at once; use an S3 service with conditional writes"
-                )
+        # Of a request that failed or was interrupted nobody knows whether it went through.
+        self._may_be_held = True
+        try:
+            with one_line_errors("lock", self._run_uri):
+                self._acquire()
+                if self._put(IfNoneMatch="*"):
+                    raise StorageRefusedError(
+                        f"cannot lock {self._run_uri}: the endpoint ignores If-None-Match, so two "
+                        "drivers could write at once; use an S3 service with conditional writes"
+                    )
+        except (RunLockedError, StorageRefusedError):
+            self._may_be_held = bool(self._etag)
+            raise
         self._thread.start()
 
     def check(self) -> None:
@@ -95,50 +111,71 @@ class Lease:
         """
         if self._lost_because:
             raise RunLockedError(self._lost_because)
-        if time.monotonic() >= self._valid_until:
+        if _seconds() >= self._valid_until:
             self._renew()
 
     def release(self) -> None:
-        """Give the lease back if it is still ours; a failure is logged (it expires anyway)."""
+        """Give the lease back if it may be ours.
+
+        A failure is logged, and S3 that hangs is waited for ten seconds only: the lease expires
+        anyway, and this process takes it again at once.
+        """
         self._stop.set()
+        if not self._may_be_held:
+            return
+        self._may_be_held = False
+        _given_up.add(self._owner)
+        thread = threading.Thread(target=self._give_back, name="nasi-ray-unlock", daemon=True)
+        thread.start()
+        thread.join(_GIVING_BACK_S)
+        if thread.is_alive():
+            _LOG.warning(
+                "cannot unlock %s: S3 has not answered for %.0f s (the lock expires in %.0f s)",
+                self._run_uri, _GIVING_BACK_S, self._duration_s,
+            )  # fmt: skip
+
+    def _give_back(self) -> None:
         try:
             with self._mutex, one_line_errors("unlock", self._run_uri):
                 stored = self._get()
                 if stored and stored.content.get("owner") == self._owner:
                     self._delete(stored.etag)
+            _given_up.discard(self._owner)
         except NasiRayError as error:
             _LOG.warning("%s (the lock expires in %.0f s)", error, self._duration_s)
 
     def _acquire(self) -> None:
         for _ in range(_MAX_TRIES):
-            started = time.monotonic()
+            started = _seconds()
             etag = self._put(IfNoneMatch="*")
             if not etag:
                 stored = self._get()
                 if stored is None:
                     continue
-                if stored.content.get("owner") == self._owner:  # our put, retried inside boto3
-                    etag = stored.etag
-                elif stored.expires_in_s > 0:
-                    raise RunLockedError(
-                        f"{self._run_uri} is being written by {stored.holder}; stop it, use "
-                        "another run directory, or, if it died, try again in "
-                        f"{stored.expires_in_s:.0f} s"
-                    )
-                else:
+                # Our own is a put that went through though S3 answered otherwise.
+                if str(stored.content.get("owner")) not in {self._owner, *_given_up}:
+                    self._refuse_live(stored)
                     _LOG.warning("taking over %s from %s", self._run_uri, stored.holder)
-                    etag = self._put(IfMatch=stored.etag)
+                started = _seconds()
+                etag = self._put(IfMatch=stored.etag)
             if etag:
                 self._etag, self._valid_until = etag, started + self._duration_s
                 return
         raise RunLockedError(f"{self._run_uri} is being locked by other drivers; try again")
+
+    def _refuse_live(self, stored: _Stored) -> None:
+        if stored.expires_in_s > 0:
+            raise RunLockedError(
+                f"{self._run_uri} is being written by {stored.holder}; stop it, use another run "
+                f"directory, or, if it died, try again in {stored.expires_in_s:.0f} s"
+            )
 
     def _renew(self) -> None:
         with self._mutex, one_line_errors("renew the lock of", self._run_uri):
             if self._stop.is_set():
                 return
             for _ in range(_MAX_TRIES):
-                started = time.monotonic()
+                started = _seconds()
                 if etag := self._put(IfMatch=self._etag):
                     self._etag, self._valid_until = etag, started + self._duration_s
                     return

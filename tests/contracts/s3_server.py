@@ -13,6 +13,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
@@ -63,14 +64,25 @@ def quick_client(max_attempts: int = 2) -> S3Client:
 
 
 def answer_with(
-    client: S3Client, operation: str, status: int, code: str, *, when: Callable[[], bool]
+    client: S3Client,
+    operation: str,
+    status: int,
+    code: str,
+    *,
+    when: Callable[[], bool],
+    goes_through: bool = False,
 ) -> None:
-    """Have ``client`` see an error answer, without asking the server, while ``when()`` is true."""
+    """Have ``client`` see an error answer while ``when()`` is true.
+
+    The server is not asked, or, if it ``goes_through``, its answer is lost.
+    """
     body = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
 
     def intercept(request: Any, **_: object) -> AWSResponse | None:
         if not when():
             return None
+        if goes_through:
+            URLLib3Session().send(request)
         return AWSResponse(request.url, status, HTTPHeaders(), _Body(body))
 
     events: Any = client.meta.events

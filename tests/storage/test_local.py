@@ -107,6 +107,68 @@ def test_data_and_directories_are_synced_before_write_returns(
     assert synced[3:] == [f"{root}/samples"]
 
 
+@pytest.mark.parametrize("name", ["a", "samples/a"])
+def test_a_create_is_done_only_once_its_directory_is_synced(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The call after one whose fsync of a directory failed makes up for it."""
+    storage.write("other", b"")
+    directory = (Path(storage.uri) / name).parent
+    synced: list[str] = []
+    whole_fsync = os.fsync
+    failing = {storage.uri, str(directory)}
+
+    def fsync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path in failing:
+            failing.remove(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced.append(path)
+        whole_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    while failing:
+        with pytest.raises(StorageError):
+            storage.create(name, b"1")
+    synced.clear()
+    storage.create(name, b"1")
+    assert synced[-1] == str(directory)
+    assert storage.read(name) == b"1"
+
+
+def test_a_directory_that_was_not_synced_is_made_anew(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write("other", b"")
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if len(synced) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError):
+        storage.create("samples/a", b"1")
+    assert storage.create("samples/a", b"1") is True
+    assert synced[:2] == [storage.uri, storage.uri]
+    assert synced[3:] == [f"{storage.uri}/samples"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_is_named_as_one(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    expected = rf"^cannot write {storage.uri}/a: .* has no hard links .*; use another directory$"
+    with pytest.raises(StorageRefusedError, match=expected):
+        storage.create("a", b"")
+    assert files_below(Path(storage.uri)) == []
+
+
 @pytest.mark.parametrize("action", list(ACTIONS))
 def test_a_file_in_place_of_the_directory_is_one_line(tmp_path: Path, action: str) -> None:
     (tmp_path / "run").write_text("a file")

@@ -1,18 +1,17 @@
-"""S3Storage: the contract over HTTP, failing services, and the lease that is its lock."""
+"""S3Storage: the contract over HTTP, and failing services."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import IncompleteReadError
+from botocore.retries import standard
 
-from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
-from nasi_ray.storage import LOCK_NAME, Storage
+from nasi_ray.errors import StorageError, StorageRefusedError
+from nasi_ray.storage import Storage, s3_errors
 from nasi_ray.storage.s3 import S3Storage
 from tests.contracts.s3_server import BUCKET, answer_with, new_prefix, quick_client, s3_server
 from tests.contracts.storage import ACTIONS, StorageContract
@@ -44,17 +43,6 @@ class TestS3Storage(StorageContract):
     @pytest.fixture
     def same_storage(self, prefix: str) -> Storage:
         return S3Storage(BUCKET, prefix)
-
-
-def stored_lease(prefix: str) -> dict[str, Any]:
-    body = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"{prefix}/{LOCK_NAME}")["Body"]
-    content: dict[str, Any] = json.loads(body.read())
-    return content
-
-
-def lease_exists(prefix: str) -> bool:
-    found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/{LOCK_NAME}")
-    return found["KeyCount"] == 1
 
 
 def test_listing_goes_beyond_one_page(prefix: str, client: Any) -> None:
@@ -125,6 +113,47 @@ def test_refusals_name_the_object_and_the_remedy(
         assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "TooManyRequests"),
+        (429, "AnythingElse"),
+        (400, "ThrottlingException"),
+        (400, "RequestLimitExceeded"),
+        (400, "RequestThrottled"),
+        (403, "Throttling"),
+        (408, "RequestTimeout"),
+        (409, "OperationAborted"),
+    ],
+)
+def test_throttling_is_no_refusal(prefix: str, status: int, code: str) -> None:
+    client = quick_client(max_attempts=1)
+    answer_with(client, "PutObject", status, code, when=lambda: True)
+    with pytest.raises(StorageError, match=rf"{code} \(HTTP {status}.*try again") as caught:
+        S3Storage(BUCKET, prefix, client).write("a", b"")
+    assert caught.value.may_pass
+
+
+def test_all_that_botocore_calls_throttling_is_known() -> None:
+    codes = standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined]
+    assert set(codes) <= s3_errors._THROTTLING_CODES
+
+
+def test_an_answer_that_breaks_off_is_no_refusal() -> None:
+    with (
+        pytest.raises(StorageError, match="check the network") as caught,
+        s3_errors.one_line_errors("read", "s3://bucket/a"),
+    ):
+        raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+    assert caught.value.may_pass
+
+
+def test_a_service_that_lacks_a_function_is_a_refusal(prefix: str, client: Any) -> None:
+    answer_with(client, "PutObject", 501, "NotImplemented", when=lambda: True)
+    with pytest.raises(StorageRefusedError, match="use an S3 service with conditional writes"):
+        S3Storage(BUCKET, prefix, client).create("a", b"")
+
+
 def test_a_503_that_passes_is_not_seen(prefix: str, client: Any) -> None:
     failures = iter([True])
     answer_with(client, "PutObject", 503, "SlowDown", when=lambda: next(failures, False))
@@ -159,150 +188,3 @@ def test_an_unreachable_endpoint_is_one_line(prefix: str, monkeypatch: pytest.Mo
     with pytest.raises(StorageError, match=r"127\.0\.0\.1:1/.*check the network") as error:
         storage.list("")
     assert error.value.may_pass
-
-
-def test_the_lease_tells_who_holds_it_and_goes_at_the_end(prefix: str) -> None:
-    with S3Storage(BUCKET, prefix).lock():
-        lease = stored_lease(prefix)
-        assert set(lease) == {"owner", "host", "pid", "since", "expires", "duration_s"}
-        assert lease["since"] < lease["expires"]
-    assert not lease_exists(prefix)
-
-
-def test_the_lease_is_renewed_while_held(prefix: str) -> None:
-    holder = S3Storage(BUCKET, prefix, lease_s=0.3)
-    with holder.lock():
-        first = stored_lease(prefix)
-        time.sleep(2.5)  # far beyond duration and server time resolution
-        assert stored_lease(prefix)["expires"] > first["expires"]
-        with pytest.raises(RunLockedError), S3Storage(BUCKET, prefix).lock():
-            pass
-        holder.write("a", b"1")
-
-
-def test_a_live_lease_is_not_taken_and_tells_when_it_may_be(prefix: str, client: Any) -> None:
-    abandon_lease(client, prefix, duration_s=60)
-    with (
-        pytest.raises(RunLockedError, match=r"pid 7 on dead since 2026-.*again in 6[01] s"),
-        S3Storage(BUCKET, prefix).lock(),
-    ):
-        pass
-
-
-def abandon_lease(client: Any, prefix: str, duration_s: float, owner: str = "dead") -> None:
-    """What a killed driver leaves behind."""
-    content = {
-        "owner": owner,
-        "host": "dead",
-        "pid": 7,
-        "since": "2026-01-01T00:00:00+00:00",
-        "duration_s": duration_s,
-    }
-    key = f"{prefix}/{LOCK_NAME}"
-    client.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(content).encode())
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"not json", b'{"duration_s": "x"}'])
-def test_an_unreadable_lease_expires_too(prefix: str, client: Any, content: bytes) -> None:
-    client.put_object(Bucket=BUCKET, Key=f"{prefix}/{LOCK_NAME}", Body=content)
-    with pytest.raises(RunLockedError, match=r"again in 6[01] s"), S3Storage(BUCKET, prefix).lock():
-        pass
-    lock_within(S3Storage(BUCKET, prefix, lease_s=0.1), seconds=3)
-
-
-def lock_within(storage: S3Storage, seconds: float) -> float:
-    """Try until the lock is had; the time it took."""
-    started = time.monotonic()
-    while True:
-        try:
-            with storage.lock():
-                storage.write("mine", b"")
-                return time.monotonic() - started
-        except RunLockedError:
-            assert time.monotonic() - started < seconds
-            time.sleep(0.05)
-
-
-def test_an_expired_lease_is_taken_over_but_not_before(prefix: str, client: Any) -> None:
-    abandon_lease(client, prefix, duration_s=0.5)
-    # Server times are whole seconds, so ages are known within one second.
-    assert lock_within(S3Storage(BUCKET, prefix), seconds=4) > 0.4
-
-
-def test_a_driver_whose_lease_was_taken_writes_nothing_more(
-    prefix: str, client: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    storage = S3Storage(BUCKET, prefix, lease_s=0.3)
-    storage.write("old", b"1")
-    with storage.lock():
-        abandon_lease(client, prefix, duration_s=60, owner="thief")
-        time.sleep(0.35)
-        for call in (
-            lambda: storage.write("a", b""),
-            lambda: storage.create("b", b""),
-            lambda: storage.delete("old"),
-        ):
-            with pytest.raises(RunLockedError, match=r"taken over by pid 7 on dead.*start again"):
-                call()
-        assert storage.read("old") == b"1"
-    assert storage.list("") == ["old"]
-    assert stored_lease(prefix)["owner"] == "thief"
-
-
-def test_a_removed_lease_stops_the_driver(prefix: str, client: Any) -> None:
-    storage = S3Storage(BUCKET, prefix, lease_s=0.3)
-    with storage.lock():
-        client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{LOCK_NAME}")
-        time.sleep(0.35)
-        with pytest.raises(RunLockedError, match="removed"):
-            storage.write("a", b"")
-
-
-def test_a_lease_that_could_not_be_renewed_blocks_writes_until_it_can(prefix: str) -> None:
-    broken = False
-    client = quick_client(max_attempts=1)
-    answer_with(client, "PutObject", 503, "SlowDown", when=lambda: broken)
-    storage = S3Storage(BUCKET, prefix, client, lease_s=0.3)
-    with storage.lock():
-        broken = True
-        time.sleep(0.45)
-        with pytest.raises(StorageError, match=r"cannot renew the lock of .*SlowDown"):
-            storage.write("a", b"1")
-        broken = False
-        storage.write("a", b"1")  # nobody took it in the meantime
-        assert storage.read("a") == b"1"
-
-
-def test_a_renewal_whose_answer_was_lost_is_no_loss(prefix: str, client: Any) -> None:
-    storage = S3Storage(BUCKET, prefix, client, lease_s=0.3)
-    with storage.lock():
-        # The same owner with another ETag: what a put leaves whose answer never came.
-        lease = stored_lease(prefix) | {"expires": "later"}
-        key = f"{prefix}/{LOCK_NAME}"
-        boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(lease).encode())
-        time.sleep(0.35)
-        storage.write("a", b"1")
-
-
-def test_an_unlock_that_fails_is_logged_and_hides_nothing(
-    prefix: str, client: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    answer_with(client, "DeleteObject", 403, "AccessDenied", when=lambda: True)
-    storage = S3Storage(BUCKET, prefix, client)
-    with caplog.at_level(logging.WARNING), pytest.raises(ZeroDivisionError), storage.lock():
-        _ = 1 / 0
-    assert "AccessDenied" in caplog.text
-    assert "expires in 60 s" in caplog.text
-
-
-def test_an_endpoint_without_conditional_writes_is_refused(prefix: str, client: Any) -> None:
-    def drop_condition(request: Any, **_: object) -> None:
-        del request.headers["If-None-Match"]
-
-    client.meta.events.register("before-sign.s3.PutObject", drop_condition)
-    with (
-        pytest.raises(StorageError, match="ignores If-None-Match"),
-        S3Storage(BUCKET, prefix, client).lock(),
-    ):
-        pass
-    assert not lease_exists(prefix)
