@@ -18,11 +18,13 @@ from nasi_ray.errors import (
     SearchStoppedError,
     StorageError,
     StorageRefusedError,
+    UnequalResultsError,
     WorkerError,
 )
 from nasi_ray.records import Sample, SampleTable
-from nasi_ray.runner import RunnerStatus
+from nasi_ray.runner import InProcessRunner, Runner, RunnerStatus
 from nasi_ray.search import collect
+from nasi_ray.search import patience as patience_module
 from nasi_ray.search import recorder as recorder_module
 from nasi_ray.search.recorder import Recorder
 from nasi_ray.storage import LocalStorage
@@ -159,6 +161,142 @@ def test_many_records_do_not_wait_for_the_interval(
     assert parts(tmp_path) == [[0, 1, 2, 3], [4]]
 
 
+def test_a_part_is_stored_when_due_though_nothing_is_called(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.6)
+    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
+    with Recorder(store, Quiet()) as recorder:
+        for indices in ([0], [1, 2], [3]):
+            for index in indices:
+                recorder.add([toy_sample(index)])
+            assert recorder.num_waiting == len(indices)
+            wait_until(lambda: recorder.num_waiting == 0)
+        recorder.flush()
+    assert parts(tmp_path) == [[0], [1, 2], [3]]
+
+
+def test_a_sample_is_stored_while_a_long_one_is_evaluated_in_process(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.1)
+    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
+
+    def evaluate(index: int) -> Sample:
+        if index == 1:
+            wait_until(lambda: parts(tmp_path) == [[0]])
+        return toy_sample(index)
+
+    collect_toy(store, InProcessRunner(evaluate), Quiet())
+
+
+def test_nothing_is_looked_at_while_nothing_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.01)
+    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
+    with Recorder(store, Quiet()) as recorder:
+        timeouts: list[float | None] = []
+        look_in_s = recorder._look_in_s
+
+        def look() -> float | None:
+            timeouts.append(look_in_s())
+            return timeouts[-1]
+
+        monkeypatch.setattr(recorder, "_look_in_s", look)
+        recorder.add([toy_sample(0)])
+        wait_until(lambda: recorder.num_waiting == 0)
+        sleep(0.1)
+        assert timeouts[-1] is None
+        num_looks = len(timeouts)
+        sleep(0.2)
+        assert len(timeouts) == num_looks < 10
+
+
+def collect_toy(store: Store, runner: Runner[Sample], progress: Quiet) -> None:
+    collect(
+        range(4),
+        runner=runner,
+        store=store,
+        progress=progress,
+        space=SPACE,
+        config=EstimateConfig(num_samples=4),
+    )
+
+
+@pytest.mark.parametrize(
+    "end", [UnequalResultsError("sample 3 gave two results"), KeyboardInterrupt(), ValueError("x")]
+)
+@pytest.mark.parametrize("failure", [StorageError("disk full"), RunLockedError("taken over")])
+def test_a_storage_failure_hides_not_what_the_run_ended_with(
+    store: Store, before_writes: list[Write], end: BaseException, failure: Exception
+) -> None:
+    before_writes.append(fail(failure))
+    progress = Quiet()
+    expected = SearchStoppedError if isinstance(end, KeyboardInterrupt) else type(end)
+    with pytest.raises(expected) as caught:
+        collect_toy(store, Interrupted(end, num_samples=3), progress)
+    told = progress.messages[-2 if expected is SearchStoppedError else -1]
+    assert told.startswith(f"{failure}; 3 evaluated samples are in memory only")
+    if expected is SearchStoppedError:
+        assert "stopped with 0 of 4 samples stored" in str(caught.value)
+    else:
+        assert str(caught.value) == str(end)
+        assert told in caught.value.__notes__
+
+
+def test_a_stop_is_one_though_the_storage_cannot_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(indices: object) -> list[int]:
+        raise StorageError("S3 is down")
+
+    monkeypatch.setattr(store, "missing", refuse)
+    progress = Quiet()
+    with pytest.raises(SearchStoppedError, match="continues from what is stored"):
+        collect_toy(store, Interrupted(KeyboardInterrupt(), num_samples=1), progress)
+    assert progress.messages == ["S3 is down"]
+
+
+def test_a_storage_failure_that_ends_the_run_is_told_once(
+    store: Store, before_writes: list[Write]
+) -> None:
+    before_writes.append(fail(StorageError("disk full")))
+    progress = Quiet()
+    with pytest.raises(StorageError, match="disk full; 4 evaluated"):
+        collect_toy(store, InProcessRunner(toy_sample), progress)
+    assert set(progress.messages) == {"disk full; trying again"}
+
+
+def test_a_lost_lock_says_how_many_samples_wait(store: Store, before_writes: list[Write]) -> None:
+    before_writes.append(fail(RunLockedError("taken over")))
+    with pytest.raises(
+        RunLockedError,
+        match=r"^taken over; 4 evaluated samples are in memory only and will be evaluated again by "
+        r"the same command$",
+    ):
+        collect_toy(store, InProcessRunner(toy_sample), Quiet())
+
+
+def test_a_flush_of_storage_that_hangs_is_not_tried_for_ever(
+    store: Store, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience_module, "_FLUSH_PATIENCE_S", 0.05)
+    tried = []
+
+    def write() -> None:
+        tried.append(1)
+        sleep(0.1)
+        raise StorageError("no answer")
+
+    before_writes.append(write)
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        recorder.add([toy_sample(0)])
+        with pytest.raises(StorageError, match="no answer"):
+            recorder.flush()
+    assert len(tried) == 2  # the part, and the flush
+
+
 def test_storage_that_hangs_holds_up_nobody_and_is_told_once(
     store: Store,
     tmp_path: Path,
@@ -283,11 +421,11 @@ def test_a_flush_that_fails_is_tried_as_often_as_asked(
 class Interrupted:
     """Gives one sample a batch and is interrupted while the storage hangs."""
 
-    def __init__(self, end: BaseException) -> None:
-        self._end = end
+    def __init__(self, end: BaseException, num_samples: int = 8) -> None:
+        self._end, self._num_samples = end, num_samples
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[Sample]]:
-        for index in range(8):
+        for index in range(self._num_samples):
             yield [toy_sample(index)]
         raise self._end
 

@@ -46,10 +46,12 @@ def collect(
         clock: Seconds that never go back.
 
     Raises:
-        SearchStoppedError: On KeyboardInterrupt, after what was computed has been stored.
-        StorageError: If storing keeps failing for a minute; says how many samples wait.
+        SearchStoppedError: On KeyboardInterrupt, after what was computed has been stored (or a
+            message said how much was not).
+        StorageError: If storing keeps failing for a minute (two or three where S3 hangs); says how
+            many samples wait.
         NasiRayError: What the runner raised, or if the first 20 samples are all bad; what was
-            computed has been stored.
+            computed has been stored, or a message and a note of the error say how much was not.
     """
     stored = store.read().below(num_samples_needed(config))
     board = SampleBoard(stored, indices, space, config, clock)
@@ -95,16 +97,34 @@ def collect_rows(
             recorder.flush()
             progress.update(board.state(runner.status()))
         except BaseException as error:
-            recorder.flush(attempts=2)  # raises what the recorder ended with, if it has
+            _store_rest(recorder, progress, error)
             if not isinstance(error, KeyboardInterrupt):
                 raise
-            # Counted in the store: the signal may have come between storing a batch and showing it.
-            num_stored = board.num_total - len(store.missing(indices))
-            num = f"{num_stored} of {board.num_total} {store.noun}s stored"
-            progress.message(f"stopping, {num}")
-            raise SearchStoppedError(
-                f"stopped with {num}; the same command continues from them"
-            ) from None
+            raise _stopped(indices, store, progress, board) from None
+
+
+def _store_rest(recorder: Recorder[Any], progress: Progress, end: BaseException) -> None:
+    """Store what was computed before ``end``; a failure to is told, and hides it not."""
+    try:
+        recorder.flush(attempts=2)
+    except NasiRayError as failure:
+        if str(failure) != str(end):  # else it is what the recorder itself has ended the run with
+            progress.message(str(failure))
+            end.add_note(str(failure))
+
+
+def _stopped(
+    indices: Sequence[int], store: RecordStore[Any, Any], progress: Progress, board: Board[Any]
+) -> SearchStoppedError:
+    try:
+        # Counted in the store: the signal may have come between storing a batch and showing it.
+        num_stored = board.num_total - len(store.missing(indices))
+    except NasiRayError as failure:
+        progress.message(str(failure))
+        return SearchStoppedError("stopped; the same command continues from what is stored")
+    num = f"{num_stored} of {board.num_total} {store.noun}s stored"
+    progress.message(f"stopping, {num}")
+    return SearchStoppedError(f"stopped with {num}; the same command continues from them")
 
 
 class _Failures(Generic[R]):

@@ -11,6 +11,7 @@ from nasi_ray.errors import StorageError
 from nasi_ray.store import RecordWriter
 
 _STORAGE_PATIENCE_S = 60.0
+_FLUSH_PATIENCE_S = 55.0
 MAX_WAITING = 100_000
 """Records held in memory at most; of a search, about 100 MB."""
 
@@ -39,7 +40,11 @@ class Patience:
 
     @contextlib.contextmanager
     def on_storage(self) -> Iterator[None]:
-        """Tolerate a StorageError in the context, up to a minute or 100,000 waiting records."""
+        """Tolerate a StorageError in the context, up to a minute or 100,000 waiting records.
+
+        The minute begins at the first failure. Where S3 hangs, a call takes about a minute to fail
+        (two if the lease of the run must be renewed first), so that it is over after two or three.
+        """
         try:
             yield
         except StorageError as error:
@@ -55,12 +60,17 @@ class Patience:
                 self._failing_since = None
 
     def flush(self, attempts: int = 6) -> None:
-        """Store what waits, trying again with growing pauses (16 s in all for six attempts)."""
+        """Store what waits, trying again with growing pauses (16 s in all for six attempts).
+
+        Not again after a minute: where the storage hangs, every attempt takes about that long.
+        """
+        began_at = time.monotonic()
         for attempt in range(attempts):
             try:
                 return self._writer.flush()
             except StorageError as error:
-                if attempt == attempts - 1:
+                is_long = time.monotonic() - began_at >= _FLUSH_PATIENCE_S
+                if is_long or attempt == attempts - 1:
                     raise
                 self._tell(f"{error}; trying again")
                 time.sleep(2**attempt / 2)

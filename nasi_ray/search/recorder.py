@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from nasi_ray.errors import StorageError
+from nasi_ray.errors import RunLockedError, StorageError
 from nasi_ray.progress import Progress
 from nasi_ray.search.patience import MAX_WAITING, Patience
 from nasi_ray.store import RecordStore, RecordWriter, Row
@@ -23,6 +23,7 @@ _WORTH_A_PART = 64
 _WAIT_SHARE = 0.02
 _LONGEST_WAIT_S = 60.0
 _RETRY_S = 2.0
+_LOOK_S = 1.0
 _SILENCE_TOLD_S = 30.0
 
 R = TypeVar("R", bound=Row)
@@ -44,11 +45,12 @@ class Recorder(Generic[R]):
     """Stores records in the order in which they are given, each once, a part every few seconds.
 
     A part is stored five seconds after the last one if 64 records came in them, and otherwise once
-    there are 64 or after a fiftieth of the time it has run, 5 s at least and 60 s at most.
+    there are 64 or after a fiftieth of the time it has run, 5 s at least and 60 s at most; also if
+    nothing is called meanwhile, then up to a second later.
 
     A context manager, to be used by one thread (messages are told in it). What has been added and
     not flushed is lost with the process. Every method raises what the storing thread ended with:
-    a StorageError that lasted for a minute, the loss of the run's lock, a bug.
+    a StorageError that lasted (see ``Patience``), the loss of the run's lock, a bug.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class Recorder(Generic[R]):
         self._messages: deque[str] = deque()
         self._wake, self._moved = threading.Event(), threading.Event()
         self._part: list[R] = []
-        self._num_added = self._num_unmarked = self._num_taken = self._num_stored = 0
+        # Each written by one thread only: those of marks have a twin for the storing thread.
+        self._num_added = self._num_taken = self._num_stored = 0
         self._num_asked = self._num_flushed = 0
-        self._began_at = self._marked_at = clock()
+        self._num_marked = self._num_marked_here = 0
+        self._began_at = self._marked_at = self._marked_here_at = clock()
         self._busy_since: float | None = None
         self._is_silence_told = False
         self._is_closing = False
@@ -100,8 +104,9 @@ class Recorder(Generic[R]):
         if rows:
             self._requests.append(rows)
             self._num_added += len(rows)
-            self._num_unmarked += len(rows)
-        if self._num_unmarked and self._is_due():
+            if self._num_unmarked <= len(rows):  # the thread waits for these without a limit
+                self._wake.set()
+        if self._num_unmarked and self._due_in_s() <= 0.0:
             self._ask(_Part())
         while self.num_waiting >= MAX_WAITING and self._error is None:
             self._await_move()
@@ -112,7 +117,7 @@ class Recorder(Generic[R]):
         """Store what was added; durable on return.
 
         Args:
-            attempts: Times to try, with growing pauses (16 s in all for six).
+            attempts: Times to try, with growing pauses (16 s in all for six), within a minute.
         """
         self._num_asked += 1
         ticket = self._num_asked
@@ -136,19 +141,24 @@ class Recorder(Generic[R]):
         self._wake.set()
         self._thread.join(timeout=1.0)
 
-    def _is_due(self) -> bool:
-        if self._num_unmarked >= _MAX_PART:
-            return True
+    @property
+    def _num_unmarked(self) -> int:
+        return self._num_added - max(self._num_marked, self._num_marked_here)
+
+    def _due_in_s(self) -> float:
+        num_unmarked = self._num_unmarked
+        if num_unmarked >= _MAX_PART:
+            return 0.0
         now = self._clock()
         patience_s = _PART_INTERVAL_S
-        if self._num_unmarked < _WORTH_A_PART:
+        if num_unmarked < _WORTH_A_PART:
             share_s = _WAIT_SHARE * (now - self._began_at)
             patience_s = min(max(patience_s, share_s), _LONGEST_WAIT_S)
-        return now - self._marked_at >= patience_s
+        return patience_s - (now - max(self._marked_at, self._marked_here_at))
 
     def _ask(self, request: _Part | _Flush) -> None:
         self._requests.append(request)
-        self._num_unmarked, self._marked_at = 0, self._clock()
+        self._num_marked, self._marked_at = self._num_added, self._clock()
         self._wake.set()
 
     def _await_move(self) -> None:
@@ -170,10 +180,11 @@ class Recorder(Generic[R]):
             )
 
     def _raise_error(self) -> None:
-        if isinstance(self._error, StorageError):
+        if isinstance(self._error, StorageError | RunLockedError):
+            once = " once the storage works" if isinstance(self._error, StorageError) else ""
             raise type(self._error)(
                 f"{self._error}; {self.num_waiting} evaluated {self._noun}s are in memory only and "
-                "will be evaluated again by the same command once the storage works"
+                f"will be evaluated again by the same command{once}"
             ) from self._error
         if self._error is not None:
             raise self._error
@@ -181,10 +192,13 @@ class Recorder(Generic[R]):
     def _work(self) -> None:
         try:
             while not self._is_closing or self._requests:
-                self._wake.wait(timeout=_RETRY_S if self._writer.num_waiting else None)
+                is_called = self._wake.wait(timeout=self._look_in_s())
                 self._wake.clear()
                 while self._requests:
                     self._serve(self._requests.popleft())
+                if self._part and not is_called and self._due_in_s() <= 0.0:
+                    self._num_marked_here, self._marked_here_at = self._num_taken, self._clock()
+                    self._store_part()
                 if self._writer.num_waiting:
                     self._store([])
         except BaseException as error:
@@ -198,15 +212,25 @@ class Recorder(Generic[R]):
             self._part += request
             self._num_taken += len(request)
             return
-        if self._part:
-            rows, self._part = self._part, []
-            self._store(rows)
+        self._store_part()
         if isinstance(request, _Flush):
             self._busy_since = time.monotonic()
             self._patience.flush(request.attempts)
             self._stored()
             self._num_flushed = request.ticket
             self._moved.set()
+
+    def _look_in_s(self) -> float | None:
+        if self._writer.num_waiting:
+            return _RETRY_S
+        if self._part or self._requests:
+            return max(_LOOK_S, self._due_in_s())
+        return None
+
+    def _store_part(self) -> None:
+        if self._part:
+            rows, self._part = self._part, []
+            self._store(rows)
 
     def _store(self, rows: Sequence[R]) -> None:
         self._busy_since = time.monotonic()
