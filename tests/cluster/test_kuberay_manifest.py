@@ -23,6 +23,14 @@ CLUSTER_MUTATIONS: dict[str, tuple[Callable[[Spec], object], str]] = {
         lambda s: s["workerGroupSpecs"][0].update(maxReplica=1),
         "workerGroupSpecs[0].maxReplica: unknown field",
     ),
+    "typo in the head": (
+        lambda s: s["headGroupSpec"].update(servicetype="ClusterIP"),
+        "headGroupSpec.servicetype: unknown field",
+    ),
+    "typo in the autoscaler": (
+        lambda s: s["autoscalerOptions"].update(idleTimeout=1),
+        "autoscalerOptions.idleTimeout: unknown field",
+    ),
     "no token": (lambda s: s.pop("authOptions"), ".authOptions.mode: must be token"),
     "autoscaler v1": (
         lambda s: s["autoscalerOptions"].update(version="v1"),
