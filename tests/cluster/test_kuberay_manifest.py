@@ -98,6 +98,10 @@ CLUSTER_MUTATIONS: dict[str, tuple[Callable[[Spec], object], str]] = {
         lambda s: pod(s)["containers"][0]["securityContext"].update(privileged=True),
         "containers[0].securityContext: must not have privileged",
     ),
+    "a head on the machine's network": (
+        lambda s: s["headGroupSpec"]["template"]["spec"].update(hostNetwork=True),
+        "headGroupSpec.template.spec.hostNetwork: must",
+    ),
     "capabilities": (
         lambda s: pod(s)["containers"][0]["securityContext"].update(
             capabilities={"add": ["SYS_ADMIN"]}
