@@ -164,8 +164,11 @@ def _collect_all(
                 may_fail=True,
                 named_in="ranking.json counts",
             )
-        except SearchStoppedError:
-            left = {name: len(s.missing(plan.indices(name))) for name, s in stores.items()}
+        except SearchStoppedError as stop:
+            try:
+                left = {name: len(s.missing(plan.indices(name))) for name, s in stores.items()}
+            except NasiRayError as error:  # a stop is one though the storage cannot be read
+                raise stop from error
             asked = sum(len(plan.indices(name)) for name in stores)
             raise SearchStoppedError(
                 f"stopped with {asked - sum(left.values())} of {asked} scores stored; the same "
