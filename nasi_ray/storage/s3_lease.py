@@ -73,7 +73,7 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._since = datetime.now(UTC)
         self._etag = ""
-        self._may_be_held = False
+        self._may_be_held = self._is_told = False
         self._valid_until = 0.0
         self._lost_because = ""
         self._mutex = threading.Lock()
@@ -129,6 +129,7 @@ class Lease:
         thread.start()
         thread.join(_GIVING_BACK_S)
         if thread.is_alive():
+            self._is_told = True
             _LOG.warning(
                 "cannot unlock %s: S3 has not answered for %.0f s (the lock expires in %.0f s)",
                 self._run_uri, _GIVING_BACK_S, self._duration_s,
@@ -142,7 +143,8 @@ class Lease:
                     self._delete(stored.etag)
             _given_up.discard(self._owner)
         except NasiRayError as error:
-            _LOG.warning("%s (the lock expires in %.0f s)", error, self._duration_s)
+            level = logging.DEBUG if self._is_told else logging.WARNING
+            _LOG.log(level, "%s (the lock expires in %.0f s)", error, self._duration_s)
 
     def _acquire(self) -> None:
         for _ in range(_MAX_TRIES):
