@@ -78,7 +78,7 @@ def plan_workers(
         raise NoCapacityError(
             f"a worker asks for {plan.request} and no node has that; the cluster has "
             f"{describe_nodes(nodes, plan.labels)}: lower gpus_per_worker or threads_per_worker, "
-            "or add a node"
+            "change label_selector, or add a node"
         )
     return plan
 

@@ -40,8 +40,9 @@ class Places:
     A place is a node, or a GPU of one: where a worker runs. It is sick when
     ``max_failures_of_place`` different things in a row have failed there, each begun after the one
     before had failed, and another place has had results and failed nothing since, or may yet have
-    some. Workers that come up there then get no work, and so keep others from coming up there, for
-    ``place_pause_s``, twice as long each time.
+    some. Its workers then finish what they have, and those that come up there get no work and so
+    keep others from coming up there, for ``place_pause_s``, twice as long each time, or until one
+    of them has a result after all.
     """
 
     def __init__(self, policy: PoolPolicy, fleet: Fleet) -> None:
@@ -62,6 +63,8 @@ class Places:
         place = self._get(name)
         place.has_worked = True
         place.failed.clear()
+        if place.paused_until is not None:
+            self._end_pause(name, place)
 
     def failed(
         self, name: str, failure: Failure, now: float, *, may_others_work: bool
@@ -91,6 +94,7 @@ class Places:
         place.paused_until = now + pause_s
         place.num_pauses += 1
         self._num_sick += 1
+        self._bench(name, is_benched=True)
         return PausePlace(name, pause_s, failure.reason)
 
     def recover(self, now: float) -> None:
@@ -100,11 +104,17 @@ class Places:
         is_needed = not any(self._fleet.up())
         for name, place in self._places.items():
             if place.paused_until is not None and (is_needed or place.paused_until <= now):
-                place.paused_until = None
                 place.failed.clear()
-                self._num_sick -= 1
-                for worker in self._fleet.at(name):
-                    self._fleet.bench(worker, is_benched=False)
+                self._end_pause(name, place)
+
+    def _end_pause(self, name: str, place: _Place) -> None:
+        place.paused_until = None
+        self._num_sick -= 1
+        self._bench(name, is_benched=False)
+
+    def _bench(self, name: str, *, is_benched: bool) -> None:
+        for worker in self._fleet.at(name):
+            self._fleet.bench(worker, is_benched=is_benched)
 
     def _get(self, name: str) -> _Place:
         return self._places.setdefault(name, _Place())

@@ -132,10 +132,9 @@ class Scheduler(Generic[R]):
             self._charge(index, call, reason, True, False)
         if worker is not None and errors and not results:
             failure = Failure(call.cause, call.began, self._event, errors[-1][1])
-            if self._is_sick(worker, failure):
-                return firsts
             worker.num_errors += len(errors)
-            if worker.num_errors >= self._policy.max_worker_errors:
+            is_sick = self._is_sick(worker, failure)
+            if is_sick or worker.num_errors >= self._policy.max_worker_errors:
                 self._replace(worker)
         return firsts
 
@@ -273,13 +272,11 @@ class Scheduler(Generic[R]):
             self._decided.append(GiveUp.failures(self._policy.max_failures_in_row, reason))
 
     def _is_sick(self, worker: WorkerState, failure: Failure) -> bool:
-        """Whether a failure was one too many for its place, whose workers are then replaced."""
+        """Whether a failure was one too many for its place."""
         may_work = self._fleet.may_show(self._breaker.began or 0, but_at=worker.place)
         pause = self._places.failed(worker.place, failure, self._now, may_others_work=may_work)
         if pause is not None:
             self._decided.append(pause)
-            for other in self._fleet.at(worker.place):
-                self._replace(other)
         return pause is not None
 
     def _requeue(self, calls: Iterable[Call]) -> None:

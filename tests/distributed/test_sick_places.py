@@ -16,6 +16,7 @@ from nasi_ray.distributed.decisions import (
     Finished,
     GiveUp,
     OutOfCapacity,
+    PausePlace,
     RetireWorker,
     StartWorker,
     SubmitCall,
@@ -183,3 +184,43 @@ def test_sick_places_work_if_no_other_is_left() -> None:
     out = slots.run(100)
     assert (out.end, out.num_results) == ("finished", 100)
     assert out.seconds < 115
+
+
+def test_a_pause_costs_no_work_under_way_and_ends_with_a_result() -> None:
+    scheduler: Scheduler[int] = Scheduler(PoolPolicy(max_in_flight=1))
+    calls: dict[int, SubmitCall] = {}
+    seen: list[object] = []
+
+    def decide(now: float) -> None:
+        decided = scheduler.decide(now)
+        seen.extend(decided)
+        calls.update({d.worker: d for d in decided if isinstance(d, SubmitCall)})
+
+    def come_up(worker: int, place: str) -> None:
+        scheduler.placed(worker, place)
+        scheduler.ready(worker)
+
+    scheduler.add(range(100))
+    scheduler.tick(3)
+    decide(0.0)
+    for worker, place in enumerate(("here", "here", "there")):
+        come_up(worker, place)
+    decide(0.0)
+    now, bad = 0.0, 0
+    while not any(isinstance(d, PausePlace) for d in seen):  # worker 1 is at a long sample
+        now += 1.0
+        errors = [(index, "bad image") for index in calls[bad].indices]
+        scheduler.call_done(calls[bad].call, [], errors, 0.1, now)
+        decide(now)
+        if RetireWorker(bad) in seen:
+            bad = max(d.worker for d in seen if isinstance(d, StartWorker))
+            come_up(bad, "here")
+            decide(now)
+    assert now == 4.0
+    assert RetireWorker(1) not in seen
+    assert bad not in calls
+    (index,) = calls[1].indices
+    assert scheduler.call_done(calls[1].call, [(index, 7)], [], 20.0, 21.0) == [7]
+    del calls[1]
+    decide(21.0)
+    assert {1, bad} <= set(calls)
