@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.images import is_pinned
 from cluster.networks import find_open_networks
 from cluster.pods import (
     check_environment,
     check_pod,
     check_security_context,
     check_service,
-    is_pinned,
 )
 from cluster.problems import Problem, mapping, sequence
 

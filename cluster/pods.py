@@ -5,19 +5,13 @@ They are checked for what matters, not for every field of Kubernetes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.images import is_pinned
 from cluster.problems import Problem, mapping, sequence, strings_in
 
-_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")
-
-
-def is_pinned(image: object) -> bool:
-    """Whether an image is named by its digest."""
-    return _DIGEST.fullmatch(str(image)) is not None
 
 
 def check_pod(pod: dict[str, Any], place: str) -> Iterator[Problem]:

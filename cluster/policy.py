@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.commands import check_commands
 from cluster.docker_options import environment, open_volumes
+from cluster.images import is_pinned
 from cluster.networks import find_open_networks, is_group
 from cluster.problems import Problem, mapping, sequence
 from nasi_ray.errors import ConfigError
@@ -20,7 +21,6 @@ from nasi_ray.errors import ConfigError
 Config = dict[str, Any]
 Rule = Callable[[Config], Iterator[Problem]]
 
-_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _MIN_STOP_WAIT_S = 10
 
 
@@ -182,7 +182,7 @@ def _pinned_images(config: Config) -> Iterator[Problem]:
         if image is not None:
             images[f"available_node_types.{name}.docker.worker_image"] = image
     for place, image in images.items():
-        if not _DIGEST.fullmatch(str(image)):
+        if not is_pinned(image):
             yield Problem(
                 place=place,
                 message=f"{str(image)!r} is not pinned; give registry/name@sha256:<64 hex digits>",

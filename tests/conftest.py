@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -23,3 +24,20 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"{path} is not there; set NASI_DATA to the directory of the real data")
     return path
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[None]:
+    """A server of S3 for the tests of a module."""
+    from tests.contracts.s3_server import s3_server
+
+    with s3_server():
+        yield
+
+
+@pytest.fixture
+def prefix(s3: None) -> str:
+    """A prefix of the server's bucket for one test."""
+    from tests.contracts.s3_server import new_prefix
+
+    return new_prefix()

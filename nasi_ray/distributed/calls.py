@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nasi_ray.distributed.failures import Failure
 from nasi_ray.distributed.fleet import Fleet, WorkerState
 
 _SCAN_S = 0.25
@@ -28,6 +29,10 @@ class Call:
     def cause(self) -> tuple[str, int]:
         """What its failure is counted by: the sample if it is alone, else the call."""
         return ("sample", self.indices[0]) if len(self.indices) == 1 else ("call", self.number)
+
+    def failure(self, event: int, reason: str) -> Failure:
+        """That it failed as a whole."""
+        return Failure(self.cause, self.began, event, reason)
 
 
 class CallLedger:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nasi_ray.distributed.failures import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class StartWorker:
@@ -77,9 +79,9 @@ class GiveUp:
     """Two results of one sample differ, which no other attempt would mend."""
 
     @classmethod
-    def failures(cls, num: int, last: str) -> GiveUp:
+    def failures(cls, num: int, last: Failure) -> GiveUp:
         """So many failures in a row."""
-        return cls(f"{num} failures in a row with no result in between; the last: {last}")
+        return cls(f"{num} failures in a row with no result in between; the last: {last.reason}")
 
     @classmethod
     def unequal(cls, index: int) -> GiveUp:

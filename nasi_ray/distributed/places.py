@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from nasi_ray.distributed.decisions import PausePlace
+from nasi_ray.distributed.failures import Failure, FailureRow
 from nasi_ray.distributed.fleet import Fleet
 from nasi_ray.distributed.policy import PoolPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Something failed."""
-
-    what: Hashable
-    """The sample, call or worker; failures of one are of one cause."""
-    began: int
-    """Event number at which it was begun."""
-    event: int
-    """Event number of the failure."""
-    reason: str
-    """One line."""
-
-
 @dataclass(slots=True)
 class _Place:
-    failed: set[Hashable] = field(default_factory=set)
-    """What has failed there since its last result."""
+    failures: FailureRow = field(default_factory=FailureRow)
     has_worked: bool = False
-    counted_at: int = -1
     num_pauses: int = 0
     paused_until: float | None = None
 
@@ -62,7 +46,7 @@ class Places:
         """A result came from there."""
         place = self._get(name)
         place.has_worked = True
-        place.failed.clear()
+        place.failures.clear()
         if place.paused_until is not None:
             self._end_pause(name, place)
 
@@ -81,11 +65,9 @@ class Places:
             The pause that it gets, if it is sick from now on.
         """
         place = self._get(name)
-        if failure.began < place.counted_at:
+        if not name or not place.failures.count(failure) or place.paused_until is not None:
             return None
-        place.counted_at = failure.event
-        place.failed.add(failure.what)
-        if not name or place.paused_until is not None or len(place.failed) < self._max_failures:
+        if place.failures.num_causes < self._max_failures:
             return None
         others = (other for key, other in self._places.items() if key != name)
         if not may_others_work and not any(self._is_well(other) for other in others):
@@ -104,7 +86,7 @@ class Places:
         is_needed = not any(self._fleet.up())
         for name, place in self._places.items():
             if place.paused_until is not None and (is_needed or place.paused_until <= now):
-                place.failed.clear()
+                place.failures.clear()
                 self._end_pause(name, place)
 
     def _end_pause(self, name: str, place: _Place) -> None:
@@ -121,4 +103,4 @@ class Places:
 
     @staticmethod
     def _is_well(place: _Place) -> bool:
-        return place.has_worked and not place.failed and place.paused_until is None
+        return place.has_worked and not place.failures.num_rounds and place.paused_until is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from nasi_ray.distributed.failures import Failure, FailureRow
+
 _EMA_WEIGHT = 0.3
 
 
@@ -114,58 +116,46 @@ class Since:
 class Breaker:
     """Tells a broken set-up from bad luck: counts rounds of failures with no result in between.
 
-    Workers that fall together (a lost node) are one round: a failure counts only if what failed
-    began after the last one that counted. And once other samples have worked, it takes failures of
-    that many different samples that had not failed before, so that bad ones cannot stop a run.
+    Once other samples have worked, it takes failures of that many different samples that had not
+    failed before, so that bad ones cannot stop a run.
     """
 
     def __init__(self, max_in_row: int) -> None:
         self._max_in_row = max_in_row
-        self._num_rounds = 0
-        self._keys: set[object] = set()
-        self._counted_at = -1
+        self._row = FailureRow()
         self._has_succeeded = False
-        self.began: int | None = None
+
+    @property
+    def began(self) -> int | None:
         """Event number of the first failure in the row; None while there is none."""
+        return self._row.began
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether a second failure followed the first, so that other samples should be tried."""
-        return self._num_rounds >= 2
+        return self._row.num_rounds >= 2
 
     def start(self) -> None:
         """Begin a run anew."""
         self._has_succeeded = False
-        self._reset()
+        self._row.clear()
 
     def succeeded(self) -> None:
         """A result arrived."""
         self._has_succeeded = True
-        self._reset()
+        self._row.clear()
 
-    def failed(self, key: object, *, began: int, now: int, is_known: bool = False) -> bool:
+    def failed(self, failure: Failure, *, is_known: bool = False) -> bool:
         """Count a failure.
 
         Args:
-            key: What failed; failures of one key are of one cause.
-            began: Event number at which what failed was begun.
-            now: Event number of the failure.
+            failure: What failed.
             is_known: The same sample has failed before.
 
         Returns:
             True if it is time to give up.
         """
-        if began < self._counted_at or (is_known and self._has_succeeded):
+        if (is_known and self._has_succeeded) or not self._row.count(failure):
             return False
-        self._counted_at = now
-        self.began = now if self.began is None else self.began
-        self._num_rounds += 1
-        self._keys.add(key)
-        num = len(self._keys) if self._has_succeeded else self._num_rounds
+        num = self._row.num_causes if self._has_succeeded else self._row.num_rounds
         return num >= self._max_in_row
-
-    def _reset(self) -> None:
-        self._num_rounds = 0
-        self._keys.clear()
-        self._counted_at = -1
-        self.began = None

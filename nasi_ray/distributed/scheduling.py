@@ -22,12 +22,14 @@ from nasi_ray.distributed.decisions import (
     StartWorker,
     SubmitCall,
 )
+from nasi_ray.distributed.failures import Failure
 from nasi_ray.distributed.fleet import Fleet, WorkerState
-from nasi_ray.distributed.places import Failure, Places
+from nasi_ray.distributed.places import Places
 from nasi_ray.distributed.policy import Breaker, Pace, PoolPolicy, Since, chunk_length
 from nasi_ray.distributed.tail import Tail
 
 R = TypeVar("R")
+Errors = Sequence[tuple[int, str]]
 
 
 class Scheduler(Generic[R]):
@@ -101,7 +103,7 @@ class Scheduler(Generic[R]):
         self,
         number: int,
         results: Sequence[tuple[int, R]],
-        errors: Sequence[tuple[int, str]],
+        errors: Errors,
         seconds: float,
         now: float,
     ) -> list[R]:
@@ -131,11 +133,7 @@ class Scheduler(Generic[R]):
             self._fail_sample(("sample", index), call, reason)
             self._charge(index, call, reason, True, False)
         if worker is not None and errors and not results:
-            failure = Failure(call.cause, call.began, self._event, errors[-1][1])
-            worker.num_errors += len(errors)
-            is_sick = self._is_sick(worker, failure)
-            if is_sick or worker.num_errors >= self._policy.max_worker_errors:
-                self._replace(worker)
+            self._only_failed(worker, call, errors)
         return firsts
 
     def call_failed(self, number: int, reason: str, now: float) -> None:
@@ -165,13 +163,13 @@ class Scheduler(Generic[R]):
         if not worker.is_benched:
             self._calm.break_off()
         self._requeue(calls[1:])
-        what, began = ("worker", number), worker.began
         if calls:
-            what, began = calls[0].cause, calls[0].began
+            failure = calls[0].failure(self._event, reason)
             self._blame(calls[0], reason, is_death=True)
         else:
-            self._fail(what, began, reason)
-        self._is_sick(worker, Failure(what, began, self._event, reason))
+            failure = Failure(("worker", number), worker.began, self._event, reason)
+            self._fail(failure)
+        self._is_sick(worker, failure)
 
     def decide(self, now: float) -> list[Decision]:
         """What is to be done now, in this order; to be called after every batch of events."""
@@ -258,18 +256,25 @@ class Scheduler(Generic[R]):
         else:
             self.num_requeued += 1
 
-    def _fail_sample(self, key: tuple[str, int], call: Call, reason: str) -> None:
+    def _only_failed(self, worker: WorkerState, call: Call, errors: Errors) -> None:
+        worker.num_errors += len(errors)
+        is_sick = self._is_sick(worker, call.failure(self._event, errors[-1][1]))
+        if is_sick or worker.num_errors >= self._policy.max_worker_errors:
+            self._replace(worker)
+
+    def _fail_sample(self, what: tuple[str, int], call: Call, reason: str) -> None:
         # The last attempts come all at the end: many bad samples there are no broken set-up.
         if not self._backlog.is_last_attempt(call.indices):
-            self._fail(key, call.began, reason, self._backlog.is_known(call.indices))
+            failure = Failure(what, call.began, self._event, reason)
+            self._fail(failure, is_known=self._backlog.is_known(call.indices))
 
-    def _fail(self, key: tuple[str, int], began: int, reason: str, is_known: bool = False) -> None:
-        is_up = self._breaker.failed(key, began=began, now=self._event, is_known=is_known)
+    def _fail(self, failure: Failure, *, is_known: bool = False) -> None:
+        is_up = self._breaker.failed(failure, is_known=is_known)
         failing_s = self._failing.update(self._breaker.began is not None, self._now)
         # Those that were at work when failures began may yet show that all is well.
         may_work = self._fleet.may_show(self._breaker.began or 0)
         if is_up and not (may_work and failing_s < self._policy.patience_s):
-            self._decided.append(GiveUp.failures(self._policy.max_failures_in_row, reason))
+            self._decided.append(GiveUp.failures(self._policy.max_failures_in_row, failure))
 
     def _is_sick(self, worker: WorkerState, failure: Failure) -> bool:
         """Whether a failure was one too many for its place."""
@@ -282,11 +287,7 @@ class Scheduler(Generic[R]):
     def _requeue(self, calls: Iterable[Call]) -> None:
         # A worker may have a suspect in two calls.
         indices = dict.fromkeys(index for call in calls for index in call.indices)
-        lost = [
-            index
-            for index in indices
-            if self._backlog.needs_return(index, is_out=self._calls.is_out(index))
-        ]
+        lost = [i for i in indices if self._backlog.needs_return(i, is_out=self._calls.is_out(i))]
         self.num_requeued += len(lost)
         self._backlog.put_back(lost)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
@@ -45,3 +45,10 @@ def problems_after(change: Callable[[dict[str, Any]], object]) -> list[str]:
     config = without_aliases(filled("ray-cluster.yaml"))
     change(config)
     return [str(problem) for problem in check_cluster(config)]
+
+
+def check_told(problems: Iterable[object], message: str) -> None:
+    """One of the problems says so, and each is one line."""
+    told = [str(problem) for problem in problems]
+    assert any(message in line for line in told), told
+    assert not any("\n" in line for line in told)

@@ -8,7 +8,14 @@ import pytest
 
 from cluster.render import TEMPLATES
 from cluster.validate import check_document, check_text, main
-from tests.cluster.filled import VALUES, filled, filled_text, problems_after, without_aliases
+from tests.cluster.filled import (
+    VALUES,
+    check_told,
+    filled,
+    filled_text,
+    problems_after,
+    without_aliases,
+)
 
 Config = dict[str, Any]
 Change = Callable[[Config], object]
@@ -119,9 +126,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_fault_is_found_where_it_is(name: str) -> None:
     change, message = MUTATIONS[name]
-    problems = problems_after(change)
-    assert any(message in problem for problem in problems), problems
-    assert not any("\n" in problem for problem in problems)
+    check_told(problems_after(change), message)
 
 
 def test_exit_codes_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from nasi_ray.distributed.failures import Failure
 from nasi_ray.distributed.policy import Breaker, PoolPolicy, Since, chunk_length
 
 
@@ -27,7 +28,7 @@ def test_chunk_length_follows_pace_and_share(
 def test_breaker_gives_up_after_five_rounds_if_nothing_ever_worked() -> None:
     breaker = Breaker(5)
     breaker.start()
-    outcomes = [breaker.failed("same", began=event, now=event) for event in range(5)]
+    outcomes = [breaker.failed(Failure("same", event, event)) for event in range(5)]
     assert outcomes == [False] * 4 + [True]
 
 
@@ -35,26 +36,26 @@ def test_breaker_wants_different_samples_once_something_worked() -> None:
     breaker = Breaker(5)
     breaker.start()
     breaker.succeeded()
-    assert not any(breaker.failed("same", began=event, now=event) for event in range(50))
-    outcomes = [breaker.failed(event, began=event, now=event) for event in range(50, 54)]
+    assert not any(breaker.failed(Failure("same", event, event)) for event in range(50))
+    outcomes = [breaker.failed(Failure(event, event, event)) for event in range(50, 54)]
     assert outcomes == [False] * 3 + [True]
 
 
 def test_breaker_counts_failures_of_one_round_once() -> None:
     breaker = Breaker(5)
     breaker.start()
-    assert not any(breaker.failed(event, began=0, now=10 + event) for event in range(100))
+    assert not any(breaker.failed(Failure(event, 0, 10 + event)) for event in range(100))
 
 
 def test_once_something_worked_only_what_had_not_failed_before_counts() -> None:
     breaker = Breaker(2)
     breaker.start()
-    assert not breaker.failed("a", began=0, now=0, is_known=True)
-    assert breaker.failed("a", began=1, now=1, is_known=True)
+    assert not breaker.failed(Failure("a", 0, 0), is_known=True)
+    assert breaker.failed(Failure("a", 1, 1), is_known=True)
     breaker.succeeded()
-    assert not any(breaker.failed(e, began=e, now=e, is_known=True) for e in range(2, 50))
-    assert not breaker.failed("a", began=50, now=50)
-    assert breaker.failed("b", began=51, now=51)
+    assert not any(breaker.failed(Failure(e, e, e), is_known=True) for e in range(2, 50))
+    assert not breaker.failed(Failure("a", 50, 50))
+    assert breaker.failed(Failure("b", 51, 51))
 
 
 def test_a_condition_that_breaks_off_begins_anew() -> None:

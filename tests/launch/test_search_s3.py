@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,12 @@ from nasi_ray.launch.search import SearchJob, run_search
 from nasi_ray.search import collect
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.storage.s3 import S3Storage
-from tests.contracts.s3_server import BUCKET, answer_with, new_prefix, quick_client, s3_server
+from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 from tests.toy import Quiet
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("s3")]
 
 TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture
-def prefix() -> str:
-    return new_prefix()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -13,21 +13,10 @@ from botocore.retries import standard
 from nasi_ray.errors import StorageError, StorageRefusedError
 from nasi_ray.storage import Storage, s3_errors
 from nasi_ray.storage.s3 import S3Storage
-from tests.contracts.s3_server import BUCKET, answer_with, new_prefix, quick_client, s3_server
+from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 from tests.contracts.storage import ACTIONS, StorageContract
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture
-def prefix() -> str:
-    return new_prefix()
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("s3")]
 
 
 @pytest.fixture

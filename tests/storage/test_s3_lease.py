@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -15,20 +14,9 @@ import pytest
 from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage import LOCK_NAME, s3_lease
 from nasi_ray.storage.s3 import S3Storage
-from tests.contracts.s3_server import BUCKET, answer_with, new_prefix, quick_client, s3_server
+from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture
-def prefix() -> str:
-    return new_prefix()
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("s3")]
 
 
 @pytest.fixture

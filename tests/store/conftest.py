@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,14 @@ import pytest
 from nasi_ray.storage import LocalStorage, Storage
 from nasi_ray.storage.s3 import S3Storage
 from tests.contracts.records import KINDS, Kind
-from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[None]:
-    with s3_server():
-        yield
+from tests.contracts.s3_server import BUCKET, new_prefix
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.integration)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "local":
         return LocalStorage(tmp_path / "run")
-    request.getfixturevalue("_server")
+    request.getfixturevalue("s3")
     return S3Storage(BUCKET, new_prefix())
 
 
