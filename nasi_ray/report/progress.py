@@ -47,7 +47,10 @@ def make_progress(stream: TextIO, *, environ: Mapping[str, str] | None = None) -
 
 
 class LogProgress:
-    """Plain lines without escape codes, at most one per interval plus the first and the last."""
+    """Plain lines without escape codes, at most one per interval beside the first and the last.
+
+    A message comes after the state that was there before it.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,8 @@ class LogProgress:
             self._show_pending()
 
     def message(self, text: str) -> None:
-        """Write one line at once."""
+        """Write one line at once, after the state that came before it."""
+        self._show_pending()
         self._write(one_line(text))
 
     def close(self) -> None:

@@ -310,6 +310,17 @@ def test_a_log_at_the_start_says_what_is_not_known_yet() -> None:
     )
 
 
+def test_a_message_in_a_log_comes_after_the_state_before_it() -> None:
+    stream = io.StringIO()
+    display = LogProgress(stream, clock=Clock())
+    display.update(STATE)
+    display.update(replace(STATE, num_done=19))
+    display.message("stopping, 20 of 100 samples stored")
+    display.close()
+    shown = [line.split("/")[0] for line in stream.getvalue().splitlines()]
+    assert shown == ["12", "19", "stopping, 20 of 100 samples stored"]
+
+
 def test_a_log_has_no_escape_codes_even_in_messages() -> None:
     stream, clock = io.StringIO(), Clock()
     display = LogProgress(stream, clock=clock)
