@@ -209,6 +209,7 @@ def test_a_pause_costs_no_work_under_way_and_ends_with_a_result() -> None:
     now, bad = 0.0, 0
     while not any(isinstance(d, PausePlace) for d in seen):  # worker 1 is at a long sample
         now += 1.0
+        assert now < 10.0
         errors = [(index, "bad image") for index in calls[bad].indices]
         scheduler.call_done(calls[bad].call, [], errors, 0.1, now)
         decide(now)
