@@ -47,8 +47,12 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("in_process")
-    command = [sys.executable, "jobs/search.py", *SEARCH, "--num-workers", "0", "--out", str(out)]
+    return search_in_process(tmp_path_factory.mktemp("in_process"), *SEARCH)
+
+
+def search_in_process(out: Path, *args: str) -> dict[str, Any]:
+    """The result of the same search without Ray."""
+    command = [sys.executable, "jobs/search.py", *args, "--num-workers", "0", "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return result(out)
 
@@ -232,12 +236,12 @@ def test_the_shipped_runtime_env_gives_a_stopped_job_time_to_write(
 
 
 @pytest.mark.slow
-def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(
-    head: Head, tmp_path: Path, in_process: dict[str, Any]
-) -> None:
-    args = (*SEARCH, "--num-workers", "2", "--out", str(tmp_path))
+def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_path: Path) -> None:
+    # Parts are stored every five seconds: after the first one there must be much left to do.
+    search, out_dir = (*SLOW, "--num-samples", "200"), tmp_path / "run"
+    args = (*search, "--num-workers", "2", "--out", str(out_dir))
     first = start_submitter(head, "seen", *args)
-    wait_for(lambda: num_stored(tmp_path) >= 1)
+    wait_for(lambda: num_stored(out_dir) >= 1)
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=30)
     assert first.returncode == 130, err
@@ -247,7 +251,7 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(
     second = start_submitter(head, "seen", *args)
     assert second.stderr is not None
     assert second.stderr.readline() == "joined seen-1, which is on\n"
-    (driver,) = drivers(tmp_path)
+    (driver,) = drivers(out_dir)
     os.kill(driver, signal.SIGKILL)
     out, err = second.communicate(timeout=200)
     assert second.returncode == 0, err
@@ -259,7 +263,8 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(
     ]
     assert out.count("Running entrypoint for job") == 2
     assert "\x1b" not in out
-    assert result(tmp_path)["alpha"] == in_process["alpha"]
+    expected = search_in_process(tmp_path / "in_process", *search)
+    assert result(out_dir)["alpha"] == expected["alpha"]
     assert job(head, "seen-2")["status"] == "SUCCEEDED"
 
 
