@@ -32,9 +32,9 @@ from benchmarks.chaos_cluster import NUM_NODES, ChaosCluster, chaos_cluster, kil
 from benchmarks.chaos_driver import TINY, Ledger, drive
 from benchmarks.chaos_s3 import BUCKET, FAULTS, FaultyS3
 from benchmarks.measure import report, spread
-from nasi_ray.launch.command_line import parse_search
-from nasi_ray.launch.search import run_search
-from nasi_ray.report.progress import LogProgress
+from nasi_ray.display.progress import LogProgress
+from nasi_ray.run.command_line import parse_search
+from nasi_ray.search.job import run_search
 from nasi_ray.storage import Storage, open_storage
 
 NUM_SAMPLES = 64

@@ -17,11 +17,11 @@ from botocore.config import Config
 from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
 from nasi_ray.data import ImageSet
-from nasi_ray.launch import command_line, process
-from nasi_ray.launch import search as launch
-from nasi_ray.nasi.evaluate import make_evaluator
-from nasi_ray.records import Sample
-from nasi_ray.report.progress import LogProgress
+from nasi_ray.display.progress import LogProgress
+from nasi_ray.nasi.evaluator import make_evaluator
+from nasi_ray.records.rows import Sample
+from nasi_ray.run import command_line, process
+from nasi_ray.search import job as launch
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.storage.s3 import S3Storage
 

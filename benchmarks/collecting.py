@@ -7,12 +7,12 @@ import time
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.progress import Progress, ProgressState
-from nasi_ray.records import Sample
+from nasi_ray.records import RecordStore, SampleRows
+from nasi_ray.records.rows import Sample
 from nasi_ray.runner import Runner
-from nasi_ray.search import collect
+from nasi_ray.search.collect import collect
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore, SampleRows
 
 
 class Silent:

@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import peak_mib, report, spread
 from nasi_ray.config import WorkerConfig
-from nasi_ray.distributed.connection import connect
-from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import lost_sample
-from nasi_ray.records import Sample
+from nasi_ray.nasi.evaluator import lost_sample
+from nasi_ray.pool.connection import connect
+from nasi_ray.pool.ray_runner import RayRunner
+from nasi_ray.records.rows import Sample
 
 WORKERS = WorkerConfig(num_workers=2)
 

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from benchmarks.collecting import collect_timed
 from benchmarks.driver_overhead import WORKERS, make_idle_evaluator
 from benchmarks.measure import report, spread
-from nasi_ray.distributed.connection import connect
-from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import lost_sample, same_sample
-from nasi_ray.records import Sample
+from nasi_ray.nasi.evaluator import lost_sample, same_sample
+from nasi_ray.pool.connection import connect
+from nasi_ray.pool.ray_runner import RayRunner
+from nasi_ray.records.rows import Sample
 
 SAMPLE_S = 0.05
 NUM_WORKERS = 2

@@ -27,16 +27,17 @@ import numpy as np
 from benchmarks.collecting import Silent
 from benchmarks.measure import peak_mib, report
 from nasi_ray.config import EstimateConfig
-from nasi_ray.distributed.decisions import Finished, StartWorker, SubmitCall
-from nasi_ray.distributed.policy import PoolPolicy
-from nasi_ray.distributed.scheduling import Scheduler
-from nasi_ray.nasi.evaluate import same_sample
-from nasi_ray.records import Sample
+from nasi_ray.nasi.evaluator import same_sample
+from nasi_ray.pool.scheduler.decisions import Finished, StartWorker, SubmitCall
+from nasi_ray.pool.scheduler.policy import PoolPolicy
+from nasi_ray.pool.scheduler.scheduler import Scheduler
+from nasi_ray.records import RecordStore, SampleRows
+from nasi_ray.records.rows import Sample
 from nasi_ray.runner import RunnerStatus
-from nasi_ray.search import collect, summarise
+from nasi_ray.search.collect import collect
+from nasi_ray.search.result import summarise
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore, SampleRows
 
 SPACE = get_space("darts")
 NUM_WORKERS = (1, 10, 100, 1000)

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from nasi_ray import estimate, read_run
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import get_preset
-from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import (
     Accuracies,
     TabularSpace,

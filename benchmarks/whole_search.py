@@ -24,11 +24,11 @@ from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
 from nasi_ray.config import SampleConfig, WorkerConfig
 from nasi_ray.data import load_images
-from nasi_ray.distributed.connection import connect
-from nasi_ray.distributed.pool import RayRunner
-from nasi_ray.nasi.evaluate import lost_sample, make_evaluator
-from nasi_ray.records import Sample
-from nasi_ray.report.progress import LogProgress
+from nasi_ray.display.progress import LogProgress
+from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
+from nasi_ray.pool.connection import connect
+from nasi_ray.pool.ray_runner import RayRunner
+from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner, Runner
 
 JOB = Path(__file__).parents[1] / "jobs" / "search.py"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from cluster.job_api import JobApi, JobState, UnreachableError
-from nasi_ray.distributed.cost import CostMeter, PriceList
 from nasi_ray.errors import ClusterError, ConfigError
-from nasi_ray.launch.process import EXIT_INCOMPLETE, EXIT_MAY_PASS
+from nasi_ray.pool.cost import CostMeter, PriceList
+from nasi_ray.run.process import EXIT_INCOMPLETE, EXIT_MAY_PASS
 
 T = TypeVar("T")
 

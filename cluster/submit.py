@@ -28,9 +28,9 @@ import tyro
 
 from cluster.attempts import Decision, Submitter
 from cluster.job_api import RayJobApi, checked_address
-from nasi_ray.distributed.cost import load_prices
 from nasi_ray.errors import ConfigError, NasiRayError
-from nasi_ray.launch.process import EXIT_INCOMPLETE
+from nasi_ray.pool.cost import load_prices
+from nasi_ray.run.process import EXIT_INCOMPLETE
 from nasi_ray.storage.s3 import LEASE_S
 
 EXIT_STATUS = {

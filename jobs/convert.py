@@ -13,15 +13,15 @@ import contextlib
 import io
 import sys
 
-from nasi_ray.launch.process import reporting_errors, stopping_once
+from nasi_ray.run.process import reporting_errors, stopping_once
 
 
 def main() -> int:
     """Parse, run, print."""
     with reporting_errors(), stopping_once():
         # Imported here because Ctrl-C must work meanwhile, too.
-        from nasi_ray.launch.convert import parse_convert, run_convert
-        from nasi_ray.report.bar import make_bar
+        from nasi_ray.display.bar import make_bar
+        from nasi_ray.tables.job import parse_convert, run_convert
 
         job = parse_convert(sys.argv[1:])
         with contextlib.closing(make_bar(sys.stderr)) as bar:

@@ -11,17 +11,17 @@ import contextlib
 import io
 import sys
 
-from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
+from nasi_ray.run.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
     """Parse, run, print."""
     with reporting_errors(), stopping_once():
         # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
-        from nasi_ray.launch.command_line import parse_rank
-        from nasi_ray.launch.rank import run_rank
-        from nasi_ray.report.progress import make_progress
-        from nasi_ray.report.ranking_text import ranking_lines
+        from nasi_ray.display.progress import make_progress
+        from nasi_ray.ranking.job import run_rank
+        from nasi_ray.ranking.text import ranking_lines
+        from nasi_ray.run.command_line import parse_rank
 
         job = parse_rank(sys.argv[1:])
         with contextlib.closing(make_progress(sys.stderr)) as progress:

@@ -11,17 +11,17 @@ import contextlib
 import io
 import sys
 
-from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
+from nasi_ray.run.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
     """Parse, run, print."""
     with reporting_errors(), stopping_once():
         # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
-        from nasi_ray.launch.command_line import parse_search
-        from nasi_ray.launch.search import run_search
-        from nasi_ray.report.progress import make_progress
-        from nasi_ray.report.summary import lost_warning, summary_lines
+        from nasi_ray.display.progress import make_progress
+        from nasi_ray.run.command_line import parse_search
+        from nasi_ray.search.job import run_search
+        from nasi_ray.search.text import lost_warning, summary_lines
 
         job = parse_search(sys.argv[1:])
         with contextlib.closing(make_progress(sys.stderr)) as progress:

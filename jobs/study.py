@@ -12,16 +12,16 @@ import contextlib
 import shlex
 import sys
 
-from nasi_ray.launch.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
+from nasi_ray.run.process import EXIT_INCOMPLETE, reporting_errors, stopping_once
 
 
 def main() -> int:
     """Parse, run, say what was written."""
     with reporting_errors(), stopping_once():
         # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
-        from nasi_ray.launch.study import run_study
-        from nasi_ray.launch.study_settings import parse_study
-        from nasi_ray.report.progress import make_progress
+        from nasi_ray.display.progress import make_progress
+        from nasi_ray.study.job import run_study
+        from nasi_ray.study.settings import parse_study
 
         study = parse_study(sys.argv[1:])
         command = shlex.join(["python", *sys.argv])

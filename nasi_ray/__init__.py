@@ -15,9 +15,9 @@ from nasi_ray.nasi.estimator import margins as margins
 from nasi_ray.ranking.scores import ProxyScores as ProxyScores
 from nasi_ray.ranking.scores import RunScores as RunScores
 from nasi_ray.ranking.scores import read_scores as read_scores
-from nasi_ray.records import SampleTable as SampleTable
+from nasi_ray.records.reader import read_run as read_run
+from nasi_ray.records.rows import SampleTable as SampleTable
 from nasi_ray.spaces import Genotype as Genotype
 from nasi_ray.spaces import get_space as get_space
-from nasi_ray.store import read_run as read_run
 
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.records import Sample
+from nasi_ray.records.rows import Sample
 from nasi_ray.spaces.darts import NUM_NODES
 from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
 from tests.contracts.samples import a_sample

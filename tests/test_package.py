@@ -9,8 +9,8 @@ import pytest
 
 import nasi_ray
 from nasi_ray.errors import RecordConflictError
+from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore, SampleRows
 from tests.toy import toy_sample
 
 

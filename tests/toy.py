@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nasi_ray.progress import ProgressState
-from nasi_ray.records import Sample
+from nasi_ray.records.rows import Sample
 from nasi_ray.spaces import get_space
 
 SPACE = get_space("darts")

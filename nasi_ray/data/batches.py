@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nasi_ray.arrays import IntArray
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.image_set import ImageSet, PixelArray
 from nasi_ray.errors import ConfigError, DataError
-from nasi_ray.records import IntArray
 from nasi_ray.seeding import generator
 
 Labels = Literal["true", "random", "permuted"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nasi_ray.arrays import IntArray
 from nasi_ray.errors import DataError
-from nasi_ray.records import IntArray
 
 PixelArray = npt.NDArray[np.uint8]
 

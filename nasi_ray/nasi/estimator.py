@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NasiRayError
-from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import SearchSpace
 
 _BLOCK = 16_384

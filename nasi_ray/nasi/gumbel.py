@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.records import FloatArray, IntArray
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.spaces.base import SearchSpace
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nasi_ray.arrays import IntArray
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError, UnknownNameError
-from nasi_ray.records import IntArray
 from nasi_ray.spaces import SPACES
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
-from nasi_ray.ranking.config import SIZE_PROXIES
-from nasi_ray.records import FloatArray, IntArray, ScoreTable
+from nasi_ray.ranking.settings import SIZE_PROXIES
+from nasi_ray.records import RecordStore, ScoreRows
+from nasi_ray.records.reader import identity_of
+from nasi_ray.records.rows import ScoreTable
 from nasi_ray.storage import open_storage
-from nasi_ray.store import RecordStore, ScoreRows
-from nasi_ray.store.read_run import identity_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

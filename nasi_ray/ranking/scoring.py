@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
 from nasi_ray.errors import ConfigError, ProxyFailedError
-from nasi_ray.nasi.evaluate import DTYPES, device_kind, prepare_process, resolve_device
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
 from nasi_ray.networks.initialization import build
@@ -25,8 +25,8 @@ from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.proxies import get_proxy
 from nasi_ray.proxies.gradients import is_batch_norm
 from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
-from nasi_ray.ranking.config import SIZE_PROXIES, RankConfig
-from nasi_ray.records import ProxyScore
+from nasi_ray.ranking.settings import SIZE_PROXIES, RankConfig
+from nasi_ray.records.rows import ProxyScore
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
 

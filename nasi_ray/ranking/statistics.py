@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray import correlation
-from nasi_ray.correlation import percentile_interval
-from nasi_ray.records import FloatArray, IntArray
+from nasi_ray import statistics as correlation
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.statistics import percentile_interval
 
 _MAX_BLOCK = 2_000_000
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies.base import Proxy
 from nasi_ray.ranking.scores import ProxyScores
 from nasi_ray.ranking.statistics import (
@@ -20,7 +21,6 @@ from nasi_ray.ranking.statistics import (
     seed_agreement,
     spearman,
 )
-from nasi_ray.records import FloatArray
 
 RANKING_SCHEMA = "nasi_ray.ranking/1"
 

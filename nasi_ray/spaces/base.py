@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nasi_ray.records import FloatArray
+from nasi_ray.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import UnknownNameError
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces.base import Decision, SearchSpace
 from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
 

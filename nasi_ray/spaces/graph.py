@@ -14,8 +14,8 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from nasi_ray.arrays import IntArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.records import IntArray
 
 MAX_VERTICES = 7
 INPUT, OUTPUT = "input", "output"

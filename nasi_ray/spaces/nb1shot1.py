@@ -14,8 +14,8 @@ from math import comb, prod
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.records import FloatArray, IntArray
 from nasi_ray.spaces.base import Decision, SearchSpace
 from nasi_ray.spaces.graph import (
     CONV1X1,

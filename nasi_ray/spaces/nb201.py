@@ -13,8 +13,8 @@ from itertools import pairwise, product
 import numpy as np
 import numpy.typing as npt
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces.base import Decision, SearchSpace
 
 NB201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import Accuracies, sampled_cells
 from nasi_ray.study.correlation import Correlation, correlate
 from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay

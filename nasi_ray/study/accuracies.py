@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import ConfigError, DataError
-from nasi_ray.records import FloatArray, IntArray, SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201Architecture, NB201Space

@@ -9,7 +9,7 @@ from typing import Any
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.study.selection import mean_over_seeds, undetermined

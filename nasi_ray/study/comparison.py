@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nasi_ray.config import EstimateConfig
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import Accuracies
 from nasi_ray.study.selection import SeedStatistics, Selection, consensus, over_seeds, replay
 

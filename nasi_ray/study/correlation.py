@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.correlation import COEFFICIENTS, Kind, percentile_interval
-from nasi_ray.records import FloatArray
+from nasi_ray.arrays import FloatArray
+from nasi_ray.statistics import COEFFICIENTS, Kind, percentile_interval
 
 Pairs = tuple[FloatArray, FloatArray]
 """x and y of one seed, each of shape (samples,)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import ConfigError
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import Accuracies, SpaceReference
 from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay
 

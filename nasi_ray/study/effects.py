@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.arrays import FloatArray
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import SampledCells, TabularSpace, chosen_candidates
 
 

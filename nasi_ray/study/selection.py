@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, Margin, estimate, kept_margins
-from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import Accuracies
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
-from nasi_ray.correlation import Kind
-from nasi_ray.records import FloatArray, SampleTable
+from nasi_ray.records.rows import SampleTable
+from nasi_ray.statistics import Kind
 from nasi_ray.study.accuracies import Accuracies, SampledCells
 from nasi_ray.study.correlation import Correlation, correlate
 from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay

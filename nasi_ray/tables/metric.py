@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import DataError
-from nasi_ray.records import FloatArray
 
 Split = Literal["train", "valid", "test"]
 Unit = Literal["fraction", "percent"]

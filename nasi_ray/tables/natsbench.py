@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.spaces.nb201 import NB201Architecture
-from nasi_ray.tables.convert import Progress
 from nasi_ray.tables.metric import Metric, nb201_metric
+from nasi_ray.tables.nasbench101 import Progress
 from nasi_ray.tables.table_file import check_source, make_table, replacing
 
 _SETS = (

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
-from nasi_ray.records import FloatArray, IntArray
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
 from nasi_ray.spaces.nb201 import NB201Architecture

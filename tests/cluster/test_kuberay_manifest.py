@@ -243,7 +243,7 @@ def test_the_accounts_that_the_pods_name_are_made() -> None:
 
 
 def test_the_job_runs_a_search_that_its_command_line_accepts() -> None:
-    from nasi_ray.launch.command_line import parse_search
+    from nasi_ray.run.command_line import parse_search
 
     words = filled("cluster/kuberay/rayjob.yaml")["spec"]["entrypoint"].split()
     assert words[:2] == ["python", "/opt/nasi_ray/jobs/search.py"]

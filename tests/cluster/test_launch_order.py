@@ -12,7 +12,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.core.generated import autoscaler_pb2, common_pb2
 
 from nasi_ray.config import WorkerConfig, labels_of
-from nasi_ray.distributed.worker import worker_options
+from nasi_ray.pool.worker import worker_options
 from tests.cluster.filled import filled
 
 # The generated modules have no types.

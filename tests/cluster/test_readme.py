@@ -8,7 +8,7 @@ import shlex
 
 from cluster.parameters import PARAMETERS
 from cluster.render import ROOT
-from nasi_ray.launch.command_line import parse_search
+from nasi_ray.run.command_line import parse_search
 
 README = (ROOT / "cluster/README.md").read_text()
 

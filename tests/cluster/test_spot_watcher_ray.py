@@ -31,7 +31,7 @@ cluster.wait_for_nodes()
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from nasi_ray.distributed.cluster import draining_nodes
+from nasi_ray.pool.nodes import draining_nodes
 ray.init(cluster.address, log_to_driver=False, logging_level=40)
 
 @ray.remote(num_cpus=1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cluster.attempts import Decision, Submitter, decide, error_delay_s, last_attempt
 from cluster.job_api import JobState, UnreachableError, checked_address, read_token
 from cluster.submit import main, parse_submission
-from nasi_ray.distributed.cost import PriceList
 from nasi_ray.errors import ClusterError, ConfigError
+from nasi_ray.pool.cost import PriceList
 
 ENTRYPOINT = "python jobs/search.py --out /runs/a"
 OUT = ("--", "--out", "s3://bucket/runs/a")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nasi_ray.records import ProxyScore, SampleTable, ScoreTable
-from nasi_ray.store import RowFormat, SampleRows, ScoreRows
+from nasi_ray.records import RowFormat, SampleRows, ScoreRows
+from nasi_ray.records.rows import ProxyScore, SampleTable, ScoreTable
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 
 

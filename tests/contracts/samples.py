@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nasi_ray.records import Sample, SampleTable
+from nasi_ray.records.rows import Sample, SampleTable
 
 NUM_LOGITS = 5
 

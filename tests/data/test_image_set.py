@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nasi_ray.arrays import IntArray
 from nasi_ray.data import data_identity, image_set, make_image_set
 from nasi_ray.data.image_set import PixelArray
 from nasi_ray.errors import DataError
-from nasi_ray.records import IntArray
 from tests.data.encoded import image_set as random_images
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from nasi_ray.launch import search as launch
-from nasi_ray.nasi.evaluate import lost_sample
-from nasi_ray.records import Sample
+from nasi_ray.nasi.evaluator import lost_sample
+from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner
+from nasi_ray.search import job as launch
 from tests.toy import toy_sample
 
 JOB = Path(__file__).parents[2] / "jobs" / "search.py"

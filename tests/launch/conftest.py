@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from nasi_ray.nasi import evaluate
-from nasi_ray.records import Sample
+from nasi_ray.nasi import evaluator as evaluate
+from nasi_ray.records.rows import Sample
 
 
 @pytest.fixture

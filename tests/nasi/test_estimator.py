@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import NasiRayError
 from nasi_ray.nasi.estimator import (
@@ -18,7 +19,7 @@ from nasi_ray.nasi.estimator import (
     num_samples_needed,
     standard_error,
 )
-from nasi_ray.records import FloatArray, Sample, SampleTable
+from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.spaces import DartsSpace
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 from tests.nasi.toy import ToySpace

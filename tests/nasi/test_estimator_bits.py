@@ -11,7 +11,7 @@ import pytest
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi import estimator
 from nasi_ray.nasi.estimator import _BLOCK, Estimate, estimate
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 
 CONFIGS = (
     EstimateConfig(nu=1.0),

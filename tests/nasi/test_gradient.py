@@ -11,11 +11,11 @@ from hypothesis import assume, example, given, settings
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.nasi.gradient import trace_norm, trace_norm_and_gradient
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import Mixer, PathMixer
-from nasi_ray.records import FloatArray
 from tests.nasi.cases import Case, Setting, darts_case, k_hot, weighted_trace_norm
 from tests.nasi.toy import toy_case
 from tests.strategies import supernet_settings

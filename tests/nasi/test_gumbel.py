@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture, softmax
 from nasi_ray.networks.darts import cell_types
-from nasi_ray.records import FloatArray
 from nasi_ray.seeding import generator
 from nasi_ray.spaces import DartsSpace
 from nasi_ray.spaces.base import SearchSpace

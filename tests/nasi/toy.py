@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.nasi.gumbel import sample_architecture
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import Mixer
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces.base import Decision, SearchSpace
 from tests.nasi.cases import NUM_CLASSES, Case
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.supernets import SUPERNETS
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces import get_space
 
 NUM_CLASSES = 3

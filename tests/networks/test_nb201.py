@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.errors import ConfigError
-from nasi_ray.nasi.evaluate import Evaluator, same_sample
+from nasi_ray.nasi.evaluator import Evaluator, same_sample
 from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy

@@ -8,10 +8,10 @@ import pytest
 import nasi_ray
 from nasi_ray.errors import RecordConflictError
 from nasi_ray.ranking.scores import gather, record_indices, seeds_of
-from nasi_ray.records import ProxyScore, ScoreTable
+from nasi_ray.records import RecordStore, SampleRows, ScoreRows
+from nasi_ray.records.rows import ProxyScore, ScoreTable
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.storage import LocalStorage
-from nasi_ray.store import RecordStore, SampleRows, ScoreRows
 from tests.contracts.records import score_table
 from tests.contracts.samples import a_sample
 

@@ -11,7 +11,7 @@ import torch
 from nasi_ray.config import SampleConfig
 from nasi_ray.data import make_batches
 from nasi_ray.errors import ConfigError, ProxyFailedError
-from nasi_ray.nasi.evaluate import Evaluator
+from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
@@ -19,7 +19,6 @@ from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
 from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import PROXIES, get_proxy
-from nasi_ray.ranking.config import RankConfig
 from nasi_ray.ranking.scoring import (
     ScoreEvaluator,
     handle,
@@ -28,6 +27,7 @@ from nasi_ray.ranking.scoring import (
     same_score,
     sub_network,
 )
+from nasi_ray.ranking.settings import RankConfig
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.ranking.statistics import (
     correlations,
     deciles,
@@ -15,7 +16,6 @@ from nasi_ray.ranking.statistics import (
     seed_agreement,
     spearman,
 )
-from nasi_ray.records import FloatArray
 
 # With ties in both, and signs that agree and disagree.
 X = np.array([1.0, 2.0, 2.0, 3.0, 5.0, 4.0, -1.0])

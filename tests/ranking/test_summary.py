@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies import get_proxy
 from nasi_ray.ranking.scores import ProxyScores
 from nasi_ray.ranking.statistics import kendall, spearman
 from nasi_ray.ranking.summary import BootstrapConfig, summarise_proxy, warnings_of
-from nasi_ray.records import FloatArray
 
 BOOTSTRAP = BootstrapConfig(num_bootstrap=50, seed=0)
 NAN = np.nan

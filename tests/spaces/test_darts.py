@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import UnknownNameError
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces import DartsSpace, Genotype, get_space
 from nasi_ray.spaces.darts import input_names
 from nasi_ray.spaces.genotype import DARTS_OPS

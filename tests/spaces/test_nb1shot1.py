@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.records import FloatArray
 from nasi_ray.spaces.graph import (
     CONV1X1,
     CONV3X3,

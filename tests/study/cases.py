@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from nasi_ray.records import FloatArray, IntArray, Sample, SampleTable
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
 from nasi_ray.study.accuracies import Accuracies
 from nasi_ray.tables import TabularBenchmark

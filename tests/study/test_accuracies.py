@@ -7,7 +7,7 @@ import pytest
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.errors import ConfigError, DataError, UnknownNameError
-from nasi_ray.nasi.evaluate import Evaluator
+from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
 from nasi_ray.study.accuracies import (
     SpaceReference,

@@ -8,7 +8,7 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import ConfigError
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.study.ablation import vary
 from nasi_ray.study.accuracies import SpaceReference, sampled_cells

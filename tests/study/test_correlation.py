@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasi_ray.correlation import Kind
+from nasi_ray.statistics import Kind
 from nasi_ray.study.correlation import correlate
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nasi_ray.errors import ConfigError
-from nasi_ray.records import SampleTable
+from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.study.accuracies import chosen_candidates, sampled_cells
 from nasi_ray.study.effects import ChoiceEffect, choice_effects

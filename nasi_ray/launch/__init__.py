@@ -1,1 +1,0 @@
-"""Jobs put together: settings in, run directory out. What ``jobs/`` call and nothing else."""

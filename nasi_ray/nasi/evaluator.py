@@ -1,0 +1,160 @@
+"""(config, index) -> Sample: one Monte-Carlo term, a pure function of the two."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from nasi_ray.arrays import FloatArray
+from nasi_ray.config import SampleConfig
+from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
+from nasi_ray.nasi.gradient import trace_norm_and_gradient
+from nasi_ray.nasi.gumbel import Architecture, sample_architecture
+from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.networks.initialization import build, draw_parameters
+from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
+from nasi_ray.records.rows import Sample
+from nasi_ray.seeding import generator, torch_seed
+from nasi_ray.spaces import get_space
+
+
+class Evaluator:
+    """Holds the supernet and the data; maps an index to its sample."""
+
+    def __init__(
+        self, config: SampleConfig, images: ImageSet | None, *, device: str, worker: str = ""
+    ) -> None:
+        self._config = config
+        self._batches = make_batches(config, images)
+        self._space = get_space(config.space)
+        self._loss = LOSSES[config.loss]
+        self._device = resolve_device(device)
+        kind = device_kind(self._device)
+        self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{kind}"
+        family = SUPERNETS[config.space]
+        num_cells = resolve_num_cells(config.space, config.num_cells)
+        self._cell_types = family.cell_types(num_cells)
+        net = build(
+            partial(
+                family.make,
+                init_channels=config.init_channels,
+                num_cells=num_cells,
+                num_classes=self._batches.num_classes,
+            ),
+            seed=torch_seed(config.seed, "weights"),
+            dtype=DTYPES[config.dtype],
+            init=config.init,
+            batch_norm=config.batch_norm,
+        )
+        self.net = net.to(self._device).to(memory_format=torch.channels_last)
+
+    def architecture(self, index: int) -> Architecture:
+        """A_t: the architecture of sample ``index`` (≥ 0)."""
+        return sample_architecture(
+            self._space,
+            self._cell_types,
+            generator(self._config.seed, "gumbel", index),
+            sample_per=self._config.sample_per,
+            temperature=self._config.temperature,
+        )
+
+    def __call__(self, index: int) -> Sample:
+        """Evaluate sample ``index`` (≥ 0).
+
+        Returns:
+            The sample; status ``failed`` if e or its gradient is not finite.
+        """
+        start = time.perf_counter()
+        architecture = self.architecture(index)
+        if self._config.init_per == "sample":
+            seed = torch_seed(self._config.seed, "weights", index)
+            draw_parameters(self.net, seed=seed, init=self._config.init)
+        x, y = self._batches.batch(index)
+        x = x.to(self._device, DTYPES[self._config.dtype])
+        e, h = trace_norm_and_gradient(
+            self.net,
+            x.contiguous(memory_format=torch.channels_last),
+            y.to(self._device),
+            loss=self._loss,
+            chosen=architecture.at,
+        )
+        trace_norm = float(e)
+        grad = architecture.straight_through({at: g.cpu().numpy() for at, g in h.items()})
+        return self._record(
+            index, architecture, trace_norm, grad, seconds=time.perf_counter() - start
+        )
+
+    def _record(
+        self,
+        index: int,
+        architecture: Architecture,
+        trace_norm: float,
+        grad: FloatArray,
+        *,
+        seconds: float,
+    ) -> Sample:
+        error = ""
+        if not (np.isfinite(trace_norm) and np.isfinite(grad).all()):
+            error = (
+                f"trace norm {trace_norm} of sample {index} or its gradient is not finite; "
+                f"choices {architecture.choices.tolist()}"
+            )
+            trace_norm, grad = float("nan"), np.full_like(grad, np.nan)
+        return Sample(
+            index=index,
+            status="failed" if error else "ok",
+            trace_norm=trace_norm,
+            grad=grad,
+            choices=architecture.choices,
+            error=error,
+            seconds=seconds,
+            worker=self._worker,
+        )
+
+
+def make_evaluator(
+    config: SampleConfig,
+    images: ImageSet | None,
+    device: str,
+    threads: int,
+) -> Callable[[int], Sample]:
+    """Set this process up and build its evaluator; what a worker runs first.
+
+    Args:
+        config: What a sample is.
+        images: Decoded images, None for random data.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads torch may use (≥ 1).
+    """
+    prepare_process(device, threads)
+    return Evaluator(config, images, device=device)
+
+
+def lost_sample(space: str, index: int, reason: str) -> Sample:
+    """The record of a sample no evaluation of which came to an end."""
+    return Sample(
+        index=index,
+        status="lost",
+        trace_norm=float("nan"),
+        grad=np.full(get_space(space).num_logits, np.nan),
+        choices=np.array([], dtype=np.int64),
+        error=reason,
+    )
+
+
+def same_sample(first: Sample, second: Sample) -> bool:
+    """Whether two evaluations of an index agree bit for bit."""
+    return (
+        first.index == second.index
+        and first.status == second.status
+        and np.array_equal([first.trace_norm], [second.trace_norm], equal_nan=True)
+        and np.array_equal(first.grad, second.grad, equal_nan=True)
+        and np.array_equal(first.choices, second.choices)
+    )

@@ -1,0 +1,147 @@
+"""Pictures of a ranking: error against score, and mean error by tenth of the score."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from nasi_ray.arrays import FloatArray
+from nasi_ray.ranking.scores import ProxyScores
+from nasi_ray.ranking.statistics import mean_over_seeds
+
+DPI = 130
+_POINT, _LINE, _BAND, _GRID = "#0072B2", "#D55E00", "#F3D3BC", "#E4E4E4"
+_MAX_COLUMNS = 4
+_PANEL = (3.1, 2.6)
+_LOG_RANGE = 30.0
+
+Draw = Callable[[Axes, ProxyScores, Mapping[str, Any]], None]
+
+
+def save_ranking_plots(
+    result: Mapping[str, Any], scores: Sequence[ProxyScores], error_percent: FloatArray
+) -> dict[str, bytes]:
+    """Draw both pictures; the same arguments give the same bytes.
+
+    Args:
+        result: The content of ``ranking.json``.
+        scores: Of every proxy, in the order of ``result["proxies"]``.
+        error_percent: Test errors, shape (architectures,).
+
+    Returns:
+        File name -> content: ``scatter`` and ``deciles``, each as svg and png.
+    """
+
+    def scatter(axes: Axes, proxy: ProxyScores, entry: Mapping[str, Any]) -> None:
+        _draw_scatter(axes, mean_over_seeds(proxy.scores), error_percent)
+
+    def bins(axes: Axes, proxy: ProxyScores, entry: Mapping[str, Any]) -> None:
+        _draw_deciles(axes, entry)
+
+    title = f"{result['space']}, {result['architectures']['num']} architectures"
+    return {
+        **_save("scatter", f"Test error against score: {title}", result, scores, scatter),
+        **_save("deciles", f"Mean test error by tenth of the score: {title}", result, scores, bins),
+    }
+
+
+def _save(
+    name: str,
+    title: str,
+    result: Mapping[str, Any],
+    scores: Sequence[ProxyScores],
+    draw: Draw,
+) -> dict[str, bytes]:
+    svg, png = io.BytesIO(), io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "nasi_ray", "svg.fonttype": "path"}):
+        figure = _panels(title, result, scores, draw)
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
+
+
+def _panels(
+    title: str, result: Mapping[str, Any], scores: Sequence[ProxyScores], draw: Draw
+) -> Figure:
+    columns = min(_MAX_COLUMNS, len(scores))
+    rows = math.ceil(len(scores) / columns)
+    size = (_PANEL[0] * columns, _PANEL[1] * rows + 0.4)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    for position, (proxy, entry) in enumerate(zip(scores, result["proxies"], strict=True)):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        axes.set_title(_heading(entry), fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(color=_GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if position % columns == 0:
+            axes.set_ylabel("test error, %", fontsize=8)
+        draw(axes, proxy, entry)
+    return figure
+
+
+def _heading(entry: Mapping[str, Any]) -> str:
+    rho = entry["spearman"]["value"]
+    direction = "" if entry["higher_is_better"] else " (lower is better)"
+    return f"{entry['name']}{direction}   ρ = {'?' if rho is None else f'{rho:+.2f}'}"
+
+
+def _draw_scatter(axes: Axes, score: FloatArray, error_percent: FloatArray) -> None:
+    there = np.isfinite(score)
+    x, y = score[there], error_percent[there]
+    if not len(x):
+        _say(axes, "no scores")
+        return
+    axes.scatter(x, y, s=4, c=_POINT, alpha=0.35, linewidths=0, rasterized=True)
+    _scale_x(axes, x)
+    _scale_y(axes, y)
+
+
+def _draw_deciles(axes: Axes, entry: Mapping[str, Any]) -> None:
+    groups = entry["deciles"]
+    if not groups:
+        _say(axes, "no scores")
+        return
+    x, y, std = (np.array([group[key] for group in groups]) for key in ("score", "error", "std"))
+    # Half a standard deviation to either side, as in Figure 3 of the paper.
+    axes.fill_between(x, y - std / 2, y + std / 2, color=_BAND, linewidth=0)
+    axes.plot(x, y, color=_LINE, marker="o", markersize=3.5, linewidth=1.4)
+    _scale_x(axes, x)
+
+
+def _scale_x(axes: Axes, x: FloatArray) -> None:
+    if x.min() > 0 and x.max() / x.min() > _LOG_RANGE:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+        axes.xaxis.get_offset_text().set_fontsize(7)
+
+
+def _scale_y(axes: Axes, y: FloatArray) -> None:
+    """Leave a few failures of training above the picture where they would flatten it."""
+    top = float(np.quantile(y, 0.97))
+    if y.max() - y.min() > 3 * (top - y.min()) > 0:
+        limit = y.min() + 1.1 * (top - y.min())
+        axes.set_ylim(y.min() - 0.05 * (limit - y.min()), limit)
+        outside = int((y > limit).sum())
+        axes.text(
+            0.98, 0.97, f"{outside} above", transform=axes.transAxes, ha="right", va="top",
+            fontsize=7, color="#666666",
+        )  # fmt: skip
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=8)

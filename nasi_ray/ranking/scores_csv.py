@@ -1,0 +1,59 @@
+"""Scores as a table for spreadsheets: one row per architecture; a missing score is empty."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.ranking.architectures import get_ranked_space
+from nasi_ray.ranking.scores import ProxyScores
+from nasi_ray.ranking.statistics import mean_over_seeds
+from nasi_ray.spaces.result import architecture_fields
+
+
+def scores_csv(
+    space: str,
+    positions: IntArray,
+    scores: Sequence[ProxyScores],
+    error_percent: FloatArray | None,
+) -> bytes:
+    """Render.
+
+    Args:
+        space: Name of the space.
+        positions: Of the architectures, shape (architectures,).
+        scores: Of every proxy.
+        error_percent: Shape (architectures,), or None.
+
+    Returns:
+        UTF-8. Columns: ``architecture``, ``hash`` (NAS-Bench-101 cells), ``error_percent``, then
+        per proxy its mean over seeds and, with several seeds, ``<proxy>_seed<n>`` each.
+    """
+    ranked = get_ranked_space(space)
+    named = [architecture_fields(ranked.architecture(p)) for p in positions.tolist()]
+    columns: dict[str, Sequence[object]] = {
+        key: [fields[key] for fields in named] for key in (named[0] if named else {})
+    }
+    if error_percent is not None:
+        columns["error_percent"] = _cells(error_percent)
+    for proxy in scores:
+        columns[proxy.proxy] = _cells(mean_over_seeds(proxy.scores))
+        if len(proxy.seeds) > 1:
+            for seed, of_seed in zip(proxy.seeds, proxy.scores, strict=True):
+                columns[f"{proxy.proxy}_seed{seed}"] = _cells(of_seed)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return out.getvalue().encode()
+
+
+def _cells(values: FloatArray) -> list[str]:
+    return [
+        repr(v) if there else ""
+        for v, there in zip(values.tolist(), np.isfinite(values), strict=True)
+    ]

@@ -1,0 +1,162 @@
+"""A ranking in text: the table of proxies for a terminal and as Markdown, with its warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasi_ray.display.formats import format_number, format_seconds, one_line, plural
+
+_HEADINGS = ("proxy", "n", "missing", "Spearman", "Kendall τ-b", "seeds agree", "error of best, %")
+
+
+def ranking_lines(result: Mapping[str, Any]) -> str:
+    """The table for a terminal.
+
+    Args:
+        result: The content of ``ranking.json``.
+
+    Returns:
+        Lines of text, each ended by a line break.
+    """
+    table = [_headings(result), *_rows(result)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [_title(result), "", *_table(table, widths), "", *_remarks(result)]
+    return "".join(line + "\n" for line in lines)
+
+
+def ranking_markdown(result: Mapping[str, Any]) -> str:
+    """The table, what it means, the deciles and the settings, as ``ranking.md``.
+
+    Args:
+        result: The content of ``ranking.json``.
+    """
+    lines = [f"# {_title(result)}", ""]
+    lines += [f"**Warning:** {one_line(text)}." + "\n" for text in result["warnings"]]
+    lines += _markdown_table(_headings(result), _rows(result))
+    lines += ["", *(f"{line}\n" for line in _notes(result)), *_deciles(result)]
+    lines += ["## Settings", ""]
+    settings = sorted((str(k), _plain(v)) for k, v in result["settings"].items())
+    lines += _markdown_table(("setting", "value"), settings)
+    return "\n".join(lines) + "\n"
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    seeds = plural(len(result["seeds"]), "seed")
+    architectures = result["architectures"]
+    return (
+        f"{result['space']}: {architectures['num']} of "
+        f"{architectures['num_distinct_in_space']} architectures, {seeds}, "
+        f"{format_seconds(result['seconds'])}"
+    )
+
+
+def _headings(result: Mapping[str, Any]) -> tuple[str, ...]:
+    return _HEADINGS if result["metric"] else _HEADINGS[:3]
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    proxies = result["proxies"]
+    if not result["metric"]:
+        return [_counts(p) for p in proxies]
+    ranked = sorted(proxies, key=lambda p: -_rho(p))
+    return [
+        (
+            *_counts(p),
+            _interval(p["spearman"]),
+            _interval(p["kendall"]),
+            _signed(p["seed_agreement"]),
+            "?" if p["best"] is None else f"{p['best']['error_percent']:.2f}",
+        )
+        for p in ranked
+    ]
+
+
+def _rho(proxy: Mapping[str, Any]) -> float:
+    value: float | None = proxy["spearman"]["value"]
+    return -2.0 if value is None else value
+
+
+def _counts(proxy: Mapping[str, Any]) -> tuple[str, ...]:
+    name = proxy["name"] if proxy["higher_is_better"] else f"{proxy['name']} (lower is better)"
+    return (name, str(proxy["num_scored"]), str(proxy["num_missing"]))
+
+
+def _interval(correlation: Mapping[str, float | None]) -> str:
+    value, low, high = (correlation[key] for key in ("value", "low", "high"))
+    if low is None or high is None:
+        return _signed(value)
+    return f"{_signed(value)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _signed(value: float | None) -> str:
+    return "?" if value is None else f"{value:+.3f}"
+
+
+def _table(table: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def _remarks(result: Mapping[str, Any]) -> list[str]:
+    return [*_notes(result), *(f"WARNING: {one_line(text)}" for text in result["warnings"])]
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    """What the numbers are, and what is missing."""
+    metric = result["metric"]
+    if metric is None:
+        lines = ["No table was given, so no accuracy is known: there are scores only."]
+    else:
+        lines = [
+            f"Accuracy: {metric['column']} of {result['table']} ({metric['dataset']} "
+            f"{metric['split']}, {metric['epochs']} epochs). Correlations are of the score as it "
+            "is, its sign not turned; in brackets their 95 % bootstrap intervals."
+        ]
+    for proxy in result["proxies"]:
+        if proxy["num_failed"] or proxy["num_lost"]:
+            lines.append(_missing(proxy))
+    if num_lost := sum(proxy["num_lost"] for proxy in result["proxies"]):
+        lines.append(
+            f"{plural(num_lost, 'score')} lost at every attempt: this is the ranking of the "
+            "others, and the same command tries again."
+        )
+    return lines
+
+
+def _missing(proxy: Mapping[str, Any]) -> str:
+    parts = []
+    if proxy["num_failed"]:
+        parts.append(f"{plural(proxy['num_failed'], 'score')} failed")
+    if proxy["num_lost"]:
+        parts.append(f"{plural(proxy['num_lost'], 'score')} lost")
+    reason, count = next(iter(proxy["reasons"].items()))
+    return f"{proxy['name']}: {', '.join(parts)}, most often ({count}): {one_line(reason)}"
+
+
+def _deciles(result: Mapping[str, Any]) -> list[str]:
+    if not result["metric"]:
+        return []
+    lines = [
+        "## Mean test error by tenth of the score",
+        "",
+        "In percent, ± the standard deviation within the tenth; lowest scores first.",
+        "",
+    ]
+    most = max((len(p["deciles"]) for p in result["proxies"]), default=0)
+    rows = []
+    for proxy in result["proxies"]:
+        cells = [f"{d['error']:.2f} ± {d['std']:.2f}" for d in proxy["deciles"]]
+        rows.append((proxy["name"], *cells, *[""] * (most - len(cells))))
+    return [*lines, *_markdown_table(("proxy", *map(str, range(1, most + 1))), rows), ""]
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    table = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+
+
+def _plain(value: object) -> str:
+    return format_number(value) if isinstance(value, float) else one_line(str(value))

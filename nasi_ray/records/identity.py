@@ -1,0 +1,131 @@
+"""Which settings a run's records were made with; one file, fixed once there are records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasi_ray.errors import RecordConflictError, RecordCorruptError
+from nasi_ray.records.format import RowFormat
+from nasi_ray.storage import Storage
+
+IDENTITY_NAME = "identity.json"
+_VERSION = 1
+
+IdentityValue = str | int | float | bool | None | Sequence[str | int | float | bool | None]
+"""What a field of an identity may hold; tuples and lists are the same."""
+
+Stored = tuple[dict[str, Any], dict[str, Any]]
+"""An identity, and the parameters of the row format."""
+
+
+def fingerprint(identity: Mapping[str, IdentityValue]) -> str:
+    """SHA-256 of the canonical JSON, in hexadecimal; stored in every part.
+
+    Raises:
+        TypeError: If a value is no JSON scalar or list of them.
+        ValueError: If a number is not finite.
+    """
+    return hashlib.sha256(_canonical(dict(identity)).encode()).hexdigest()
+
+
+def establish(
+    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RowFormat[Any, Any]
+) -> None:
+    """Write the identity of a new run, or compare it with that of the run that is there.
+
+    A run without a single record takes the new identity.
+
+    Raises:
+        RecordConflictError: If the run holds records of other settings or of another kind; names
+            each difference.
+        RecordCorruptError: If the identity that is there cannot be read.
+        StorageError: If the storage fails.
+    """
+    stored = read_identity(storage)
+    content = {"version": _VERSION, **rows_of.parameters, "identity": dict(identity)}
+    data = json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
+    is_new = stored is None
+    if stored is None:
+        if storage.create(IDENTITY_NAME, data):
+            return
+        stored = read_identity(storage)
+    if stored is None:
+        raise RecordCorruptError(f"{storage.uri}/{IDENTITY_NAME} comes and goes; try again")
+    try:
+        _compare(storage.uri, stored, (dict(identity), dict(rows_of.parameters)))
+    except RecordConflictError:
+        if is_new or storage.list(f"{kind_of(stored[1])}/"):
+            raise
+        # No record was made with those settings, so nothing holds anybody to them.
+        storage.write(IDENTITY_NAME, data)
+
+
+def read_identity(storage: Storage) -> Stored | None:
+    """The settings of a run and the parameters of its records' format; None where none has begun.
+
+    Raises:
+        RecordCorruptError: If it cannot be read, or another version wrote it.
+        StorageError: If the storage fails.
+    """
+    try:
+        data = storage.read(IDENTITY_NAME)
+    except FileNotFoundError:
+        return None
+    where = f"{storage.uri}/{IDENTITY_NAME}"
+    try:
+        parameters = dict(json.loads(data, parse_constant=_refuse))
+        version, identity = (parameters.pop(k) for k in ("version", "identity"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RecordCorruptError(
+            f"{where} cannot be read (torn or altered); restore it, or use another run directory"
+        ) from None
+    if version != _VERSION:
+        raise RecordCorruptError(
+            f"{where} has version {version!r}, this program reads {_VERSION}; use the program "
+            "that wrote it, or another run directory"
+        )
+    names_a_format = type(parameters.get("num_logits")) is int or parameters == {"rows": "scores"}
+    if not isinstance(identity, dict) or not names_a_format:
+        raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
+    return identity, parameters
+
+
+def kind_of(parameters: Mapping[str, Any]) -> str:
+    """Which records a run's format parameters stand for: ``samples`` or ``scores``."""
+    return str(parameters.get("rows", "samples"))
+
+
+def _compare(uri: str, stored: Stored, asked: Stored) -> None:
+    kind, asked_kind = (kind_of(parameters) for _, parameters in (stored, asked))
+    if kind != asked_kind:
+        raise RecordConflictError(f"{uri} holds {kind}, not {asked_kind}; use another --out")
+    held, wanted = ({**identity, **parameters} for identity, parameters in (stored, asked))
+    differing = [
+        name
+        for name in sorted(held.keys() | wanted.keys())
+        if _shown(held, name) != _shown(wanted, name)
+    ]
+    if differing:
+        raise RecordConflictError(
+            f"{uri} holds {kind} made with {', '.join(_shown(held, n) for n in differing)}; "
+            f"asked for {', '.join(_shown(wanted, n) for n in differing)}: "
+            "use another --out or the same settings"
+        )
+
+
+def _shown(identity: dict[str, Any], name: str) -> str:
+    shown = name if name.isidentifier() else _canonical(name)
+    return f"{shown}={_canonical(identity[name])}" if name in identity else f"no {shown}"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )

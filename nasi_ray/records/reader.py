@@ -1,0 +1,61 @@
+"""Reading a finished or running search's records by name, for analyses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nasi_ray.errors import RecordConflictError
+from nasi_ray.records.identity import Stored, kind_of, read_identity
+from nasi_ray.records.rows import SampleTable
+from nasi_ray.records.sample_rows import SampleRows
+from nasi_ray.records.store import RecordStore
+from nasi_ray.storage import Storage, open_storage
+
+
+def read_run(uri: str) -> tuple[SampleTable, str]:
+    """Read all samples of a run, also while a search writes to it.
+
+    Args:
+        uri: Run directory, a path or ``s3://bucket/prefix``.
+
+    Returns:
+        The samples, and the name of their space.
+
+    Raises:
+        RecordConflictError: If there is no run, or it is no search.
+        RecordCorruptError: If a record file is torn or was altered.
+        StorageError: If the storage fails.
+    """
+    storage = open_storage(uri)
+    identity, parameters = identity_of(storage, "samples")
+    rows = SampleRows(parameters["num_logits"])
+    store = RecordStore.open(storage, identity=identity, rows=rows)
+    return store.read(), str(identity["space"])
+
+
+_MAKERS = {"samples": "search", "scores": "ranking"}
+_READERS = {"samples": "read_run", "scores": "read_scores"}
+
+
+def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
+    """Settings and format parameters of a run that holds records of a kind.
+
+    Args:
+        storage: The run directory.
+        kind: What is to be read.
+
+    Raises:
+        RecordConflictError: If there is no run, or it holds other records.
+        RecordCorruptError: If the run's identity cannot be read.
+        StorageError: If the storage fails.
+    """
+    stored = read_identity(storage)
+    if stored is None:
+        raise RecordConflictError(
+            f"{storage.uri} holds no run; name the --out of a {_MAKERS[kind]}"
+        )
+    found = kind_of(stored[1])
+    if found != kind:
+        reader = _READERS.get(found, "the version that made it")
+        raise RecordConflictError(f"{storage.uri} holds {found}, not {kind}; read it with {reader}")
+    return stored

@@ -1,0 +1,170 @@
+"""The records of a search: Monte-Carlo samples with their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.records.format import (
+    RowFormat,
+    check_row,
+    common_arrays,
+    index_of,
+    is_fitting,
+    numbers,
+    ok_of,
+    reasons,
+)
+from nasi_ray.records.rows import Sample, SampleTable
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRows:
+    """``Sample``s with gradients of one length, below ``samples/``."""
+
+    num_logits: int
+    """Length of every gradient (≥ 1)."""
+
+    def __post_init__(self) -> None:
+        if self.num_logits < 1:
+            raise ValueError(f"num_logits is {self.num_logits}; at least 1 is allowed")
+
+    @property
+    def noun(self) -> str:
+        """See ``RowFormat``."""
+        return "sample"
+
+    @property
+    def kind(self) -> str:
+        """See ``RowFormat``."""
+        return "samples"
+
+    @property
+    def folder(self) -> str:
+        """See ``RowFormat``."""
+        return "samples/"
+
+    @property
+    def parameters(self) -> Mapping[str, str | int]:
+        """See ``RowFormat``."""
+        return {"num_logits": self.num_logits}
+
+    @property
+    def scope(self) -> Mapping[str, str]:
+        """Nothing: there is one folder."""
+        return {}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See ``RowFormat``."""
+        return pa.schema(
+            {
+                "index": pa.int64(),
+                "status": pa.string(),
+                "trace_norm": pa.float64(),
+                "grad": pa.list_(pa.float64(), self.num_logits),
+                "choices": pa.list_(pa.int16()),
+                "error": pa.string(),
+                "seconds": pa.float64(),
+                "worker": pa.string(),
+            }
+        )
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """See ``RowFormat``."""
+        return {
+            "use_dictionary": ["status", "error", "worker"],
+            "column_encoding": {"grad.list.element": "BYTE_STREAM_SPLIT"},
+        }
+
+    def arrays(self, rows: Sequence[Sample]) -> dict[str, pa.Array]:
+        """See ``RowFormat``."""
+        for sample in rows:
+            self._check(sample)
+        ok = ok_of(rows)
+        grad = np.array([s.grad for s in rows], dtype=np.float64).reshape(-1, self.num_logits)
+        grad[~ok] = 0.0
+        lengths = [len(s.choices) for s in rows]
+        flat = np.concatenate([np.empty(0, dtype=np.int64), *(s.choices for s in rows)])
+        choices = pa.array(flat).cast(pa.int16())
+        offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
+        trace_norm = np.array([s.trace_norm for s in rows])
+        return {
+            **common_arrays(rows),
+            "trace_norm": pa.array(trace_norm, pa.float64(), mask=~ok),
+            "grad": pa.FixedSizeListArray.from_arrays(
+                pa.array(grad.ravel()), self.num_logits, mask=pa.array(~ok)
+            ),
+            "choices": pa.ListArray.from_arrays(offsets, choices),
+        }
+
+    def impossible(self, table: pa.Table) -> list[str]:
+        """See ``RowFormat``."""
+        names = [name for name in ("trace_norm", "grad") if name in table.column_names]
+        return [name for name in names if not is_fitting(table, name)]
+
+    def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Those of trace norm and gradient."""
+        grad = _grad(table, np.arange(len(table)))
+        return np.column_stack([numbers(table, "trace_norm"), grad]).view(np.int64)
+
+    def read(self, table: pa.Table, rows: IntArray) -> SampleTable:
+        """See ``RowFormat``."""
+        ok = pc.equal(table["status"], "ok").to_numpy()[rows]
+        return SampleTable(
+            index=index_of(table)[rows],
+            ok=ok,
+            trace_norm=numbers(table, "trace_norm")[rows],
+            grad=_grad(table, rows),
+            errors=reasons(table, rows[~ok]),
+            seconds=numbers(table, "seconds")[rows],
+            choices=_choices(table, rows),
+        )
+
+    def _check(self, sample: Sample) -> None:
+        if sample.grad.shape != (self.num_logits,):
+            raise ValueError(
+                f"sample {sample.index} has a gradient of shape {sample.grad.shape}; "
+                f"shape ({self.num_logits},) is allowed"
+            )
+        is_finite = bool(np.isfinite(sample.trace_norm) and np.isfinite(sample.grad).all())
+        check_row(sample, self.noun, is_finite=is_finite)
+
+
+def _grad(table: pa.Table, rows: IntArray) -> FloatArray:
+    # Scattered chunk by chunk, so that a large table is held twice and never three times.
+    target = np.full(len(table), -1, dtype=np.int64)
+    target[rows] = np.arange(len(rows))
+    num_logits = table.schema.field("grad").type.list_size
+    grad = np.empty((len(rows), num_logits), dtype=np.float64)
+    start = 0
+    for chunk in table["grad"].chunks:
+        end = start + len(chunk)
+        kept = target[start:end] >= 0
+        flat = chunk.values.slice(chunk.offset * num_logits, len(chunk) * num_logits)
+        values = flat.to_numpy(zero_copy_only=False).reshape(-1, num_logits)
+        if chunk.null_count:
+            values = np.where(chunk.is_valid().to_numpy(False)[:, None], values, np.nan)
+        grad[target[start:end][kept]] = values if kept.all() else values[kept]
+        start = end
+    return grad
+
+
+def _choices(table: pa.Table, rows: IntArray) -> npt.NDArray[np.int16]:
+    column = pa.concat_arrays(table["choices"].chunks)
+    lengths = pc.fill_null(column.value_lengths(), 0).to_numpy()
+    padded = np.full((len(table), int(lengths.max(initial=0))), -1, dtype=np.int16)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = column.flatten().to_numpy()
+    return padded[rows]
+
+
+if TYPE_CHECKING:
+    _: RowFormat[Sample, SampleTable] = SampleRows(1)

@@ -1,0 +1,117 @@
+"""The records of a ranking: one proxy's scores of architectures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nasi_ray.arrays import IntArray
+from nasi_ray.records.format import (
+    RowFormat,
+    check_row,
+    common_arrays,
+    index_of,
+    is_fitting,
+    numbers,
+    ok_of,
+    reasons,
+)
+from nasi_ray.records.rows import ProxyScore, ScoreTable
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRows:
+    """``ProxyScore``s of one proxy, below ``scores/<proxy>/``."""
+
+    proxy: str
+    """Name of the proxy."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.proxy):
+            raise ValueError(f"proxy is {self.proxy!r}; letters, digits, - and _ are allowed")
+
+    @property
+    def noun(self) -> str:
+        """See ``RowFormat``."""
+        return "score"
+
+    @property
+    def kind(self) -> str:
+        """See ``RowFormat``."""
+        return "scores"
+
+    @property
+    def folder(self) -> str:
+        """See ``RowFormat``."""
+        return f"scores/{self.proxy}/"
+
+    @property
+    def parameters(self) -> Mapping[str, str | int]:
+        """See ``RowFormat``."""
+        return {"rows": self.kind}
+
+    @property
+    def scope(self) -> Mapping[str, str]:
+        """The proxy: one's part in the folder of another is found out."""
+        return {"proxy": self.proxy}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See ``RowFormat``."""
+        return pa.schema(
+            {
+                "index": pa.int64(),
+                "status": pa.string(),
+                "score": pa.float64(),
+                "error": pa.string(),
+                "seconds": pa.float64(),
+                "worker": pa.string(),
+            }
+        )
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """See ``RowFormat``."""
+        return {"use_dictionary": ["status", "error", "worker"]}
+
+    def arrays(self, rows: Sequence[ProxyScore]) -> dict[str, pa.Array]:
+        """See ``RowFormat``."""
+        for row in rows:
+            check_row(row, self.noun, is_finite=bool(np.isfinite(row.score)))
+        score = np.array([row.score for row in rows], dtype=np.float64)
+        return {**common_arrays(rows), "score": pa.array(score, pa.float64(), mask=~ok_of(rows))}
+
+    def impossible(self, table: pa.Table) -> list[str]:
+        """See ``RowFormat``."""
+        is_read = "score" in table.column_names
+        return ["score"] if is_read and not is_fitting(table, "score") else []
+
+    def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Those of the score."""
+        return numbers(table, "score").reshape(-1, 1).view(np.int64)
+
+    def read(self, table: pa.Table, rows: IntArray) -> ScoreTable:
+        """See ``RowFormat``."""
+        status = table["status"]
+        ok = pc.equal(status, "ok").to_numpy()[rows]
+        return ScoreTable(
+            index=index_of(table)[rows],
+            ok=ok,
+            lost=pc.equal(status, "lost").to_numpy()[rows],
+            score=numbers(table, "score")[rows],
+            errors=reasons(table, rows[~ok]),
+            seconds=numbers(table, "seconds")[rows],
+        )
+
+
+if TYPE_CHECKING:
+    _: RowFormat[ProxyScore, ScoreTable] = ScoreRows("naswot")

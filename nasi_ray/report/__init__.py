@@ -1,1 +1,0 @@
-"""What people see: drawings of cells, progress displays, the summary of a search."""

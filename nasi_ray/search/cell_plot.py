@@ -1,0 +1,266 @@
+"""A drawing of a final DARTS cell. No pyplot, no global matplotlib state; same cell, same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path
+from matplotlib.text import Text
+
+from nasi_ray.search.cell_layout import Box, CellLayout, Point, Wire, layout_cell
+from nasi_ray.spaces.genotype import Edge, Genotype
+
+DPI = 144
+KINDS = {
+    "pooling": ("#E69F00", "#FCEFD3"),
+    "skip connection": ("#8C8C8C", "#EFEFEF"),
+    "separable convolution": ("#0072B2", "#D6E8F4"),
+    "dilated convolution": ("#009E73", "#D3EFE6"),
+}
+"""Kind of operation -> outline and fill (Okabe and Ito's palette and tints of it)."""
+
+OP_KINDS = {
+    "max_pool_3x3": "pooling",
+    "avg_pool_3x3": "pooling",
+    "skip_connect": "skip connection",
+    "sep_conv_3x3": "separable convolution",
+    "sep_conv_5x5": "separable convolution",
+    "dil_conv_3x3": "dilated convolution",
+    "dil_conv_5x5": "dilated convolution",
+}
+
+_INK, _WIRE, _CONCAT_WIRE = "#222222", "#4A4A4A", "#B4B4B4"
+_MARGIN, _MIN_WIDTH = 0.30, 6.4
+_HEADING, _LEGEND, _CELL_GAP = 0.36, 0.50, 0.38
+_TITLE_LINE = 0.24
+_CORNER = 0.09
+
+
+def plot_genotype(
+    genotype: Genotype, *, margins: Mapping[str, float] | None = None, title: str = ""
+) -> Figure:
+    """Draw the normal and the reduction cell, one above the other, from left to right.
+
+    Args:
+        genotype: The cell.
+        margins: Decision name (``normal/node0/op``) -> margin between first and second choice;
+            what is given is written between the node's two operations.
+        title: Written on top, wrapped to the width.
+
+    Returns:
+        A figure with an Agg canvas; its size depends on how deep the cells are.
+    """
+    cells = (
+        ("normal", "Normal cell", genotype.normal, genotype.normal_concat),
+        ("reduce", "Reduction cell", genotype.reduce, genotype.reduce_concat),
+    )
+    op_gap = 0.38 if margins else 0.10
+    layouts = [layout_cell(edges, concat, op_gap=op_gap) for _, _, edges, concat in cells]
+    width = max(_MIN_WIDTH, *(layout.width + 2 * _MARGIN for layout in layouts))
+    lines = textwrap.wrap(title, width=int((width - 2 * _MARGIN) * 7))
+    top = _MARGIN + len(lines) * _TITLE_LINE + (0.12 if lines else 0)
+    height = top + sum(_HEADING + c.height + _CELL_GAP for c in layouts) - _CELL_GAP + _LEGEND
+    figure = Figure(figsize=(width, height + 0.08), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = _inch_axes(figure)
+    for i, line in enumerate(lines):
+        y = _MARGIN + (i + 0.4) * _TITLE_LINE
+        _text(axes, (_MARGIN, y), line, size=12, weight="bold", align="left", math=False)
+    y = top
+    for (cell_type, heading, edges, _), layout in zip(cells, layouts, strict=True):
+        _text(axes, (_MARGIN, y + 0.06), heading, size=10.5, weight="bold", align="left")
+        y += _HEADING
+        _draw_cell(axes, layout, edges, (_MARGIN, y))
+        _draw_margins(axes, layout, cell_type, margins or {}, (_MARGIN, y))
+        y += layout.height + _CELL_GAP
+    _draw_legend(axes, (_MARGIN, height - 0.12))
+    return figure
+
+
+def save_genotype_plot(
+    genotype: Genotype, *, margins: Mapping[str, float] | None = None, title: str = ""
+) -> dict[str, bytes]:
+    """Render ``plot_genotype``; the same arguments give the same bytes.
+
+    Returns:
+        ``svg`` and ``png`` -> the file's content.
+    """
+    about = {"Title": title or "DARTS cell", "Description": genotype.to_darts()}
+    svg, png = io.BytesIO(), io.BytesIO()
+    # These settings have no argument; the context puts the caller's values back.
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "nasi_ray",
+            "svg.fonttype": "path",
+            "savefig.bbox": None,
+            "path.sketch": None,
+        }
+    ):
+        figure = plot_genotype(genotype, margins=margins, title=title)
+        figure.savefig(png, format="png", dpi=DPI, metadata={**about, "Software": None})
+        figure.savefig(svg, format="svg", metadata={**about, "Date": None, "Creator": None})
+    return {"svg": svg.getvalue(), "png": png.getvalue()}
+
+
+def _inch_axes(figure: Figure) -> Axes:
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return axes
+
+
+def _draw_cell(axes: Axes, layout: CellLayout, edges: Sequence[Edge], origin: Point) -> None:
+    _draw_wires(axes, layout.concat_wires, origin, color=_CONCAT_WIRE, zorder=1)
+    for source in sorted({wire.source for wire in layout.op_wires}):
+        zorder = 2 + 0.1 * source
+        wires = [wire for wire in layout.op_wires if wire.source == source]
+        _draw_lines(axes, wires, origin, color="white", width=5.0, zorder=zorder)
+        _draw_lines(axes, _stubs(layout, wires), origin, color=_CONCAT_WIRE, zorder=zorder)
+        _draw_wires(axes, wires, origin, color=_WIRE, zorder=zorder)
+    for box, name in zip(layout.inputs, ("$c_{k-2}$", "$c_{k-1}$"), strict=True):
+        _draw_box(axes, box, origin, name, edge=_INK, fill="white", size=11)
+    for i, (box, (op, _)) in enumerate(zip(layout.ops, edges, strict=True)):
+        edge, fill = KINDS[OP_KINDS[op]]
+        _draw_box(axes, box, origin, op, edge=edge, fill=fill, size=9)
+        ends = ((box.right, box.y), (layout.nodes[i // 2].left, box.y))
+        _draw_wires(axes, [Wire(0, ends)], origin, color=_WIRE, zorder=2)
+    for i, box in enumerate(layout.nodes):
+        _draw_box(axes, box, origin, str(i), edge=_INK, fill="#F4F1E8", size=10.5)
+    _draw_box(axes, layout.output, origin, "$c_k$", edge=_INK, fill="white", size=11)
+
+
+def _draw_margins(
+    axes: Axes, layout: CellLayout, cell_type: str, margins: Mapping[str, float], origin: Point
+) -> None:
+    for i, node in enumerate(layout.nodes):
+        lines = [
+            f"{kind} margin {_short(margins[name])}"
+            for kind in ("op", "input")
+            if (name := f"{cell_type}/node{i}/{kind}") in margins
+        ]
+        x = origin[0] + layout.ops[2 * i].x
+        for j, line in enumerate(lines):
+            y = origin[1] + node.y + (j - (len(lines) - 1) / 2) * 0.145
+            _text(axes, (x, y), line, size=7.5, color="#555555")
+
+
+def _short(margin: float) -> str:
+    return f"{margin:.2g}" if math.isfinite(margin) else "unknown"
+
+
+def _draw_legend(axes: Axes, at: Point) -> None:
+    x, y = at
+    for kind, (edge, fill) in KINDS.items():
+        _draw_box(axes, Box(x + 0.09, y, 0.18, 0.13), (0, 0), "", edge=edge, fill=fill, size=8)
+        label = _text(axes, (x + 0.25, y), kind, size=8, color="#444444", align="left")
+        x = axes.transData.inverted().transform(label.get_window_extent().max)[0] + 0.28
+
+
+def _draw_box(
+    axes: Axes, box: Box, origin: Point, label: str, *, edge: str, fill: str, size: float
+) -> None:
+    x, y = origin[0] + box.x, origin[1] + box.y
+    rounding = min(0.07, box.height / 3)
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - box.width / 2, y - box.height / 2),
+            box.width,
+            box.height,
+            boxstyle=f"round,pad=0,rounding_size={rounding}",
+            edgecolor=edge,
+            facecolor=fill,
+            linewidth=1.2,
+            zorder=5,
+        )
+    )
+    if label:
+        _text(axes, (x, y), label, size=size)
+
+
+def _stubs(layout: CellLayout, wires: Sequence[Wire]) -> list[Wire]:
+    """The starts of a source's way to c_k, which the gap round its other wires has cut."""
+    source = wires[0].source
+    track = max((wire.points[1][0] for wire in wires if len(wire.points) > 2), default=0.0)
+    return [
+        Wire(source, (wire.points[0], (track + 0.05, wire.points[0][1])))
+        for wire in layout.concat_wires
+        if wire.source == source
+    ]
+
+
+def _draw_wires(
+    axes: Axes, wires: Sequence[Wire], origin: Point, *, color: str, zorder: float
+) -> None:
+    _draw_lines(axes, wires, origin, color=color, zorder=zorder)
+    for tip in sorted({wire.points[-1] for wire in wires}):
+        x, y = tip[0] + origin[0], tip[1] + origin[1]
+        triangle = ((x, y), (x - 0.08, y - 0.034), (x - 0.08, y + 0.034))
+        axes.add_patch(Polygon(triangle, facecolor=color, linewidth=0, zorder=zorder))
+
+
+def _draw_lines(
+    axes: Axes,
+    wires: Sequence[Wire],
+    origin: Point,
+    *,
+    color: str,
+    width: float = 1.3,
+    zorder: float,
+) -> None:
+    for wire in wires:
+        path = _rounded([(x + origin[0], y + origin[1]) for x, y in wire.points])
+        axes.add_patch(
+            PathPatch(path, fill=False, edgecolor=color, linewidth=width, snap=False, zorder=zorder)
+        )
+
+
+def _rounded(points: Sequence[Point]) -> Path:
+    vertices, codes = [points[0]], [Path.MOVETO]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        vertices += [_towards(corner, before), corner, _towards(corner, after)]
+        codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
+    return Path([*vertices, points[-1]], [*codes, Path.LINETO])
+
+
+def _towards(corner: Point, other: Point) -> Point:
+    length = math.dist(corner, other)
+    part = min(_CORNER, length / 2) / length
+    return (
+        corner[0] + part * (other[0] - corner[0]),
+        corner[1] + part * (other[1] - corner[1]),
+    )
+
+
+def _text(
+    axes: Axes,
+    at: Point,
+    text: str,
+    *,
+    size: float,
+    color: str = _INK,
+    weight: str = "normal",
+    align: str = "center",
+    math: bool = True,
+) -> Text:
+    return axes.text(
+        *at,
+        text,
+        size=size,
+        color=color,
+        weight=weight,
+        ha=align,
+        va="center_baseline" if align == "center" else "center",
+        family="DejaVu Sans",
+        math_fontfamily="dejavusans",
+        parse_math=math,
+        zorder=6,
+    )

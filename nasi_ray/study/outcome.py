@@ -1,0 +1,146 @@
+"""What a study came to, and the files it becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from nasi_ray.errors import StorageError
+from nasi_ray.storage import open_storage
+from nasi_ray.study.accuracies import Accuracies, SpaceReference
+from nasi_ray.study.figures import render
+from nasi_ray.study.searches import RunSource
+from nasi_ray.study.settings import StudySettings
+from nasi_ray.study.text import jsonable, markdown_table
+from nasi_ray.tables.metric import SPLIT_NAMES
+
+STUDY_SCHEMA = "nasi_ray.study/1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A study's numbers, figures and text."""
+
+    name: str
+    """Of its files, without the ending."""
+    title: str
+    metrics: Mapping[str, str]
+    """Space -> what its errors are: data set, split, schedule, trials."""
+    result: Mapping[str, Any]
+    """Every number, JSON-ready."""
+    lines: Sequence[str]
+    """Markdown."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """Name of the files, without the ending -> figure."""
+
+
+def error_name(accuracies: Accuracies) -> str:
+    """``test error``, or that of the split the metric is of."""
+    return f"{SPLIT_NAMES[accuracies.metric.split]} error"
+
+
+def reference_result(reference: SpaceReference, num_samples: int) -> dict[str, Any]:
+    """JSON-ready: what needs no search."""
+    num_params, mean, std, num = reference.most_parameters
+    return {
+        "num_architectures": len(reference.errors),
+        "random_mean": reference.expected,
+        "random_std": reference.std,
+        "oracle_best_of_num_samples": reference.best_of(num_samples),
+        "most_parameters": {"num_params": num_params, "mean": mean, "std": std, "num": num},
+        "best": reference.best,
+    }
+
+
+def describe_settings(settings: StudySettings) -> str:
+    """One line for figures: what the samples are made with."""
+    samples, estimate = settings.samples, settings.estimate
+    cells = "" if samples.num_cells == "auto" else f", {samples.num_cells} cells"
+    return (
+        f"T = {estimate.num_samples}, b = {samples.batch_size}, "
+        f"C = {samples.init_channels}{cells}, {samples.init} init"
+    )
+
+
+def write_outcome(
+    outcome: Outcome, settings: StudySettings, about: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Write a study's files.
+
+    Args:
+        outcome: What it came to.
+        settings: Where to.
+        about: What else the JSON file says: command, settings, versions, …
+
+    Returns:
+        The content of the JSON file, and the names of the files written.
+
+    Raises:
+        StorageError: If one cannot be written; says that the records are stored.
+    """
+    content = jsonable({"schema": STUDY_SCHEMA, **about, "result": outcome.result})
+    files: dict[str, bytes] = {}
+    for name, figure in outcome.figures.items():
+        files |= {f"{name}.{kind}": data for kind, data in render(figure).items()}
+    text = "\n".join([*_head(outcome, about), *outcome.lines, "", *_foot(settings, about)])
+    files[f"{outcome.name}.md"] = text.encode() + b"\n"
+    files[f"{outcome.name}.json"] = json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+    storage = open_storage(settings.out)
+    try:
+        for name, data in files.items():
+            storage.write(name, data)
+    except StorageError as error:
+        raise type(error)(
+            f"{error}; the samples are stored, and the same command answers from them"
+        ) from error
+    return content, list(files)
+
+
+def about_runs(source: RunSource) -> dict[str, Any]:
+    """What was evaluated: runs, the time their samples took, and how many were lost."""
+    return {
+        "runs": source.runs,
+        "sample_seconds": sum(run["sample_seconds"] for run in source.runs),
+        "num_lost": sum(len(run["lost"]) for run in source.runs),
+    }
+
+
+def _head(outcome: Outcome, about: Mapping[str, Any]) -> list[str]:
+    metrics = [f"- Errors of {space}: {metric}." for space, metric in outcome.metrics.items()]
+    figures = [line for name in outcome.figures for line in (f"![{name}]({name}.svg)", "")]
+    return [f"# {outcome.title}", "", f"    {about['command']}", "", *metrics, "", *figures]
+
+
+def _foot(settings: StudySettings, about: Mapping[str, Any]) -> list[str]:
+    changed = {**_values(settings.samples, "seed", "labels"), **_values(settings.estimate)}
+    kinds = {run["samples"].get("device", "not known") for run in about["runs"]}
+    num_failed = sum(run["num_failed"] for run in about["runs"])
+    programs = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    computer = about["machine"]
+    return [
+        "## How it was made",
+        "",
+        f"- Seeds: {', '.join(map(str, settings.seeds))}. Runs: {len(about['runs'])}, "
+        f"samples left out: {num_failed}, of which {about['num_lost']} were lost at every attempt "
+        "(the same command tries those again).",
+        f"- Time of this command: {about['seconds']:.0f} s; of evaluating the samples it used, "
+        f"added up over workers: {about['sample_seconds']:.0f} s.",
+        f"- Evaluated on: {', '.join(sorted(kinds))}. Driver: {computer['processor']}, "
+        f"{computer['num_cpus']} CPUs, {computer['system']}.",
+        f"- Versions: {programs}.",
+        "",
+        *markdown_table(("setting", "value"), changed.items()),
+    ]
+
+
+def _values(config: Any, *left_out: str) -> dict[str, str]:
+    return {
+        f"`{name}`": str(value)
+        for name, value in dataclasses.asdict(config).items()
+        if name not in left_out
+    }

@@ -1,0 +1,165 @@
+"""The searches a study needs: run, continued or replayed, on one Ray connection for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nasi_ray.config import EstimateConfig, SampleConfig
+from nasi_ray.errors import ConfigError
+from nasi_ray.nasi.estimator import num_samples_needed
+from nasi_ray.networks.supernets import resolve_num_cells
+from nasi_ray.pool.connection import connect
+from nasi_ray.progress import Progress
+from nasi_ray.records.reader import read_run as read_run
+from nasi_ray.records.rows import SampleTable
+from nasi_ray.search.job import SearchJob, is_answered, run_search
+from nasi_ray.study.settings import Mode, StudySettings
+
+
+def samples_of_mode(samples: SampleConfig, mode: Mode) -> SampleConfig:
+    """Settings of the samples of a data mode.
+
+    Args:
+        samples: Base settings, with the data set that has the true labels.
+        mode: The data mode; of random data nothing is augmented.
+
+    Raises:
+        ConfigError: If no data set is named and the mode needs one.
+    """
+    if mode == "random-data":
+        return dataclasses.replace(samples, data="random", labels="random", augment="none")
+    if samples.data == "random":
+        raise ConfigError(
+            f"data mode {mode} needs a data set, and none is named; add --data, as in "
+            "--data CIFAR10"
+        )
+    return dataclasses.replace(samples, labels="true" if mode == "true" else "random")
+
+
+def resolve_mode(mode: Mode | str, samples: SampleConfig) -> Mode:
+    """Turn ``auto`` into what it stands for."""
+    if mode == "auto":
+        return "random-data" if samples.data == "random" else "true"
+    if mode in ("true", "random-labels", "random-data"):
+        return mode  # type: ignore[return-value]
+    raise ConfigError(f"unknown data mode {mode!r}; choose true, random-labels or random-data")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Searches:
+    """The searches of one kind: equal settings, a seed each."""
+
+    samples: SampleConfig
+    """All but the seed."""
+    mode: Mode
+    num_samples: int
+    """Records needed of every seed."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RunSource:
+    """Records of searches, made when they are asked for."""
+
+    settings: StudySettings
+    progress: Progress
+    stack: contextlib.ExitStack
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    """What ``result.json`` of a study says of every run used."""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Run directory -> the search's own result."""
+    _tables: dict[str, SampleTable] = field(default_factory=dict)
+    _is_connected: bool = False
+
+    def plan(
+        self, samples: SampleConfig, mode: Mode, estimates: Sequence[EstimateConfig]
+    ) -> Searches:
+        """Describe searches, and refuse at once what could not be run.
+
+        Args:
+            samples: All but the seed; ``data`` and ``labels`` are those of the mode.
+            mode: The data mode.
+            estimates: What the records are to answer.
+
+        Raises:
+            ConfigError: If a setting is not allowed.
+        """
+        resolve_num_cells(samples.space, samples.num_cells)
+        return Searches(
+            samples=samples_of_mode(samples, mode),
+            mode=mode,
+            num_samples=max(map(num_samples_needed, estimates)),
+        )
+
+    def tables(self, searches: Searches) -> list[SampleTable]:
+        """The records of every seed, in the order of the settings' seeds.
+
+        Raises:
+            NasiRayError: Whatever ``run_search`` raises; what was computed is stored.
+        """
+        return [self._table(searches, seed) for seed in self.settings.seeds]
+
+    def num_classes(self, searches: Searches) -> int:
+        """Classes of the data of searches that were run."""
+        result = self.results[self._job(searches, self.settings.seeds[0]).run_uri]
+        return int(result["samples"]["num_classes"])
+
+    def _table(self, searches: Searches, seed: int) -> SampleTable:
+        job = self._job(searches, seed)
+        known = self._tables.get(job.run_uri)
+        if known is not None and len(known) >= searches.num_samples:
+            return known
+        if not is_answered(job):
+            self._connect()
+            space = searches.samples.space
+            self.progress.message(f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}")
+        result = run_search(job, self.progress)
+        self.results[job.run_uri] = result
+        self._tables[job.run_uri] = read_run(job.run_uri)[0]
+        self.runs.append(
+            {
+                "run": job.run_uri,
+                "mode": searches.mode,
+                "seed": seed,
+                "num_samples": result["num_samples"],
+                "num_failed": result["num_failed"],
+                "lost": result["lost"],
+                "sample_seconds": result["sample_seconds"],
+                "samples": result["samples"],
+            }
+        )
+        return self._tables[job.run_uri]
+
+    def _job(self, searches: Searches, seed: int) -> SearchJob:
+        settings = self.settings
+        # Workers need not import what a study is.
+        samples = SampleConfig(**{**dataclasses.asdict(searches.samples), "seed": seed})
+        if samples.data != "random":
+            # A data set brings its own classes; their number must not make other directories.
+            samples = dataclasses.replace(samples, num_classes=SampleConfig().num_classes)
+        job = SearchJob(
+            samples=samples,
+            estimate=dataclasses.replace(settings.estimate, num_samples=searches.num_samples),
+            workers=settings.workers,
+            address=settings.address,
+        )
+        name = job.run_uri.removeprefix("runs/")
+        out = f"{settings.out.rstrip('/')}/runs/{searches.mode}-{name}"
+        return dataclasses.replace(job, out=out)
+
+    def _connect(self) -> None:
+        if self._is_connected or self.settings.workers.num_workers == 0:
+            return
+        self.progress.message("connecting to Ray")
+        self.stack.enter_context(connect(self.settings.address, self.settings.workers))
+        self._is_connected = True
+
+
+@contextlib.contextmanager
+def run_source(settings: StudySettings, progress: Progress) -> Iterator[RunSource]:
+    """Have records of searches; Ray is connected when the first sample has to be evaluated."""
+    with contextlib.ExitStack() as stack:
+        yield RunSource(settings=settings, progress=progress, stack=stack)

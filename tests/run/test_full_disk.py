@@ -1,0 +1,123 @@
+"""A search whose disk fills up: it stops in one line, and goes on once there is space."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.errors import StorageError
+from nasi_ray.search import job as launch
+from nasi_ray.search.collect import collect
+from nasi_ray.search.job import SearchJob, run_search
+from tests.toy import Quiet
+
+NUM_SAMPLES = 80
+
+FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]
+"""Makes a context in which the disk is full from the moment a condition holds."""
+
+
+@pytest.fixture(params=["a small file system", "simulated"])
+def disk(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, FullWhile]]:
+    if request.param == "simulated":
+        yield tmp_path, partial(_refusing_writes, monkeypatch)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("mounting a small file system takes root and CAP_SYS_ADMIN")
+    try:
+        yield tmp_path / "run", partial(_filling_up, monkeypatch, tmp_path / "ballast")
+    finally:
+        # Lazily: pyarrow's threads may still be closing a file.
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@contextmanager
+def _refusing_writes(
+    monkeypatch: pytest.MonkeyPatch, is_full: Callable[[], bool]
+) -> Iterator[None]:
+    write = os.write
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        if is_full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        yield
+
+
+@contextmanager
+def _filling_up(
+    monkeypatch: pytest.MonkeyPatch, ballast: Path, is_full: Callable[[], bool]
+) -> Iterator[None]:
+    """Somebody else takes all the space that is left before each write."""
+    write = os.write
+
+    def fill(descriptor: int, data: bytes) -> int:
+        if is_full():
+            with suppress(OSError), ballast.open("ab", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fill)
+        yield
+    ballast.unlink()
+
+
+def job(out: Path) -> SearchJob:
+    return SearchJob(
+        samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
+        estimate=EstimateConfig(num_samples=NUM_SAMPLES),
+        workers=WorkerConfig(num_workers=0),
+        out=str(out),
+    )
+
+
+def stored_indices(out: Path) -> list[int]:
+    parts = sorted((out / "samples").glob("*.parquet"))
+    return [i for part in parts for i in pq.read_table(part)["index"].to_pylist()]
+
+
+def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
+    disk: tuple[Path, FullWhile], evaluated: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, full_while = disk
+    clock = itertools.count()
+    monkeypatch.setattr(launch, "collect", partial(collect, clock=lambda: float(next(clock))))
+    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+
+    def is_full() -> bool:
+        return len(evaluated) > 5 and bool(stored_indices(out))
+
+    with full_while(is_full), pytest.raises(StorageError) as caught:
+        run_search(job(out), Quiet())
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{out}/samples/" in message
+    assert "No space left on device; free some space there" in message
+    stored = stored_indices(out)
+    assert stored
+    assert f"{len(evaluated) - len(stored)} evaluated samples are in memory only" in message
+    assert not [name for name in os.listdir(out / "samples") if name.startswith(".")]
+
+    evaluated.clear()
+    result = run_search(job(out), Quiet())
+    assert result["num_samples"] == NUM_SAMPLES
+    assert sorted(stored + evaluated) == list(range(NUM_SAMPLES))
+    assert sorted(stored_indices(out)) == list(range(NUM_SAMPLES))
