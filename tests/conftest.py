@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 import torch
 
+from nasi_ray.records.rows import Sample
+
 # The first call of a torch operation breaks any deadline; a failure must be the same everywhere.
 hypothesis.settings.register_profile("nasi_ray", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("nasi_ray")
@@ -41,3 +43,19 @@ def prefix(s3: None) -> str:
     from tests.contracts.s3_server import new_prefix
 
     return new_prefix()
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Indices of the samples in the order in which this process evaluated them."""
+    from nasi_ray.nasi.evaluator import Evaluator
+
+    indices: list[int] = []
+    call = Evaluator.__call__
+
+    def spy(self: Evaluator, index: int) -> Sample:
+        indices.append(index)
+        return call(self, index)
+
+    monkeypatch.setattr(Evaluator, "__call__", spy)
+    return indices
