@@ -20,12 +20,12 @@ def main() -> int:
     """Parse, run, print."""
     with reporting_errors(), stopping_once():
         # Imported here because Ctrl-C must work meanwhile, too.
-        from nasi_ray.display.bar import make_bar
+        from nasi_ray.display.progress import make_progress
         from nasi_ray.tables.job import parse_convert, run_convert
 
         job = parse_convert(sys.argv[1:])
-        with contextlib.closing(make_bar(sys.stderr)) as bar:
-            lines = run_convert(job, bar)
+        with contextlib.closing(make_progress(sys.stderr)) as progress:
+            lines = run_convert(job, progress)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # names of files may hold anything
         print("\n".join(lines))

@@ -19,7 +19,7 @@ from nasi_ray.ranking.plan import RankJob, RankPlan, make_plan, score_identity
 from nasi_ray.ranking.result import ScoreStore, conclude
 from nasi_ray.ranking.scoring import handle, lost_score, make_score_evaluator, same_score
 from nasi_ray.ranking.summary import BootstrapConfig
-from nasi_ray.ranking.tracker import ScoreBoard
+from nasi_ray.ranking.tracker import ScoreProgress
 from nasi_ray.records import IdentityValue, RecordStore, ScoreRows, read_identity
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
@@ -148,7 +148,7 @@ def _collect_all(
         missing = store.missing(wanted)
         if not missing:
             continue
-        board = ScoreBoard(
+        tracker = ScoreProgress(
             store.read().only(wanted),
             missing,
             title=f"{proxy} ({position + 1} of {len(stores)})",
@@ -161,7 +161,7 @@ def _collect_all(
                 runner=_OneProxy(runner, position),
                 store=store,
                 progress=progress,
-                board=board,
+                tracker=tracker,
                 may_fail=True,
                 named_in="ranking.json counts",
             )

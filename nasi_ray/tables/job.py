@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from nasi_ray.display.bar import Bar
+from nasi_ray.display.formats import printable
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
+from nasi_ray.progress import LoopProgress, Progress
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3
 from nasi_ray.tables.nasbench101 import convert_nasbench101
 from nasi_ray.tables.natsbench import convert_natsbench
@@ -85,12 +85,12 @@ def parse_convert(argv: Sequence[str]) -> ConvertJob:
     )
 
 
-def run_convert(job: ConvertJob, bar: Bar) -> list[str]:
+def run_convert(job: ConvertJob, progress: Progress) -> list[str]:
     """Convert what was asked for.
 
     Args:
         job: Settings.
-        bar: Display; not closed here.
+        progress: Display; not closed here.
 
     Returns:
         Lines that say what the tables have.
@@ -103,32 +103,32 @@ def run_convert(job: ConvertJob, bar: Bar) -> list[str]:
     written: list[Path] = []
     with _stopping(written):
         if isinstance(job, NASBench201Job):
-            bar.message(f"opening {job.source}")
-            convert_natsbench(
-                job.source, job.target, on_progress=partial(bar.update, "architectures")
-            )
+            progress.message(f"opening {job.source}")
+            on_progress = LoopProgress(progress, unit="architectures", title=Path(job.source).name)
+            convert_natsbench(job.source, job.target, on_progress=on_progress)
             written.append(Path(job.target))
         else:
-            _convert_nasbench101(job, bar, written)
+            _convert_nasbench101(job, progress, written)
         lines = []
         for path in written:
             lines += [*table_lines(TabularBenchmark.open(path)), ""]
-    return [*lines, f"written: {', '.join(map(str, written))}"]
+    return [*lines, *(printable(f"written: {path}") for path in written)]
 
 
-def _convert_nasbench101(job: NASBench101Job, bar: Bar, written: list[Path]) -> None:
+def _convert_nasbench101(job: NASBench101Job, progress: Progress, written: list[Path]) -> None:
     for path in job.space_targets.values():
         if path.resolve() in (Path(job.target).resolve(), Path(job.source).resolve()):
             raise ConfigError(
                 f"{path} is where the space's table goes; give another source or target"
             )
-    convert_nasbench101(
-        job.source, job.target, on_progress=partial(bar.update, Path(job.source).name)
-    )
+    on_progress = LoopProgress(progress, unit="bytes", title=Path(job.source).name)
+    convert_nasbench101(job.source, job.target, on_progress=on_progress)
     written.append(Path(job.target))
     for name, path in job.space_targets.items():
         space = _SPACES[name]
-        bar.message(f"{name}: joining {plural_large(space.num_architectures, 'configuration')}")
+        progress.message(
+            f"{name}: joining {plural_large(space.num_architectures, 'configuration')}"
+        )
         try:
             convert_nb1shot1(job.target, path, space)
         except DataError as error:

@@ -15,7 +15,7 @@ from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search.collect import collect
 from nasi_ray.search.result import summarise
-from nasi_ray.search.tracker import SampleBoard
+from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
 
@@ -227,11 +227,11 @@ def test_the_margin_shown_is_made_anew_as_samples_grow_not_as_time_passes(
     nothing = SampleTable.from_samples([], 84)
     config = EstimateConfig(num_samples=300)
     clock = itertools.count()
-    board = SampleBoard(nothing, range(300), SPACE, config, lambda: float(next(clock)))
+    tracker = SampleProgress(nothing, range(300), SPACE, config, lambda: float(next(clock)))
     for index in range(300):
-        board.add([toy_sample(index)])
+        tracker.add([toy_sample(index)])
         for _ in range(5):
-            shown = board.state(RunnerStatus(num_alive=1))
+            shown = tracker.state(RunnerStatus(num_alive=1))
     assert shown.num_done == 300
     assert len([n for n in set(made) if n < 300]) < 80
     assert all(b <= 1.1 * a + 1 for a, b in itertools.pairwise(sorted(set(made))))
