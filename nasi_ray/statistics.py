@@ -16,6 +16,9 @@ Kind = Literal["pearson", "spearman", "kendall"]
 
 CONFIDENCE = 0.95
 
+SIGNIFICANT_AT = 2.0
+"""A margin of at least this many standard errors is significant; under it, its two sides tie."""
+
 
 def pearson(x: FloatArray, y: FloatArray) -> FloatArray:
     """Coefficient of every row; NaN where a row is constant.
