@@ -19,6 +19,7 @@ def main() -> int:
     with reporting_errors(), stopping_once():
         # Importing torch and Ray takes seconds in which Ctrl-C must work, too.
         from nasi_ray.display.progress import make_progress
+        from nasi_ray.display.terminal import wants_color
         from nasi_ray.run.command_line import parse_search
         from nasi_ray.search.job import run_search
         from nasi_ray.search.text import lost_warning, summary_lines
@@ -28,7 +29,7 @@ def main() -> int:
             result = run_search(job, progress)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # ν and ± in a terminal that has no Greek
-        print(summary_lines(result, color=sys.stdout.isatty()))
+        print(summary_lines(result, color=wants_color(sys.stdout)))
         if "cost" in result:
             print(result["cost"])
         cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result else ""
