@@ -114,6 +114,21 @@ def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) ->
     assert scores.by_proxy["synflow"].scores.mean(axis=0).tolist() == score.tolist()
 
 
+@pytest.mark.parametrize("num_bootstrap", [0, 20])
+def test_two_architectures_are_ranked(tmp_path: Path, num_bootstrap: int) -> None:
+    table = write_s1_table(tmp_path / "t.parquet", select_positions("s1", "2"))
+    found = run_rank(
+        job(tmp_path / "run", architectures="2", table=str(table), num_bootstrap=num_bootstrap),
+        Quiet(),
+    )
+    for entry in found["proxies"]:
+        assert entry["num_scored"] == 2
+        for name in ("spearman", "kendall"):
+            assert entry[name]["value"] in (1.0, -1.0, None)
+    assert (tmp_path / "run" / "ranking.json").exists()
+    assert (tmp_path / "run" / "deciles.png").exists()
+
+
 def test_the_same_command_answers_from_the_records(tmp_path: Path, evaluated: Evaluated) -> None:
     first = run_rank(job(tmp_path), Quiet())
     assert len(evaluated) == 3 * 4
