@@ -16,7 +16,7 @@ from botocore.config import Config
 
 from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import ImageSet
+from nasi_ray.data.image_set import ImageSet
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import make_evaluator
 from nasi_ray.records.rows import Sample

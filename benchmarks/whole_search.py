@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
 from nasi_ray.config import SampleConfig, WorkerConfig
-from nasi_ray.data import load_images
+from nasi_ray.data.load import load_images
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
 from nasi_ray.pool.connection import connect

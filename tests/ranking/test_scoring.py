@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import make_batches
+from nasi_ray.data.batches import make_batches
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
