@@ -10,14 +10,8 @@ import tyro
 from nasi_ray.config import PRESETS, SampleConfig, get_preset
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.ranking.plan import RankJob
+from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.search.job import SearchJob
-
-_EXIT_STATUSES = (
-    "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
-    "75 an error that may pass (storage, cluster, workers), the same command continues; "
-    "130 stopped."
-)
-_EXIT_OF_LOST = "4 answered without samples that were lost, which the same command tries again."
 
 
 def parse_search(argv: Sequence[str]) -> SearchJob:
@@ -40,7 +34,7 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     job = tyro.cli(
         SearchJob,
         args=list(argv),
-        description=f"{SearchJob.__doc__}\n\n{_EXIT_STATUSES} {_EXIT_OF_LOST}",
+        description=f"{SearchJob.__doc__}\n\n{EXIT_STATUSES}",
         default=SearchJob(samples=preset.samples, estimate=preset.estimate),
         config=(tyro.conf.OmitArgPrefixes,),
     )
@@ -67,6 +61,6 @@ def parse_rank(argv: Sequence[str]) -> RankJob:
     return tyro.cli(
         RankJob,
         args=list(argv),
-        description=f"{RankJob.__doc__}\n\n{_EXIT_STATUSES}",
+        description=f"{RankJob.__doc__}\n\n{EXIT_STATUSES}",
         config=(tyro.conf.OmitArgPrefixes,),
     )

@@ -12,6 +12,7 @@ import tyro
 
 from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig, get_preset
 from nasi_ray.errors import ConfigError
+from nasi_ray.run.process import EXIT_STATUSES
 
 Mode = Literal["true", "random-labels", "random-data"]
 """The paper's standard search, its search with random labels, and that with random data."""
@@ -21,12 +22,6 @@ Init = Literal["default", "kaiming", "xavier", "ntk"]
 MODES: tuple[Mode, ...] = ("true", "random-labels", "random-data")
 
 _PRESET = "nasi-ntk"
-_EXIT_STATUSES = (
-    "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
-    "75 an error that may pass (storage, cluster, workers), the same command continues; "
-    "130 stopped, the same command continues; 4 answered without samples that were lost, which the "
-    "same command tries again."
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,7 +189,7 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
         | Annotated[
             AblationStudy, subcommand("ablation", default=AblationStudy(settings=settings))
         ],
-        description=f"Study searches against a table of accuracies.\n\n{_EXIT_STATUSES}",
+        description=f"Study searches against a table of accuracies.\n\n{EXIT_STATUSES}",
         args=list(argv),
         config=(tyro.conf.OmitArgPrefixes,),
     )

@@ -197,7 +197,7 @@ def test_the_thread_sleeps_while_nothing_waits(
                 timeouts.append(timeout)
             return super().wait(timeout)
 
-    monkeypatch.setattr(recorder_module.threading, "Event", Watched)
+    monkeypatch.setattr(threading, "Event", Watched)
     policy = RecorderPolicy(part_interval_s=0.01, poll_s=0.01)
     with Recorder(store, Quiet(), policy=policy) as recorder:
         recorder.add([toy_sample(0)])
@@ -421,7 +421,7 @@ def test_a_failure_that_lasts_is_raised_at_the_next_add_with_what_waits(
         wait_until_shown(recorder, progress)
         clock.now += 61.0
         with pytest.raises(kind, match=r"^S3 is down; 2 evaluated samples are in memory only"):
-            wait_until(lambda: recorder.add([]))  # type: ignore[func-returns-value, arg-type]
+            wait_until(lambda: bool(recorder.add([])))  # type: ignore[func-returns-value]
         with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples are in memory only"):
             recorder.add([toy_sample(2)])
         with pytest.raises(kind, match="3 evaluated samples"):
