@@ -9,4 +9,3 @@ from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.sample_rows import SampleRows as SampleRows
 from nasi_ray.records.score_rows import ScoreRows as ScoreRows
 from nasi_ray.records.store import RecordStore as RecordStore
-from nasi_ray.records.writer import RecordWriter as RecordWriter

@@ -147,7 +147,7 @@ def failing_storage(monkeypatch: pytest.MonkeyPatch, is_broken: Callable[[], boo
         return create(self, name, data)
 
     monkeypatch.setattr(LocalStorage, "create", maybe)
-    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
 
 
 def test_storage_that_recovers_loses_nothing(

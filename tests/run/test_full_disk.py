@@ -100,7 +100,7 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
     out, full_while = disk
     clock = itertools.count()
     monkeypatch.setattr(launch, "collect", partial(collect, clock=lambda: float(next(clock))))
-    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
 
     def is_full() -> bool:
         return len(evaluated) > 5 and bool(stored_indices(out))

@@ -39,7 +39,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the clock takes a second, and waiting none."""
     clock = itertools.count()
     monkeypatch.setattr(launch, "collect", partial(collect, clock=lambda: float(next(clock))))
-    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
 
 
 def job(out: str, num_samples: int, seed: int = 0) -> SearchJob:
