@@ -113,17 +113,17 @@ def _evaluate(
         job, scores=dataclasses.replace(job.scores, device=device), workers=workers
     )
     with contextlib.ExitStack() as stack:
-        found = connect_device(job, device, stack, progress)
+        found, workers_plan = connect_device(job, device, stack, progress)
         identity = score_identity(job.scores, job.workers, found_out(images, found))
         stores = _open(plan, storage, identity)
         storage.write(CONFIG_NAME, to_json(source))
         threads = job.workers.threads_per_worker
-        in_process = job.workers.num_workers == 0
         runner = stack.enter_context(
             running(
                 job,
-                _make_guarded_evaluator if in_process else make_score_evaluator,
+                make_score_evaluator if workers_plan else _make_guarded_evaluator,
                 (job.scores, images, plan.proxies, found, threads),
+                plan=workers_plan,
                 on_failed=lost_score,
                 is_equal=same_score,
                 noun="score",

@@ -12,14 +12,14 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
-from nasi_ray.config import WorkerConfig, labels_of
+from nasi_ray.config import WorkerConfig
 from nasi_ray.data import ImageSet, load_images
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
-from nasi_ray.pool import nodes as cluster
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import MeteredRunner
+from nasi_ray.pool.nodes import WorkerPlan, plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.progress import Progress
 from nasi_ray.records import Row, read_identity
@@ -78,23 +78,19 @@ def settle_device(
 
 def connect_device(
     job: Evaluation, device: Device, stack: contextlib.ExitStack, progress: Progress
-) -> str:
-    """Connect to Ray if it is needed, and say which device is evaluated on."""
+) -> tuple[str, WorkerPlan | None]:
+    """Connect to Ray if it is needed; returns the device, and the workers (None: no Ray)."""
     if job.workers.num_workers == 0:
         found = "cuda" if torch.cuda.is_available() else "cpu"
         found = device if device != "auto" else found
         resolve_device(found)
-        return found
+        return found, None
     progress.message("connecting to Ray")
     stack.enter_context(connect(job.address, job.workers))
-    if device != "auto":
-        return device
-    plan = cluster.plan_workers(
-        cluster.live_nodes(labels_of(job.workers.label_selector)),
-        job.workers,
-        has_autoscaler=cluster.has_autoscaler(),
-    )
-    return "cuda" if plan.gpus_per_worker > 0 else "cpu"
+    plan = plan_for(job.workers)
+    if device == "auto":
+        device = "cuda" if plan.gpus_per_worker > 0 else "cpu"
+    return device, plan
 
 
 @contextlib.contextmanager
@@ -103,25 +99,27 @@ def running(
     factory: Callable[..., Callable[[int], R]],
     args: Sequence[Any],
     *,
+    plan: WorkerPlan | None,
     on_failed: Callable[[int, str], R],
     is_equal: Callable[[R, R], bool],
     noun: str,
     progress: Progress,
     meter: CostMeter,
 ) -> Iterator[Runner[R]]:
-    """A runner of ``factory(*args)`` on Ray, or in this process where no workers are asked for.
+    """A runner of ``factory(*args)`` on Ray, or in this process if there is no plan.
 
     Args:
         job: Where to evaluate.
         factory: Makes the evaluating function.
         args: Its arguments.
+        plan: The workers; None: this process evaluates.
         on_failed: Index and reason -> the record of what no evaluation came to an end of.
         is_equal: Whether two evaluations of an index agree bit for bit.
         noun: What messages call a record.
         progress: Display.
         meter: Told of the nodes where the job has a price list.
     """
-    if job.workers.num_workers == 0:
+    if plan is None:
         with memory_told():
             evaluate = factory(*args)
         yield InProcessRunner(memory_told()(evaluate))
@@ -129,7 +127,7 @@ def running(
     runner = RayRunner(
         factory,
         args,
-        workers=job.workers,
+        plan=plan,
         on_failed=on_failed,
         same=partial(is_same, progress, noun, is_equal),
     )

@@ -21,6 +21,7 @@ from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator, same_sample
 from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.pool.cost import CostMeter, load_prices
+from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, SampleRows, read_identity
 from nasi_ray.records.rows import Sample, SampleTable
@@ -132,13 +133,13 @@ def _evaluate(
     make_batches(job.samples, images)  # whatever is wrong with the settings shows here
     job = _with_device(job, storage)
     with contextlib.ExitStack() as stack:
-        device = connect_device(job, job.samples.device, stack, progress)
+        device, plan = connect_device(job, job.samples.device, stack, progress)
         identity = sample_identity(job.samples, job.workers, found_out(images, device))
         store = _open(job, storage, identity)
         storage.write(CONFIG_NAME, to_json(source))
         missing = store.missing(range(num_samples_needed(job.estimate)))
         if missing:
-            runner = stack.enter_context(_runner(job, images, device, progress, meter))
+            runner = stack.enter_context(_runner(job, images, device, plan, progress, meter))
             collect(
                 missing,
                 runner=runner,
@@ -163,12 +164,18 @@ def _with_device(job: SearchJob, storage: Storage) -> SearchJob:
 
 
 def _runner(
-    job: SearchJob, images: ImageSet | None, device: str, progress: Progress, meter: CostMeter
+    job: SearchJob,
+    images: ImageSet | None,
+    device: str,
+    plan: WorkerPlan | None,
+    progress: Progress,
+    meter: CostMeter,
 ) -> AbstractContextManager[Runner[Sample]]:
     return running(
         job,
         make_evaluator,
         (job.samples, images, device, job.workers.threads_per_worker),
+        plan=plan,
         on_failed=lambda index, reason: lost_sample(job.samples.space, index, reason),
         is_equal=same_sample,
         noun="sample",
