@@ -27,6 +27,7 @@ from nasi_ray.data.load import load_images
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
 from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner, Runner
@@ -77,7 +78,7 @@ def main() -> None:
         runner = RayRunner(
             make_evaluator,
             (config, images, "cpu", 1),
-            workers=WORKERS,
+            plan=plan_for(WORKERS),
             on_failed=lambda index, reason: lost_sample("darts", index, reason),
         )
         list(runner.run(WARM_UP))

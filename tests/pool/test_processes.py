@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 PREAMBLE = """
 import os, sys, time, signal
 from nasi_ray.config import WorkerConfig
-from nasi_ray.pool.nodes import live_nodes
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.ray_runner import RayRunner
 
@@ -30,7 +30,7 @@ def factory(sleep_s):
     return evaluate
 
 def runner_of(config, sleep_s):
-    return RayRunner(factory, (sleep_s,), workers=config, on_failed=lambda index, reason: -1)
+    return RayRunner(factory, (sleep_s,), plan=plan_for(config), on_failed=lambda index, reason: -1)
 """
 
 
@@ -176,11 +176,11 @@ def test_a_signal_to_the_whole_group_reaches_the_driver_alone_and_death_reaches_
         signal.signal(signal.SIGTERM, stop)
         with connect(None, config):
             runner = runner_of(config, 0.1)
-            is_told = False
+            is_reported = False
             try:
                 for batch in runner.run(range(100_000)):
-                    if batch and not is_told:
-                        is_told = True
+                    if batch and not is_reported:
+                        is_reported = True
                         # Ray's agents look for their raylet for a minute more, as they always do.
                         family = []
                         for p in psutil.Process().children(recursive=True):
@@ -249,7 +249,7 @@ def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -
                 time.sleep(0.2)
                 return index
             return evaluate
-        runner = RayRunner(factory, (), workers=WorkerConfig(gpus_per_worker=1),
+        runner = RayRunner(factory, (), plan=plan_for(WorkerConfig(gpus_per_worker=1)),
                            on_failed=lambda index, reason: -1)
         rows = [row for batch in runner.run(range(100)) for row in batch]
         print(sorted(rows) == list(range(100)), runner.status().num_requeued < 40)
@@ -259,7 +259,7 @@ def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -
         tmp_path,
     )
     assert out.splitlines() == ["True True"]
-    assert "GPU 0 keeps failing while others work; no work for it for 60 s; RuntimeError" in err
+    assert "GPU 0 keeps failing while others work; it is quarantined for 60 s; RuntimeError" in err
 
 
 @pytest.mark.slow
