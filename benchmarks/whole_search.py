@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
-from nasi_ray.config import SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, SampleConfig
 from nasi_ray.data.load import load_images
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
@@ -33,7 +33,7 @@ from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner, Runner
 
 JOB = Path(__file__).parents[1] / "jobs" / "search.py"
-WORKERS = WorkerConfig(num_workers=2)
+WORKERS = ComputeSettings(num_workers=2)
 NUM_PAIRED = 50
 WARM_UP = range(1_000_000, 1_000_006)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 # Two functions have the names of packages. Loading a package sets its name here, once, so the
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
-import nasi_ray.search  # noqa: F401
+import nasi_ray.search
 import nasi_ray.study  # noqa: F401
 from nasi_ray.api import add_data_source, add_proxy, add_space, open_run, rank, search, study
 from nasi_ray.version import __version__

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    space: str = "darts", *, progress: Progress | None | Literal["auto"] = "auto", **settings: Any
+    space: str = "darts", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> SearchResult:
     """Search a cell at initialization, or continue or answer the search that is there.
 
@@ -59,7 +59,7 @@ def search(
 
 
 def rank(
-    space: str = "s1", *, progress: Progress | None | Literal["auto"] = "auto", **settings: Any
+    space: str = "s1", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> RankingResult:
     """Rank architectures by training-free proxies, and compare with accuracies where a table is.
 
@@ -93,7 +93,7 @@ def rank(
 
 
 def study(
-    name: str, *, progress: Progress | None | Literal["auto"] = "auto", **settings: Any
+    name: str, *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> StudyResult:
     """Study searches against a table of accuracies; ``docs/study.md`` says what each study shows.
 
@@ -186,7 +186,7 @@ class _Silent:
 
 
 @contextlib.contextmanager
-def _display(progress: Progress | None | Literal["auto"]) -> Iterator[Progress]:
+def _display(progress: Progress | Literal["auto"] | None) -> Iterator[Progress]:
     if progress is None:
         yield _Silent()
     elif isinstance(progress, str):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import platform
 import shlex
@@ -127,10 +128,23 @@ def _show(argv: Sequence[str]) -> int:
 
 
 def _cluster(argv: Sequence[str]) -> int:
-    from nasi_ray.cluster.command import main as cluster
+    tool = argv[0] if argv else "--help"
+    if tool in ("-h", "--help"):
+        _print(f"usage: nasi-ray cluster TOOL [OPTION ...]; the tools: {', '.join(CLUSTER_TOOLS)}")
+        return 0
+    if tool not in CLUSTER_TOOLS:
+        raise UnknownNameError("cluster tool", tool, list(CLUSTER_TOOLS))
+    status: int = importlib.import_module(CLUSTER_TOOLS[tool]).main(argv[1:])
+    return status
 
-    return cluster(argv)
 
+CLUSTER_TOOLS = {
+    "render": "nasi_ray.cluster.render",
+    "validate": "nasi_ray.cluster.validate",
+    "submit": "nasi_ray.cluster.submit",
+    "watch-spot": "nasi_ray.cluster.spot_watcher",
+}
+"""Name of a tool -> its module, with ``main(argv) -> status``."""
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "search": ("search a cell at initialization, without training", _search),

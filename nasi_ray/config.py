@@ -154,8 +154,6 @@ class ComputeSettings:
         )
 
 
-WorkerConfig = ComputeSettings
-
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = rf"(?:[a-z0-9][a-z0-9.-]{{0,250}}/)?{_LABEL}"
 _CONDITION = rf"!?(?:in\({_LABEL}(?:, ?{_LABEL})*\)|{_LABEL})"

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ClusterError, ConfigError
 
 _PROBE_S = 5.0
@@ -26,7 +26,7 @@ _CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @contextlib.contextmanager
 def connect(
-    address: str | None, workers: WorkerConfig, *, has_dashboard: bool = False
+    address: str | None, workers: ComputeSettings, *, has_dashboard: bool = False
 ) -> Iterator[None]:
     """Keep Ray connected while the context is open.
 
@@ -58,7 +58,7 @@ def connect(
         yield
 
 
-def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
+def _start(workers: ComputeSettings, has_dashboard: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _use_token()
     num_cpus = None

@@ -15,7 +15,7 @@ import ray
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
-from nasi_ray.config import WorkerConfig, labels_of
+from nasi_ray.config import ComputeSettings, labels_of
 from nasi_ray.errors import NoCapacityError
 
 Resources = Mapping[str, float]
@@ -49,7 +49,7 @@ class WorkerPlan:
         return f"{self.cpus_per_worker} CPU{gpus}"
 
 
-def plan_for(config: WorkerConfig) -> WorkerPlan:
+def plan_for(config: ComputeSettings) -> WorkerPlan:
     """Plan the workers for the nodes that the connected cluster has now.
 
     ``auto`` means one worker per GPU where there are GPUs (⌊1/f⌋ per GPU if a worker needs a
@@ -68,7 +68,11 @@ def plan_for(config: WorkerConfig) -> WorkerPlan:
 
 
 def _plan(
-    config: WorkerConfig, labels: Mapping[str, str], nodes: Sequence[Resources], *, can_grow: bool
+    config: ComputeSettings,
+    labels: Mapping[str, str],
+    nodes: Sequence[Resources],
+    *,
+    can_grow: bool,
 ) -> WorkerPlan:
     gpus: float
     if config.gpus_per_worker == "auto":

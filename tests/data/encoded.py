@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from nasi_ray.data.image_set import ImageSet
-from nasi_ray.data.image_set import make_image_set
+from nasi_ray.data.image_set import ImageSet, make_image_set
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from nasi_ray.networks.supernets import resolve_num_cells
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +16,6 @@ from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.networks.mixture import PathMixer
 from nasi_ray.networks.nb201 import MAX_NUM_CELLS, MixedCell, NB201Supernet, chosen
 from nasi_ray.networks.standalone_nb201 import NB201Network
-from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.spaces.nb201 import EDGES, NB201, NB201Architecture
 from tests.networks.supernet_case import batch, draw, gradients, small_net
 

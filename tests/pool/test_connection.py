@@ -8,7 +8,7 @@ import time
 import pytest
 import ray
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ClusterError, ConfigError, NasiRayError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import live_nodes
@@ -41,7 +41,7 @@ def test_an_address_without_a_cluster_is_one_line_at_once(
     start = time.monotonic()
     with (
         pytest.raises(kind) as raised,
-        connect(address.format(port=free_port()), WorkerConfig()),
+        connect(address.format(port=free_port()), ComputeSettings()),
     ):
         pass
     assert said in str(raised.value)
@@ -52,7 +52,7 @@ def test_an_address_without_a_cluster_is_one_line_at_once(
 @pytest.mark.integration
 @pytest.mark.usefixtures("local_ray")
 def test_a_connected_ray_is_used_and_left_running() -> None:
-    with connect(None, WorkerConfig(num_workers=64)):
+    with connect(None, ComputeSettings(num_workers=64)):
         assert [node["CPU"] for node in live_nodes()] == [4.0]
     assert ray.is_initialized()
 
@@ -74,7 +74,7 @@ def test_a_local_ray_gets_a_token_if_the_user_has_no_home_directory(
     monkeypatch.setattr(
         ray, "init", lambda *_, **__: tokens.append(os.environ.get("RAY_AUTH_TOKEN"))
     )
-    with connect(None, WorkerConfig(num_workers=1)):
+    with connect(None, ComputeSettings(num_workers=1)):
         pass
     (token,) = tokens
     assert token is not None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import ray
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import NoCapacityError
 from nasi_ray.pool import nodes as cluster
 from nasi_ray.pool.nodes import (
@@ -58,25 +58,25 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
 @pytest.mark.parametrize(
     ("nodes", "config", "num_workers", "gpus"),
     [
-        ([CPU_NODE], WorkerConfig(), 8, 0),
-        ([CPU_NODE, CPU_NODE], WorkerConfig(threads_per_worker=3), 4, 0),
-        ([{"CPU": 3.0}, {"CPU": 3.0}], WorkerConfig(threads_per_worker=2), 2, 0),
-        ([HEAD, GPU_NODE, GPU_NODE], WorkerConfig(), 8, 1),
-        ([HEAD, GPU_NODE, CPU_NODE], WorkerConfig(), 4, 1),
-        ([GPU_NODE], WorkerConfig(threads_per_worker=8), 2, 1),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0.25), 16, 0.25),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0.3), 12, 0.3),
-        ([{"CPU": 40.0, "GPU": 4.0}], WorkerConfig(gpus_per_worker=0.1), 40, 0.1),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=2), 2, 2),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0), 16, 0),
-        ([CPU_NODE], WorkerConfig(num_workers=3), 3, 0),
-        ([CPU_NODE], WorkerConfig(num_workers=100), 100, 0),
+        ([CPU_NODE], ComputeSettings(), 8, 0),
+        ([CPU_NODE, CPU_NODE], ComputeSettings(threads_per_worker=3), 4, 0),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], ComputeSettings(threads_per_worker=2), 2, 0),
+        ([HEAD, GPU_NODE, GPU_NODE], ComputeSettings(), 8, 1),
+        ([HEAD, GPU_NODE, CPU_NODE], ComputeSettings(), 4, 1),
+        ([GPU_NODE], ComputeSettings(threads_per_worker=8), 2, 1),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0.25), 16, 0.25),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0.3), 12, 0.3),
+        ([{"CPU": 40.0, "GPU": 4.0}], ComputeSettings(gpus_per_worker=0.1), 40, 0.1),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=2), 2, 2),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0), 16, 0),
+        ([CPU_NODE], ComputeSettings(num_workers=3), 3, 0),
+        ([CPU_NODE], ComputeSettings(num_workers=100), 100, 0),
     ],
 )
 def test_a_plan_follows_gpus_then_cpus_unless_the_user_says_otherwise(
     fake: FakeCluster,
     nodes: Sequence[Resources],
-    config: WorkerConfig,
+    config: ComputeSettings,
     num_workers: int,
     gpus: float,
 ) -> None:
@@ -94,13 +94,13 @@ def test_a_plan_follows_gpus_then_cpus_unless_the_user_says_otherwise(
 @pytest.mark.parametrize(
     ("config", "needed"),
     [
-        (WorkerConfig(gpus_per_worker=1), "1 CPU and 1 GPU"),
-        (WorkerConfig(gpus_per_worker=0.5, num_workers=2), "1 CPU and 0.5 GPU"),
-        (WorkerConfig(threads_per_worker=9, num_workers=1), "9 CPU"),
+        (ComputeSettings(gpus_per_worker=1), "1 CPU and 1 GPU"),
+        (ComputeSettings(gpus_per_worker=0.5, num_workers=2), "1 CPU and 0.5 GPU"),
+        (ComputeSettings(threads_per_worker=9, num_workers=1), "9 CPU"),
     ],
 )
 def test_an_error_about_capacity_says_what_a_worker_needs_and_what_the_cluster_has(
-    fake: FakeCluster, config: WorkerConfig, needed: str
+    fake: FakeCluster, config: ComputeSettings, needed: str
 ) -> None:
     fake.resources = [CPU_NODE, CPU_NODE, HEAD]
     with pytest.raises(NoCapacityError) as raised:
@@ -111,20 +111,20 @@ def test_an_error_about_capacity_says_what_a_worker_needs_and_what_the_cluster_h
 
 def test_with_an_autoscaler_one_worker_is_requested_if_no_node_holds_one(fake: FakeCluster) -> None:
     fake.resources, fake.has_autoscaler = [HEAD], True
-    plan = plan_for(WorkerConfig(gpus_per_worker=1))
+    plan = plan_for(ComputeSettings(gpus_per_worker=1))
     assert (plan.num_workers, plan.gpus_per_worker) == (1, 1)
     assert num_workers_that_fit(plan) == 0
-    assert plan_for(WorkerConfig(num_workers=7)).num_workers == 7
+    assert plan_for(ComputeSettings(num_workers=7)).num_workers == 7
 
 
 def test_a_plan_waits_longer_for_nodes_that_have_to_boot_unless_the_user_says_otherwise(
     fake: FakeCluster,
 ) -> None:
     fake.resources = [CPU_NODE]
-    assert plan_for(WorkerConfig()).capacity_timeout_s == 120.0
+    assert plan_for(ComputeSettings()).capacity_timeout_s == 120.0
     fake.has_autoscaler = True
-    assert plan_for(WorkerConfig()).capacity_timeout_s >= 900.0
-    assert plan_for(WorkerConfig(capacity_timeout_s=5.0)).capacity_timeout_s == 5.0
+    assert plan_for(ComputeSettings()).capacity_timeout_s >= 900.0
+    assert plan_for(ComputeSettings(capacity_timeout_s=5.0)).capacity_timeout_s == 5.0
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_nodes_are_selected_by_their_labels(condition: str, selected: Sequence[s
 def test_a_plan_uses_only_nodes_with_the_right_labels(fake: FakeCluster) -> None:
     fake.resources = [CPU_NODE, GPU_NODE, {"CPU": 2.0}]
     fake.labels = [{USE: "search"}, {USE: "evaluation"}]
-    plan = plan_for(WorkerConfig())
+    plan = plan_for(ComputeSettings())
     assert (plan.num_workers, plan.gpus_per_worker) == (10, 0)
     assert plan.labels == {USE: "!evaluation"}
-    assert plan_for(WorkerConfig(label_selector=f"{USE}=evaluation")).num_workers == 4
+    assert plan_for(ComputeSettings(label_selector=f"{USE}=evaluation")).num_workers == 4
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_error_about_capacity_says_which_nodes_are_selected(
 ) -> None:
     fake.resources = [HEAD]
     with pytest.raises(NoCapacityError) as raised:
-        plan_for(WorkerConfig(num_workers=1, label_selector=selector))
+        plan_for(ComputeSettings(num_workers=1, label_selector=selector))
     assert f"the cluster has {listed}" in str(raised.value)
 
 

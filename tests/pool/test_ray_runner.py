@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import NoCapacityError, UnequalResultsError, UnknownNameError, WorkerError
 from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
@@ -30,7 +30,7 @@ Evaluate = Callable[[int], Row]
 def runner_of(
     factory: Callable[..., Evaluate], *args: Any, num_workers: int = 2, **options: Any
 ) -> Iterator[RayRunner[Row]]:
-    config = WorkerConfig(
+    config = ComputeSettings(
         num_workers=num_workers,
         gpus_per_worker=options.pop("gpus", 0),
         capacity_timeout_s=options.pop("capacity_timeout_s", 60.0),
@@ -356,7 +356,7 @@ def test_libraries_of_a_worker_see_its_number_of_threads() -> None:
 
         return evaluate
 
-    config = WorkerConfig(num_workers=1, gpus_per_worker=0, threads_per_worker=3)
+    config = ComputeSettings(num_workers=1, gpus_per_worker=0, threads_per_worker=3)
     runner = RayRunner(factory, (), plan=plan_for(config), on_failed=failed_row)
     try:
         assert collect(runner, [0]) == {0: 33.0}

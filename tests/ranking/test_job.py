@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from nasi_ray.ranking.plan import RankJob, score_identity
 
 from nasi_ray import read_scores
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -26,7 +27,6 @@ from nasi_ray.errors import (
 from nasi_ray.proxies import PROXIES
 from nasi_ray.ranking.architectures import select_positions
 from nasi_ray.ranking.job import run_rank
-from nasi_ray.ranking.plan import RankJob, score_identity
 from nasi_ray.ranking.scoring import ScoreEvaluator
 from nasi_ray.ranking.settings import RankConfig
 from nasi_ray.ranking.statistics import spearman
@@ -47,7 +47,7 @@ def job(out: Path, *proxies: str, **changes: Any) -> RankJob:
     return RankJob(
         scores=replace(TINY, **changes.pop("scores", {})),
         proxies=proxies or ("synflow",),
-        workers=WorkerConfig(num_workers=0),
+        workers=ComputeSettings(num_workers=0),
         out=str(out),
         **{"architectures": "4", "num_bootstrap": 20, **changes},
     )
@@ -174,7 +174,7 @@ def test_a_search_and_a_ranking_do_not_share_a_directory(tmp_path: Path) -> None
     search = SearchJob(
         samples=samples,
         estimate=EstimateConfig(num_samples=2),
-        workers=WorkerConfig(num_workers=0),
+        workers=ComputeSettings(num_workers=0),
         out=str(tmp_path / "search"),
     )
     run_search(search, Quiet())
@@ -392,8 +392,8 @@ def test_the_default_directory_is_named_after_the_settings() -> None:
 
 
 def test_identity_has_every_setting_that_changes_a_score() -> None:
-    identity = score_identity(TINY, WorkerConfig(), {"data": "x", "torch": "2"})
+    identity = score_identity(TINY, ComputeSettings(), {"data": "x", "torch": "2"})
     left_out = set(TINY.__dataclass_fields__) - set(identity)
     assert left_out == {"num_cells"}
-    identity = score_identity(replace(TINY, network="supernet"), WorkerConfig(), {})
+    identity = score_identity(replace(TINY, network="supernet"), ComputeSettings(), {})
     assert identity["num_cells"] == 9

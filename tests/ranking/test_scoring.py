@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nasi_ray.networks.standalone import make_standalone
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.batches import make_batches
@@ -17,7 +18,6 @@ from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
-from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import PROXIES, get_proxy
 from nasi_ray.ranking.scoring import (
     ScoreEvaluator,

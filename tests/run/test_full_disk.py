@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import StorageError
 from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
@@ -84,7 +84,7 @@ def job(out: Path) -> SearchJob:
     return SearchJob(
         samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
         estimate=EstimateConfig(num_samples=NUM_SAMPLES),
-        workers=WorkerConfig(num_workers=0),
+        workers=ComputeSettings(num_workers=0),
         out=str(out),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nasi_ray import estimate, read_run
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -40,7 +40,7 @@ TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 def job(out: Path, num_samples: int = 4, **changes: Any) -> SearchJob:
     samples = replace(TINY, **changes.pop("samples", {}))
     estimate = EstimateConfig(num_samples=num_samples, **changes)
-    workers = WorkerConfig(num_workers=0)
+    workers = ComputeSettings(num_workers=0)
     return SearchJob(samples=samples, estimate=estimate, workers=workers, out=str(out))
 
 
@@ -137,9 +137,9 @@ def test_runs_from_before_a_setting_was_added_stay_what_they_are() -> None:
     # Named by the version that did not have init_per.
     assert SearchJob(samples=SampleConfig()).run_uri == "runs/darts-seed0-c427dcb9"
     known = {"data": "random", "device": "cpu", "torch": "2.14"}
-    settings = sample_identity(SampleConfig(), WorkerConfig(), known)
+    settings = sample_identity(SampleConfig(), ComputeSettings(), known)
     assert "init_per" not in settings
-    anew = sample_identity(SampleConfig(init_per="sample"), WorkerConfig(), known)
+    anew = sample_identity(SampleConfig(init_per="sample"), ComputeSettings(), known)
     assert anew == {**settings, "init_per": "sample"}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import RecordConflictError, RunLockedError, StorageError
 from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
@@ -46,7 +46,7 @@ def job(out: str, num_samples: int, seed: int = 0) -> SearchJob:
     return SearchJob(
         samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3, seed=seed),
         estimate=EstimateConfig(num_samples=num_samples),
-        workers=WorkerConfig(num_workers=0),
+        workers=ComputeSettings(num_workers=0),
         out=out,
     )
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nasi_ray.spaces.result import architecture_fields
 from PIL import Image
 
 from nasi_ray import estimate
-from nasi_ray.config import EstimateConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -29,7 +30,6 @@ from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import Sample
 from nasi_ray.search import job as launch
 from nasi_ray.spaces import get_space
-from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.study import searches as study_runs
 from nasi_ray.study.accuracies import open_accuracies
@@ -74,7 +74,7 @@ def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
         table=str(data_dir),
         samples=replace(TINY, data=str(images)),
         estimate=EstimateConfig(num_samples=T, method="ada", nu=1000.0, mu=1.0),
-        workers=WorkerConfig(num_workers=0),
+        workers=ComputeSettings(num_workers=0),
         out=str(tmp_path / "out"),
     )
 
@@ -247,7 +247,7 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
     events: list[str] = []
 
     @contextlib.contextmanager
-    def connect(address: str | None, workers: WorkerConfig) -> Iterator[None]:
+    def connect(address: str | None, workers: ComputeSettings) -> Iterator[None]:
         events.append(f"up {address}")
         yield
         events.append("down")
@@ -258,7 +258,7 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
 
     monkeypatch.setattr(study_runs, "connect", connect)
     monkeypatch.setattr(study_runs, "run_search", in_process)
-    on_ray = replace(settings, workers=WorkerConfig(num_workers=2), address="auto")
+    on_ray = replace(settings, workers=ComputeSettings(num_workers=2), address="auto")
     study(EffectivenessStudy(settings=on_ray))
     assert events == ["up auto", "seed 0", "seed 1", "down"]
     events.clear()
