@@ -78,7 +78,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
     """
     start = time.perf_counter()
     wanted = _resolve(job)
-    plan = _plan(job)
+    plan = plan_rank(job)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
     with Session(progress) as session, plan.storage.lock():
@@ -119,7 +119,8 @@ def _resolve(job: RankJob) -> _Wanted:
     )
 
 
-def _plan(job: RankJob) -> RunPlan:
+def plan_rank(job: RankJob) -> RunPlan:
+    """Resolve what a ranking is; see ``run.plan``."""
     scores = job.scores
     settings: dict[str, IdentityValue] = dataclasses.asdict(scores)
     settings["num_channels"] = scores.resolved_channels

@@ -53,7 +53,7 @@ def run_search(
     """
     start = time.perf_counter()
     space = get_space(job.samples.space)
-    plan = _plan(job, space)
+    plan = plan_search(job)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
     with contextlib.ExitStack() as stack:
@@ -67,7 +67,9 @@ def run_search(
         return _conclude(job, plan, space, store, run)
 
 
-def _plan(job: SearchJob, space: SearchSpace) -> RunPlan:
+def plan_search(job: SearchJob) -> RunPlan:
+    """Resolve what a search is; see ``run.plan``."""
+    space = get_space(job.samples.space)
     settings: dict[str, IdentityValue] = sample_settings(job.samples)
     settings["num_cells"] = space.resolve_num_cells(job.samples.num_cells)
     settings["sampling_version"] = SAMPLING_VERSION
@@ -93,7 +95,7 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
     device = session.device(plan)
     store = _open(plan, space, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
-    _write_settings(job, plan, device)
+    plan.storage.write("settings.yaml", _settings(job, plan, device))
     missing = store.missing(range(num_samples_needed(job.estimate)))
     if not missing:
         return store
@@ -121,7 +123,7 @@ def _open(plan: RunPlan, space: SearchSpace, identity: Mapping[str, IdentityValu
     return RecordStore.open(plan.storage, identity=identity, rows=SampleRows(space.num_logits))
 
 
-def _write_settings(job: SearchJob, plan: RunPlan, device: str) -> None:
+def _settings(job: SearchJob, plan: RunPlan, device: str) -> bytes:
     resolved = {
         "out": plan.storage.uri,
         "data": plan.source.source,
@@ -129,7 +131,7 @@ def _write_settings(job: SearchJob, plan: RunPlan, device: str) -> None:
         "num_cells": plan.settings["num_cells"],
         "device": device,
     }
-    plan.storage.write("settings.yaml", settings_yaml(job, "search", **resolved))
+    return settings_yaml(job, "search", **resolved)
 
 
 def _conclude(
@@ -141,18 +143,20 @@ def _conclude(
 ) -> SearchResult:
     if store.num_parts > _MAX_PARTS:
         store.compact()
+    identity = (read_identity(plan.storage) or ({}, {}))[0]
     result = make_result(
         store.read(),
         space=space,
         config=job.estimate,
         uri=plan.storage.uri,
-        identity=(read_identity(plan.storage) or ({}, {}))[0],
+        identity=identity,
         lost=store.missing(range(num_samples_needed(job.estimate))),
         run=run,
     )
     asked = {"estimate": flat_settings(job.estimate)}
     files = {
         "result.json": to_json(result.content),
+        "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
         answer_name(asked): to_json({**asked, **result.content}),
         **cell_files(result.content),
     }

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from nasi_ray.config import PRESETS, ComputeSettings, EstimateConfig, SampleConfig, get_preset
+from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
 from nasi_ray.run.process import EXIT_STATUSES
@@ -104,6 +105,7 @@ def check(job: SearchJob) -> None:
     """
     space = get_space(job.samples.space)
     space.resolve_num_cells(job.samples.num_cells)
+    resolve_labels(job.samples.labels, job.samples.data)
     if job.preset == "nasi-1shot1" and space.name == "darts":
         raise ConfigError("preset nasi-1shot1 is for the spaces s1, s2 and s3; add --space s1")
 
