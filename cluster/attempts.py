@@ -13,7 +13,7 @@ from typing import TypeVar
 from cluster.job_api import JobApi, JobState, UnreachableError
 from nasi_ray.errors import ClusterError, ConfigError
 from nasi_ray.pool.cost import CostMeter, PriceList
-from nasi_ray.run.process import EXIT_INCOMPLETE, EXIT_MAY_PASS
+from nasi_ray.run.process import EXIT_INCOMPLETE, EXIT_RETRYABLE
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def decide(state: JobState | None, attempts_left: int) -> Decision:
             return Decision.INCOMPLETE
     if attempts_left == 0:
         return Decision.GAVE_UP
-    is_passing = state is not None and state.exit_code == EXIT_MAY_PASS
+    is_passing = state is not None and state.exit_code == EXIT_RETRYABLE
     return Decision.RETRY_LATER if is_passing else Decision.RETRY
 
 

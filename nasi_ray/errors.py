@@ -1,4 +1,4 @@
-"""Errors a user can cause or must act on; jobs print them as one line (``launch.process``).
+"""Errors a user can cause or must act on; jobs print them as one line (``run.process``).
 
 Bugs are not here: they stay ordinary exceptions with a traceback.
 """
@@ -11,7 +11,7 @@ from typing import ClassVar
 class NasiRayError(Exception):
     """Root of the errors whose message tells the user what to do."""
 
-    may_pass: ClassVar[bool] = False
+    is_retryable: ClassVar[bool] = False
     """Whether the same command may work later with nothing changed, so that trying it again by
     itself makes sense."""
 
@@ -46,13 +46,13 @@ class InvalidGenotypeError(NasiRayError):
 class StorageError(NasiRayError):
     """A read or write of the run directory failed (full disk, refused, unreachable)."""
 
-    may_pass = True
+    is_retryable = True
 
 
 class StorageRefusedError(StorageError):
     """The run directory cannot be used as things are (no permission, no such bucket)."""
 
-    may_pass = False
+    is_retryable = False
 
 
 class RecordConflictError(NasiRayError):
@@ -74,25 +74,25 @@ class RunLockedError(NasiRayError):
 class ClusterError(NasiRayError):
     """There is no Ray cluster at the address given, or none could be started."""
 
-    may_pass = True
+    is_retryable = True
 
 
 class NoCapacityError(NasiRayError):
     """No worker could be scheduled on the cluster in the time allowed."""
 
-    may_pass = True
+    is_retryable = True
 
 
 class WorkerError(NasiRayError):
     """Workers keep dying or failing, so the run cannot go on."""
 
-    may_pass = True
+    is_retryable = True
 
 
 class UnequalResultsError(WorkerError):
     """A sample evaluated twice gave two results, so that no answer can be trusted."""
 
-    may_pass = False
+    is_retryable = False
 
 
 class SearchStoppedError(NasiRayError):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import DataError, StorageError, UnknownNameError
+from nasi_ray.errors import DataError, UnknownNameError
 from nasi_ray.proxies import get_proxy
-from nasi_ray.ranking.architectures import (
-    RANKED_SPACES,
-    distinct_positions,
-    get_ranked_space,
-    table_keys,
-)
+from nasi_ray.ranking.architectures import distinct_positions, table_keys
 from nasi_ray.ranking.plot import save_ranking_plots
-from nasi_ray.ranking.scores import ProxyScores, gather
+from nasi_ray.ranking.scores import ProxyScores, RunScores, gather
 from nasi_ray.ranking.scores_csv import scores_csv
 from nasi_ray.ranking.summary import (
     RANKING_SCHEMA,
@@ -27,12 +22,15 @@ from nasi_ray.ranking.summary import (
 from nasi_ray.ranking.text import ranking_markdown
 from nasi_ray.records import RecordStore, read_identity
 from nasi_ray.records.rows import ProxyScore, ScoreTable
-from nasi_ray.run.compute import to_json
+from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.provenance import versions
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Space
+from nasi_ray.spaces import get_tabular_space
 from nasi_ray.storage import Storage
 from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.tabular import TabularBenchmark
+
+if TYPE_CHECKING:
+    import pandas
 
 ScoreStore = RecordStore[ProxyScore, ScoreTable]
 
@@ -51,6 +49,36 @@ class Accuracies:
     """shape (architectures,)"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+class RankingResult:
+    """A finished ranking."""
+
+    content: Mapping[str, Any]
+    """The content of ``ranking.json`` (``docs/ranking.md``)."""
+    uri: str
+    """The run directory: an absolute path or ``s3://bucket/prefix``."""
+    scores: RunScores
+    """Every score asked for."""
+
+    def __repr__(self) -> str:
+        num = len(self.scores.positions)
+        names = ", ".join(self.scores.by_proxy)
+        return f"RankingResult({self.scores.space!r}, {num} architectures, {names}, {self.uri!r})"
+
+    @property
+    def num_lost(self) -> int:
+        """Scores that no attempt completed; the same ranking tries them again."""
+        return sum(proxy["num_lost"] for proxy in self.content["proxies"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``ranking.json``."""
+        return dict(self.content)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Scores, a row per architecture; see ``RunScores.to_pandas``."""
+        return self.scores.to_pandas()
+
+
 def read_accuracies(path: str, metric: str | None, space: str, positions: IntArray) -> Accuracies:
     """Look the architectures up.
 
@@ -65,14 +93,17 @@ def read_accuracies(path: str, metric: str | None, space: str, positions: IntArr
             was named, or lacks an architecture.
         UnknownNameError: If it has no such column.
     """
+    tabular = get_tabular_space(space)
     table = TabularBenchmark.open(path)
-    key = "hash" if isinstance(RANKED_SPACES[space], NB1Shot1Space) else "arch"
-    if table.key != key:
+    if table.key != tabular.key_column:
         raise DataError(
-            f"{path} is keyed by {table.key!r} and no table of {space}, which is keyed by {key!r}"
+            f"{path} is keyed by {table.key!r}, and tables of {space} by "
+            f"{tabular.key_column!r}; give a table of {space}"
         )
     chosen = _choose(table, metric)
-    errors = table.errors_percent(chosen, table_keys(space, positions))
+    keys = table_keys(space)
+    wanted = [keys[p] for p in positions] if isinstance(keys, list) else keys[positions]
+    errors = table.errors_percent(chosen, wanted)
     return Accuracies(table=path, metric=chosen, error_percent=errors)
 
 
@@ -87,7 +118,7 @@ def conclude(
     accuracies: Accuracies | None,
     bootstrap: BootstrapConfig,
     run: Callable[[], Mapping[str, Any]],
-) -> dict[str, Any]:
+) -> RankingResult:
     """Say what the scores say, and write the run directory's files.
 
     Args:
@@ -104,7 +135,7 @@ def conclude(
     Raises:
         StorageError: If the files cannot be written; the scores are stored.
     """
-    total = get_ranked_space(space).num_architectures
+    total = get_tabular_space(space).num_architectures
     scores = []
     for proxy, store in stores.items():
         if store.num_parts > _MAX_PARTS:
@@ -112,7 +143,7 @@ def conclude(
         scores.append(
             gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
         )
-    names = [get_ranked_space(space).architecture(p).to_string() for p in positions.tolist()]
+    names = [get_tabular_space(space).architecture(p).to_string() for p in positions.tolist()]
     result = {
         "schema": RANKING_SCHEMA,
         "space": space,
@@ -129,7 +160,12 @@ def conclude(
         **run(),
     }
     _write(storage, result, scores, positions, accuracies)
-    return result
+    by_proxy = {found.proxy: found for found in scores}
+    return RankingResult(
+        content=result,
+        uri=storage.uri,
+        scores=RunScores(space=space, positions=positions, by_proxy=by_proxy),
+    )
 
 
 def _choose(table: TabularBenchmark, metric: str | None) -> Metric:
@@ -179,10 +215,8 @@ def _write(
     }
     if errors is not None:
         files |= save_ranking_plots(result, scores, errors)
-    try:
-        for name, data in files.items():
-            storage.write(name, data)
-    except StorageError as error:
-        raise StorageError(
-            f"{error}; the scores are stored, and the same command answers from them"
-        ) from error
+    asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
+    files[answer_name({**asked, "proxies": [entry["name"] for entry in result["proxies"]]})] = (
+        files["ranking.json"]
+    )
+    write_results(storage, files, noun="scores")

@@ -1,48 +1,67 @@
-"""How a job's process ends: one-line errors, exit statuses, stopping. Light to import.
-
-Exit statuses: 0 done; 1 an error that stays until something is changed (or a bug, with its
-traceback); 2 a malformed flag; 4 answered without samples that were lost (their workers died or
-they raised at every attempt), which the same command tries again; 75 an error that may pass by
-itself (``NasiRayError.may_pass``: storage, cluster, workers), the same command continues; 130
-stopped.
-"""
+"""How a job's process ends: one-line errors, exit statuses, stopping. Light to import."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING, TextIO
 
-from nasi_ray.errors import NasiRayError, SearchStoppedError
+from nasi_ray.errors import ConfigError, NasiRayError, SearchStoppedError, UnknownNameError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 EXIT_ERROR = 1
+EXIT_SETTINGS = 2
 EXIT_INCOMPLETE = 4
-EXIT_MAY_PASS = os.EX_TEMPFAIL
+EXIT_RETRYABLE = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
+
+EXIT_STATUSES = (
+    "Exit status: 0 done; 1 an error that stays until something is changed, or a bug; 2 a wrong "
+    "command line or setting; 4 done, but some results were lost, and the same command computes "
+    "them again; 75 a temporary error (storage, cluster, workers), the same command continues; "
+    "130 stopped, the same command continues."
+)
+"""The rule of all jobs, for their ``--help``."""
 
 
 @contextlib.contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Print the errors users can cause as one line, and exit with the status that fits."""
+    """Print the errors users can cause as one line, and exit with the status that fits.
+
+    Inside, the standard streams may be closed or broken: what cannot be printed is left out.
+    """
+    output = _tolerate_broken_streams()
     try:
         yield
     except SearchStoppedError as stopped:
-        sys.stderr.write(f"{stopped}\n")
-        sys.exit(EXIT_STOPPED)
+        _exit(EXIT_STOPPED, str(stopped))
     except NasiRayError as error:
-        sys.stderr.write(f"error: {_printable(str(error))}\n")
-        sys.exit(EXIT_MAY_PASS if error.may_pass else EXIT_ERROR)
+        _exit(_exit_status(error), f"error: {error}")
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what is stored is kept, and the same command continues\n")
-        sys.exit(EXIT_STOPPED)
+        _exit(EXIT_STOPPED, "stopped; what is stored is kept, and the same command continues")
+    finally:
+        _report_lost(output)
 
 
-def _printable(text: str) -> str:
+def _exit_status(error: NasiRayError) -> int:
+    if isinstance(error, ConfigError | UnknownNameError):
+        return EXIT_SETTINGS
+    return EXIT_RETRYABLE if error.is_retryable else EXIT_ERROR
+
+
+def _exit(status: int, message: str) -> None:
     # Names of files and fields may hold anything: line breaks, escape codes, lone surrogates.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    sys.stderr.write(f"{text}\n")
+    sys.exit(status)
 
 
 @contextlib.contextmanager
@@ -69,3 +88,60 @@ def stopping_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if num_signals else handler)
+
+
+class _LenientFile(io.FileIO):
+    """A standard stream's file that drops what cannot be written."""
+
+    failure: OSError | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            return memoryview(data).nbytes
+
+
+def _tolerate_broken_streams() -> _LenientFile | None:
+    """Let the standard streams be written for the rest of the process, closed and broken ones too.
+
+    Returns:
+        The file of standard output; None where a caller has put a stream of its own there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file opened, one of records say, would be a standard stream.
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        sys.stderr = _wrap(_LenientFile(2, "w", closefd=False), sys.stderr)
+    if sys.stdout is not None and sys.stdout is not sys.__stdout__:
+        return None
+    output = _LenientFile(1, "w", closefd=False)
+    sys.stdout = _wrap(output, sys.stdout)
+    return output
+
+
+def _wrap(file: _LenientFile, stream: TextIO | None) -> io.TextIOWrapper:
+    """A text stream to the file, as ``stream`` is but that no character is an error."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return io.TextIOWrapper(io.BufferedWriter(file), "utf-8", "replace", line_buffering=True)
+    return io.TextIOWrapper(
+        file if stream.write_through else io.BufferedWriter(file),  # type: ignore[arg-type]
+        encoding=stream.encoding,
+        errors="replace" if stream.errors in ("strict", "surrogateescape") else stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _report_lost(output: _LenientFile | None) -> None:
+    """Warn where output is lost, unless its reader has gone."""
+    if output is None:
+        return
+    sys.stdout.flush()
+    if output.failure is not None and output.failure.errno != errno.EPIPE:
+        sys.stderr.write(f"warning: standard output cannot be written: {output.failure.strerror}\n")

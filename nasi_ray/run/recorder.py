@@ -12,21 +12,123 @@ from typing import Any, Generic, TypeVar
 
 from nasi_ray.errors import RunLockedError, StorageError
 from nasi_ray.progress import Progress
-from nasi_ray.records import RecordStore, RecordWriter, Row
-from nasi_ray.run.patience import MAX_WAITING, Patience
-
-_PART_INTERVAL_S = 5.0
-_MAX_PART = 4096
-# A part costs the same (two fsyncs, mostly) however little is in it. Of a slow stream it waits for
-# more, as long as a killed driver loses little by that: a fiftieth of the time it has run.
-_WORTH_A_PART = 64
-_WAIT_SHARE = 0.02
-_LONGEST_WAIT_S = 60.0
-_RETRY_S = 2.0
-_LOOK_S = 1.0
-_SILENCE_TOLD_S = 30.0
+from nasi_ray.records import RecordStore, Row
 
 R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecorderPolicy:
+    """When records are stored, and how long storage may fail."""
+
+    part_interval_s: float = 5.0
+    """Shortest time between two parts, unless one is full."""
+    max_part: int = 4096
+    """Records that are a part whatever the time."""
+    min_part: int = 64
+    """Records that are worth a part: a part costs the same (two fsyncs, mostly) however little is
+    in it, so a slow stream waits for more."""
+    wait_share: float = 0.02
+    """Longest wait for ``min_part`` records, as a share of the time the recorder has run: a killed
+    driver loses little by it."""
+    max_wait_s: float = 60.0
+    """Longest wait for ``min_part`` records."""
+    poll_s: float = 1.0
+    """How often the thread looks whether a part is due while nothing is called."""
+    retry_s: float = 2.0
+    """Pause after a failed append."""
+    grace_s: float = 60.0
+    """How long appends may fail. Where S3 hangs, a call takes about a minute to fail (two if the
+    lease of the run must be renewed first), so that it is over after two or three."""
+    flush_grace_s: float = 55.0
+    """How long a flush starts new attempts: where storage hangs, each takes about a minute."""
+    max_waiting: int = 100_000
+    """Records held in memory at most; of a search, about 100 MB."""
+    silence_s: float = 30.0
+    """How long storage may not answer before a message says so."""
+
+
+class StorageRetry(Generic[R]):
+    """Appends records; those that the storage does not take wait in memory and are tried again."""
+
+    def __init__(
+        self,
+        store: RecordStore[R, Any],
+        policy: RecorderPolicy,
+        report: Callable[[str], None],
+        clock: Callable[[], float],
+        num_in_memory: Callable[[], int],
+    ) -> None:
+        """No failure yet.
+
+        Args:
+            store: Where the records go.
+            policy: How long storage may fail.
+            report: Called with a line about a failure that is tried again.
+            clock: Seconds that never go back.
+            num_in_memory: Records not stored yet, wherever they wait.
+        """
+        self._store, self._policy, self._report = store, policy, report
+        self._clock, self._num_in_memory = clock, num_in_memory
+        self._waiting: list[R] = []
+        self._num_tried = 0
+        self._failing_since: float | None = None
+        self._failed_at = 0.0
+
+    @property
+    def num_waiting(self) -> int:
+        """Records that an append has failed for."""
+        return len(self._waiting)
+
+    def append(self, rows: Sequence[R]) -> None:
+        """Append records and those that wait, unless an append failed less than ``retry_s`` ago.
+
+        Raises:
+            StorageError: After ``grace_s``, or with ``max_waiting`` records in memory.
+            RunLockedError: If this driver lost the run to another.
+        """
+        self._waiting += rows
+        is_failing = self._failing_since is not None
+        if is_failing and time.monotonic() - self._failed_at < self._policy.retry_s:
+            return
+        try:
+            self._append()
+        except StorageError as error:
+            now, self._failed_at = self._clock(), time.monotonic()
+            if self._failing_since is None:
+                self._failing_since = now
+                self._report(f"{error}; trying again")
+            is_long = now - self._failing_since > self._policy.grace_s
+            if is_long or self._num_in_memory() >= self._policy.max_waiting:
+                raise
+
+    def flush(self, attempts: int) -> None:
+        """Append what waits, with growing pauses between the attempts.
+
+        Raises:
+            StorageError: If the last attempt failed, or one failed after ``flush_grace_s``.
+            RunLockedError: If this driver lost the run to another.
+        """
+        began_at = time.monotonic()
+        for attempt in range(attempts):
+            try:
+                return self._append()
+            except StorageError as error:
+                is_long = time.monotonic() - began_at >= self._policy.flush_grace_s
+                if is_long or attempt == attempts - 1:
+                    raise
+                self._report(f"{error}; trying again")
+                time.sleep(2**attempt / 2)
+
+    def _append(self) -> None:
+        while self._waiting:
+            # An append that failed may have gone through after all (its answer lost): only the
+            # same records again make the same part.
+            self._num_tried = self._num_tried or len(self._waiting)
+            self._store.append(self._waiting[: self._num_tried])
+            self._waiting = self._waiting[self._num_tried :]
+            self._num_tried = 0
+        self._failing_since = None
 
 
 class _Part:
@@ -46,11 +148,11 @@ class Recorder(Generic[R]):
 
     A part is stored five seconds after the last one if 64 records came in them, and otherwise once
     there are 64 or after a fiftieth of the time it has run, 5 s at least and 60 s at most; also if
-    nothing is called meanwhile, then up to a second later.
+    nothing is called meanwhile, then up to a second later. ``RecorderPolicy`` holds these numbers.
 
-    A context manager, to be used by one thread (messages are told in it). What has been added and
+    A context manager, to be used by one thread (messages are shown in it). What has been added and
     not flushed is lost with the process. Every method raises what the storing thread ended with:
-    a StorageError that lasted (see ``Patience``), the loss of the run's lock, a bug.
+    a StorageError that lasted, the loss of the run's lock, a bug.
     """
 
     def __init__(
@@ -58,15 +160,18 @@ class Recorder(Generic[R]):
         store: RecordStore[R, Any],
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
+        policy: RecorderPolicy = RecorderPolicy(),
     ) -> None:
         """Starts the thread; nothing is written yet.
 
         Args:
             store: Where the records go; not to be read meanwhile.
-            progress: Told when the storage fails or hangs.
+            progress: Shows messages when the storage fails or hangs.
             clock: Seconds that never go back.
+            policy: When a part is stored, and how long storage may fail.
         """
         self._progress, self._clock, self._noun = progress, clock, store.noun
+        self._policy = policy
         # Only the caller's thread meets KeyboardInterrupt, between any two of its steps: whatever
         # it hands over is one append.
         self._requests: deque[Sequence[R] | _Part | _Flush] = deque()
@@ -79,14 +184,11 @@ class Recorder(Generic[R]):
         self._num_marked = self._num_marked_here = 0
         self._began_at = self._marked_at = self._marked_here_at = clock()
         self._busy_since: float | None = None
-        self._is_silence_told = False
+        self._is_silence_shown = False
         self._is_closing = False
         self._error: BaseException | None = None
-        self._writer = RecordWriter(
-            store, flush_interval_s=_RETRY_S, max_buffered=1, clock=time.monotonic
-        )
-        self._patience = Patience(
-            self._writer, self._messages.append, clock, num_waiting=lambda: self.num_waiting
+        self._storage = StorageRetry(
+            store, policy, self._messages.append, clock, num_in_memory=lambda: self.num_waiting
         )
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -108,9 +210,9 @@ class Recorder(Generic[R]):
                 self._wake.set()
         if self._num_unmarked and self._due_in_s() <= 0.0:
             self._ask(_Part())
-        while self.num_waiting >= MAX_WAITING and self._error is None:
+        while self.num_waiting >= self._policy.max_waiting and self._error is None:
             self._await_move()
-        self._tell()
+        self._show_messages()
         self._raise_error()
 
     def flush(self, attempts: int = 6) -> None:
@@ -124,7 +226,7 @@ class Recorder(Generic[R]):
         self._ask(_Flush(ticket, attempts))
         while self._num_flushed < ticket and self._error is None:
             self._await_move()
-        self._tell()
+        self._show_messages()
         self._raise_error()
 
     def __enter__(self) -> Recorder[R]:
@@ -147,14 +249,15 @@ class Recorder(Generic[R]):
 
     def _due_in_s(self) -> float:
         num_unmarked = self._num_unmarked
-        if num_unmarked >= _MAX_PART:
+        policy = self._policy
+        if num_unmarked >= policy.max_part:
             return 0.0
         now = self._clock()
-        patience_s = _PART_INTERVAL_S
-        if num_unmarked < _WORTH_A_PART:
-            share_s = _WAIT_SHARE * (now - self._began_at)
-            patience_s = min(max(patience_s, share_s), _LONGEST_WAIT_S)
-        return patience_s - (now - max(self._marked_at, self._marked_here_at))
+        wait_s = policy.part_interval_s
+        if num_unmarked < policy.min_part:
+            share_s = policy.wait_share * (now - self._began_at)
+            wait_s = min(max(wait_s, share_s), policy.max_wait_s)
+        return wait_s - (now - max(self._marked_at, self._marked_here_at))
 
     def _ask(self, request: _Part | _Flush) -> None:
         self._requests.append(request)
@@ -164,18 +267,18 @@ class Recorder(Generic[R]):
     def _await_move(self) -> None:
         self._moved.wait(timeout=1.0)
         self._moved.clear()
-        self._tell()
+        self._show_messages()
 
-    def _tell(self) -> None:
+    def _show_messages(self) -> None:
         while self._messages:
             self._progress.message(self._messages.popleft())
-        since = self._busy_since
+        since, silence_s = self._busy_since, self._policy.silence_s
         if since is None:
-            self._is_silence_told = False
-        elif time.monotonic() - since > _SILENCE_TOLD_S and not self._is_silence_told:
-            self._is_silence_told = True
+            self._is_silence_shown = False
+        elif time.monotonic() - since > silence_s and not self._is_silence_shown:
+            self._is_silence_shown = True
             self._progress.message(
-                f"the storage has not answered for {_SILENCE_TOLD_S:.0f} s; {self.num_waiting} "
+                f"the storage has not answered for {silence_s:.0f} s; {self.num_waiting} "
                 f"{self._noun}s wait in memory"
             )
 
@@ -192,14 +295,14 @@ class Recorder(Generic[R]):
     def _work(self) -> None:
         try:
             while not self._is_closing or self._requests:
-                is_called = self._wake.wait(timeout=self._look_in_s())
+                is_called = self._wake.wait(timeout=self._wake_in_s())
                 self._wake.clear()
                 while self._requests:
                     self._serve(self._requests.popleft())
                 if self._part and not is_called and self._due_in_s() <= 0.0:
                     self._num_marked_here, self._marked_here_at = self._num_taken, self._clock()
                     self._store_part()
-                if self._writer.num_waiting:
+                if self._storage.num_waiting:
                     self._store([])
         except BaseException as error:
             self._error = error
@@ -215,16 +318,16 @@ class Recorder(Generic[R]):
         self._store_part()
         if isinstance(request, _Flush):
             self._busy_since = time.monotonic()
-            self._patience.flush(request.attempts)
+            self._storage.flush(request.attempts)
             self._stored()
             self._num_flushed = request.ticket
             self._moved.set()
 
-    def _look_in_s(self) -> float | None:
-        if self._writer.num_waiting:
-            return _RETRY_S
+    def _wake_in_s(self) -> float | None:
+        if self._storage.num_waiting:
+            return self._policy.retry_s
         if self._part or self._requests:
-            return max(_LOOK_S, self._due_in_s())
+            return max(self._policy.poll_s, self._due_in_s())
         return None
 
     def _store_part(self) -> None:
@@ -234,11 +337,10 @@ class Recorder(Generic[R]):
 
     def _store(self, rows: Sequence[R]) -> None:
         self._busy_since = time.monotonic()
-        with self._patience.on_storage():
-            self._writer.add(rows)
+        self._storage.append(rows)
         self._stored()
 
     def _stored(self) -> None:
         self._busy_since = None
-        self._num_stored = self._num_taken - len(self._part) - self._writer.num_waiting
+        self._num_stored = self._num_taken - len(self._part) - self._storage.num_waiting
         self._moved.set()

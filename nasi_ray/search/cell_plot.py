@@ -6,6 +6,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -264,3 +265,29 @@ def _text(
         parse_math=math,
         zorder=6,
     )
+
+
+def cell_files(result: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a DARTS cell; none for other spaces.
+
+    Args:
+        result: The content of ``result.json``.
+
+    Returns:
+        ``genotype.json``, ``genotype.txt``, ``cell.svg``, ``cell.png`` -> content.
+    """
+    if "genotype" not in result:
+        return {}
+    genotype = Genotype.from_dict(result["genotype"])
+    title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
+    drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
+    return {
+        "genotype.json": genotype.to_json().encode(),
+        "genotype.txt": genotype.to_darts().encode() + b"\n",
+        **{f"cell.{kind}": data for kind, data in drawn.items()},
+    }
+
+
+def cell_svg(genotype: Genotype) -> str:
+    """The picture of a cell, for notebooks."""
+    return save_genotype_plot(genotype)["svg"].decode()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEASE_S = 60.0
 # A request to S3 that hangs ends after a minute: every attempt but a fraction of a second is its
-# timeout to answer, or to connect. The rest of an outage is ``Patience``'s matter.
+# timeout to answer, or to connect. ``StorageRetry`` bridges longer outages.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     connect_timeout=5,

@@ -74,7 +74,7 @@ def one_line_errors(action: str, uri: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         reason, advice = _explain(error)
-        kind = StorageError if _may_pass(error) else StorageRefusedError
+        kind = StorageError if _is_retryable(error) else StorageRefusedError
         raise kind(f"cannot {action} {uri}: {reason}; {advice}") from error
 
 
@@ -92,7 +92,7 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _may_pass(error: ClientError | BotoCoreError) -> bool:
+def _is_retryable(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         is_failing = status >= 500 and status != _NOT_IMPLEMENTED
@@ -126,7 +126,7 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
     reason = f"{code} (HTTP {status}, attempt {attempts}) {message}".strip()
     if advice := _ADVICE_OF_CODE.get(code):
         return reason, advice
-    if _may_pass(error):
+    if _is_retryable(error):
         return reason, "the service is failing or overloaded: try again"
     if status == 403:
         return reason, _ADVICE_OF_CODE["AccessDenied"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from nasi_ray.config import EstimateConfig, get_preset
 from nasi_ray.errors import NasiRayError
-from nasi_ray.networks.supernets import resolve_num_cells
+from nasi_ray.spaces import get_space
 from nasi_ray.study.ablation import Variation, vary
 from nasi_ray.study.accuracies import Accuracies, SpaceReference, open_accuracies
 from nasi_ray.study.markdown import ablation_lines
@@ -136,7 +136,7 @@ def _sample_factors(study: AblationStudy) -> dict[str, tuple[Any, ...]]:
 def _base_value(study: AblationStudy, factor: str) -> Any:
     samples = study.settings.samples
     if factor == "num_cells":
-        return resolve_num_cells(samples.space, samples.num_cells)
+        return get_space(samples.space).resolve_num_cells(samples.num_cells)
     if factor == "batch_norm" and samples.batch_norm == "auto":
         return "affine"  # of every space that has a table
     return getattr(samples, factor)

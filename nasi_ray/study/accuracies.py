@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,49 +13,20 @@ import numpy.typing as npt
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.spaces import get_space
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
-from nasi_ray.spaces.nb201 import NB201Architecture, NB201Space
+from nasi_ray.spaces import TabularArchitecture, TabularSpace, get_tabular_space
+from nasi_ray.spaces.base import first_positions
 from nasi_ray.tables import Metric, TabularBenchmark
-
-Architecture = NB1Shot1Architecture | NB201Architecture
-TabularSpace = NB1Shot1Space | NB201Space
-
-TABLE_FILES = {
-    "s1": "nasbench1shot1_s1.parquet",
-    "s2": "nasbench1shot1_s2.parquet",
-    "s3": "nasbench1shot1_s3.parquet",
-    "nb201": "nasbench201.parquet",
-}
-"""Space -> name of its table in a directory of tables, as ``jobs/convert.py`` writes them."""
-
-_DEFAULT_EPOCHS = {"s1": 108, "s2": 108, "s3": 108, "nb201": 200}
-
-
-def tabular_space(name: str) -> TabularSpace:
-    """Look up a space that has a table.
-
-    Raises:
-        UnknownNameError: If there is no space of that name.
-        ConfigError: If it has no table of accuracies.
-    """
-    space = get_space(name)
-    if isinstance(space, TabularSpace):
-        return space
-    raise ConfigError(
-        f"space {name} has no table of accuracies to study; choose one of {', '.join(TABLE_FILES)}"
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracies:
     """Errors in percent, of one metric of one table."""
 
-    space: TabularSpace
+    space: TabularSpace[Any]
     benchmark: TabularBenchmark
     metric: Metric
 
-    def errors_percent(self, architectures: Sequence[Architecture]) -> FloatArray:
+    def errors_percent(self, architectures: Sequence[TabularArchitecture]) -> FloatArray:
         """Of some architectures, shape (architectures,).
 
         Raises:
@@ -71,16 +43,11 @@ class Accuracies:
         Raises:
             DataError: If one is not in the table.
         """
-        space = self.space
-        if isinstance(space, NB201Space):
-            cells = list(space)
-            num_params = np.array([cell.num_params() for cell in cells])
-            return self.benchmark.errors_percent(self.metric, cells), num_params
-        hashes = space.hashes()
-        # Most configurations are the same cell once pruned, with the same parameters.
-        _, first, cell_of = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+        space, keys = self.space, self.space.keys()
+        # Most configurations of S1, S2 and S3 are the same cell once pruned.
+        first, cell_of = np.unique(first_positions(keys), return_inverse=True)
         counts = np.array([space.architecture(int(i)).num_params() for i in first])
-        return self.benchmark.errors_percent(self.metric, hashes), counts[cell_of.ravel()]
+        return self.benchmark.errors_percent(self.metric, keys), counts[cell_of]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,7 +69,7 @@ def open_accuracies(space: str, table: str, metric: str) -> Accuracies:
 
     Args:
         space: A space that has one.
-        table: A Parquet file, or a directory that has it under the name of ``TABLE_FILES``.
+        table: A Parquet file, or a directory that has it under the space's name for it.
         metric: Column; empty: test accuracy on CIFAR-10 after the benchmark's full schedule.
 
     Raises:
@@ -110,21 +77,21 @@ def open_accuracies(space: str, table: str, metric: str) -> Accuracies:
         ConfigError: If the space has no table, or none was named.
         DataError: If there is no such table or metric.
     """
-    found = tabular_space(space)
+    found = get_tabular_space(space)
     if not table:
         raise ConfigError(
             "no table was given; add --table with a Parquet table of accuracies, or the directory "
-            f"that has {TABLE_FILES[space]}"
+            f"that has {found.table_file}"
         )
     path = Path(table).expanduser()
-    benchmark = TabularBenchmark.open(path / TABLE_FILES[space] if path.is_dir() else path)
+    benchmark = TabularBenchmark.open(path / found.table_file if path.is_dir() else path)
     if metric:
         return Accuracies(space=found, benchmark=benchmark, metric=_named(benchmark, metric))
-    default = benchmark.metric("test", dataset="cifar10", epochs=_DEFAULT_EPOCHS[space])
+    default = benchmark.metric("test", dataset="cifar10", epochs=found.epochs)
     return Accuracies(space=found, benchmark=benchmark, metric=default)
 
 
-def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace) -> FloatArray:
+def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace[Any]) -> FloatArray:
     """Which candidates samples chose, from the choices in their records.
 
     Args:
@@ -151,8 +118,8 @@ def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace) -> Fl
 
 
 def sampled_architectures(
-    choices: npt.NDArray[np.int16], space: TabularSpace
-) -> list[Architecture]:
+    choices: npt.NDArray[np.int16], space: TabularSpace[Any]
+) -> list[TabularArchitecture]:
     """The architectures of samples; arguments and errors as of ``chosen_candidates``."""
     return [space.select(space.split(row)) for row in chosen_candidates(choices, space)]
 

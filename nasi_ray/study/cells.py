@@ -11,7 +11,6 @@ from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.study.selection import mean_over_seeds, undetermined
 
 CLEAR_ABOVE = 2.0
@@ -68,13 +67,12 @@ def select_cells(
 
 def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> SelectedCell:
     architecture = space.select(space.split(result.alpha), pairing=config.pairing)
-    num_params = getattr(architecture, "num_params", None)
     margins = kept_margins(result, space)
     is_known = all(math.isfinite(m.standard_error) for m in margins.values())
     clear = [m.value > 0 and m.value >= CLEAR_ABOVE * m.standard_error for m in margins.values()]
     return SelectedCell(
-        fields=architecture_fields(architecture),
-        num_params=None if num_params is None else num_params(),
+        fields=architecture.fields(),
+        num_params=architecture.num_params(),
         undetermined=undetermined(margins),
         num_clear=sum(clear) if is_known else None,
         num_decisions=len(margins),

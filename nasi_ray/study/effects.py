@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.study.accuracies import SampledCells, TabularSpace, chosen_candidates
+from nasi_ray.spaces import TabularSpace
+from nasi_ray.study.accuracies import SampledCells, chosen_candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,7 @@ def choice_effects(
     tables: Sequence[SampleTable],
     cells: Sequence[SampledCells],
     num_samples: int,
-    space: TabularSpace,
+    space: TabularSpace[Any],
 ) -> tuple[ChoiceEffect, ...]:
     """Main effect of every candidate of every decision that has alternatives.
 

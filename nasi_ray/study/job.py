@@ -11,13 +11,12 @@ from nasi_ray.errors import ConfigError
 from nasi_ray.progress import Progress
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.run.provenance import machine, versions
-from nasi_ray.spaces import get_space
+from nasi_ray.spaces import get_space, get_tabular_space
 from nasi_ray.study.ablation_run import run_ablation
 from nasi_ray.study.accuracies import (
     SpaceReference,
     open_accuracies,
     sampled_cells,
-    tabular_space,
 )
 from nasi_ray.study.agnosticism import compare_modes
 from nasi_ray.study.cells import select_cells
@@ -106,7 +105,7 @@ def _outcome(study: StudyJob, source: RunSource) -> Outcome:
 
 def _agnostic(study: AgnosticStudy, source: RunSource) -> Outcome:
     settings, space = study.settings, study.settings.samples.space
-    tabular_space(space)
+    get_tabular_space(space)
     tables = _all_modes(settings, space, source)
     num_samples = settings.estimate.num_samples
     agreements = {

@@ -11,12 +11,12 @@ from typing import Any
 from nasi_ray.config import EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.networks.supernets import resolve_num_cells
-from nasi_ray.pool.connection import connect
 from nasi_ray.progress import Progress
-from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.search.job import SearchJob, is_answered, run_search
+from nasi_ray.run.compute import Session
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import SearchJob
+from nasi_ray.spaces import get_space
 from nasi_ray.study.settings import Mode, StudySettings
 
 
@@ -65,14 +65,12 @@ class RunSource:
     """Records of searches, made when they are asked for."""
 
     settings: StudySettings
-    progress: Progress
-    stack: contextlib.ExitStack
+    session: Session
     runs: list[dict[str, Any]] = field(default_factory=list)
     """What ``result.json`` of a study says of every run used."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Run directory -> the search's own result."""
     _tables: dict[str, SampleTable] = field(default_factory=dict)
-    _is_connected: bool = False
 
     def plan(
         self, samples: SampleConfig, mode: Mode, estimates: Sequence[EstimateConfig]
@@ -87,7 +85,7 @@ class RunSource:
         Raises:
             ConfigError: If a setting is not allowed.
         """
-        resolve_num_cells(samples.space, samples.num_cells)
+        get_space(samples.space).resolve_num_cells(samples.num_cells)
         return Searches(
             samples=samples_of_mode(samples, mode),
             mode=mode,
@@ -112,13 +110,13 @@ class RunSource:
         known = self._tables.get(job.run_uri)
         if known is not None and len(known) >= searches.num_samples:
             return known
-        if not is_answered(job):
-            self._connect()
-            space = searches.samples.space
-            self.progress.message(f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}")
-        result = run_search(job, self.progress)
-        self.results[job.run_uri] = result
-        self._tables[job.run_uri] = read_run(job.run_uri)[0]
+        space = searches.samples.space
+        self.session.progress.message(
+            f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}"
+        )
+        found = run_search(job, self.session.progress, session=self.session)
+        result = self.results[job.run_uri] = found.to_dict()
+        self._tables[job.run_uri] = found.table
         self.runs.append(
             {
                 "run": job.run_uri,
@@ -143,23 +141,15 @@ class RunSource:
         job = SearchJob(
             samples=samples,
             estimate=dataclasses.replace(settings.estimate, num_samples=searches.num_samples),
-            workers=settings.workers,
-            address=settings.address,
+            compute=settings.compute,
         )
         name = job.run_uri.removeprefix("runs/")
         out = f"{settings.out.rstrip('/')}/runs/{searches.mode}-{name}"
         return dataclasses.replace(job, out=out)
 
-    def _connect(self) -> None:
-        if self._is_connected or self.settings.workers.num_workers == 0:
-            return
-        self.progress.message("connecting to Ray")
-        self.stack.enter_context(connect(self.settings.address, self.settings.workers))
-        self._is_connected = True
-
 
 @contextlib.contextmanager
 def run_source(settings: StudySettings, progress: Progress) -> Iterator[RunSource]:
     """Have records of searches; Ray is connected when the first sample has to be evaluated."""
-    with contextlib.ExitStack() as stack:
-        yield RunSource(settings=settings, progress=progress, stack=stack)
+    with Session(progress) as session:
+        yield RunSource(settings=settings, session=session)

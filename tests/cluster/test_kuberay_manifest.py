@@ -243,11 +243,11 @@ def test_the_accounts_that_the_pods_name_are_made() -> None:
 
 
 def test_the_job_runs_a_search_that_its_command_line_accepts() -> None:
-    from nasi_ray.run.command_line import parse_search
+    from nasi_ray.search.settings import parse_search
 
     words = filled("cluster/kuberay/rayjob.yaml")["spec"]["entrypoint"].split()
     assert words[:2] == ["python", "/opt/nasi_ray/jobs/search.py"]
     job = parse_search(words[2:])
     assert job.out == "s3://nasi-123456789012/runs/nasi-search"
-    assert job.workers.gpus_per_worker == 1
-    assert job.workers.capacity_timeout_s == 1800
+    assert job.compute.gpus_per_worker == 1
+    assert job.compute.capacity_timeout_s == 1800

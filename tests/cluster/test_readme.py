@@ -8,7 +8,7 @@ import shlex
 
 from cluster.parameters import PARAMETERS
 from cluster.render import ROOT
-from nasi_ray.run.command_line import parse_search
+from nasi_ray.search.settings import parse_search
 
 README = (ROOT / "cluster/README.md").read_text()
 
@@ -41,8 +41,8 @@ def test_the_search_it_submits_is_accepted() -> None:
         "first",
     ]
     job = parse_search(SUBMITTED[SUBMITTED.index("--") + 1 :])
-    assert (job.workers.num_workers, job.workers.gpus_per_worker) == (8, 1.0)
-    assert job.workers.capacity_timeout_s == "auto"
+    assert (job.compute.num_workers, job.compute.gpus_per_worker) == (8, 1.0)
+    assert job.compute.capacity_timeout_s == "auto"
 
 
 def test_rays_own_command_submits_the_same_search() -> None:
@@ -58,7 +58,7 @@ def test_rays_own_command_submits_the_same_search() -> None:
 
 def test_the_label_selector_it_names_is_accepted() -> None:
     (selector,) = re.findall(r"--label-selector '(.*?)'", README)
-    assert parse_search(["--label-selector", selector]).workers.label_selector == selector
+    assert parse_search(["--label-selector", selector]).compute.label_selector == selector
 
 
 def test_each_parameter_without_a_default_gets_a_value() -> None:

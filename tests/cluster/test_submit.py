@@ -24,7 +24,7 @@ def ended(status: str, exit_code: int | None = None, message: str = "") -> JobSt
 
 RUNNING = ended("RUNNING")
 DRIVER_KILLED = ended("FAILED", 137)
-MAY_PASS = ended("FAILED", 75)
+RETRYABLE = ended("FAILED", 75)
 NODE_LOST = ended("FAILED", None, "Job supervisor actor died: its node was lost\nmore")
 NO_ANSWER = UnreachableError("no job API answers at http://head")
 
@@ -42,8 +42,8 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (DRIVER_KILLED, 1, Decision.RETRY),
         (ended("FAILED", -9), 1, Decision.RETRY),
         (ended("FAILED", 130), 1, Decision.RETRY),
-        (MAY_PASS, 1, Decision.RETRY_LATER),
-        (MAY_PASS, 0, Decision.GAVE_UP),
+        (RETRYABLE, 1, Decision.RETRY_LATER),
+        (RETRYABLE, 0, Decision.GAVE_UP),
         (NODE_LOST, 1, Decision.RETRY),
         (None, 1, Decision.RETRY),
         (DRIVER_KILLED, 0, Decision.GAVE_UP),
@@ -51,7 +51,7 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (None, 0, Decision.GAVE_UP),
     ],
 )
-def test_only_losses_and_what_may_pass_are_tried_again(
+def test_only_losses_and_temporary_errors_are_tried_again(
     state: JobState | None, attempts_left: int, decision: Decision
 ) -> None:
     assert decide(state, attempts_left) is decision
@@ -146,10 +146,10 @@ def test_every_attempt_is_a_submission_named_after_the_run(
     ]
 
 
-def test_errors_that_may_pass_are_tried_again_after_growing_pauses(
+def test_temporary_errors_are_tried_again_after_growing_pauses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cluster = FakeCluster([MAY_PASS], [MAY_PASS], [NODE_LOST], [MAY_PASS])
+    cluster = FakeCluster([RETRYABLE], [RETRYABLE], [NODE_LOST], [RETRYABLE])
     assert submitter(cluster, attempts=4).run() is Decision.GAVE_UP
     said = capsys.readouterr().err.splitlines()
     assert said[1] == "a-1 met an error that may pass: exit status 75"

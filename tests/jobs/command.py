@@ -1,8 +1,11 @@
-"""The jobs as users run them: each in a process and a session of its own."""
+"""The jobs as users run them."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -10,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
 def start(job: str, *args: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """Start ``python jobs/<job>``; options are ``Popen``'s."""
+    """Start ``python jobs/<job>`` in a session of its own; options are ``Popen``'s."""
     env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     return subprocess.Popen(
         [sys.executable, str(JOBS / job), *map(str, args)],
@@ -27,8 +32,22 @@ def start(job: str, *args: str | Path, **options: Any) -> subprocess.Popen[str]:
     )
 
 
+def call(job: str, *args: str | Path) -> tuple[int, str, str]:
+    """Run ``jobs/<job>`` in this process: its exit status, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", [str(JOBS / job), *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(JOBS / job), run_name="__main__")
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
 def run(job: str, *args: str | Path) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error."""
+    """Run ``python jobs/<job>``: its exit status, standard output, standard error."""
     process = start(job, *args)
     out, err = process.communicate(timeout=200)
     return process.returncode, out, err

@@ -1,13 +1,11 @@
-"""Malformed and hostile inputs of the search command: one line, status 1, records untouched."""
+"""Malformed and hostile inputs of a search: one line, its exit status, records untouched."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import runpy
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,19 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-JOB = Path(__file__).parents[2] / "jobs" / "search.py"
+from nasi_ray.run.process import reporting_errors
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import parse_search
+from tests.jobs import command
+from tests.toy import Quiet
+
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
     *("--num-workers", "0", "--num-samples", "3"),
 )
 
 
-def search(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """``python jobs/search.py argv`` in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", [str(JOB), *argv])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(JOB), run_name="__main__")
-    return int(ended.value.code or 0)
+def search(*argv: str, progress: Quiet | None = None) -> None:
+    """What ``python jobs/search.py argv`` does, in this process."""
+    with reporting_errors():
+        run_search(parse_search(argv), progress or Quiet())
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -42,8 +43,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        assert search([*TINY, "--out", str(out)], patch) == 0
+    search(*TINY, "--out", str(out))
     return out
 
 
@@ -54,26 +54,24 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def refused(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Runs the command, checks how it fails, and returns the line it says."""
+def refused(run: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a search, checks how it fails, and returns the line it says."""
 
-    def check(*argv: str, out: Path | str = run, has_data: bool = False) -> str:
-        before = content_of(run)
+    def check(*argv: str, status: int = 1, out: Path | str = run, has_data: bool = False) -> str:
+        before, progress = content_of(run), Quiet()
         capfd.readouterr()
-        # A later flag wins over an earlier one.
-        status = search([*TINY, "--out", str(out), *argv], monkeypatch)
+        with pytest.raises(SystemExit) as ended:
+            # A later flag wins over an earlier one.
+            search(*TINY, "--out", str(out), *argv, progress=progress)
         told = capfd.readouterr()
         assert told.out == ""
-        lines = told.err.splitlines()
-        if has_data:
-            assert " decoded in " in lines.pop(0)
-        assert len(lines) == 1, told.err
-        assert lines[0].startswith("error: ")
-        assert status == 1
+        assert len(progress.messages) == has_data
+        assert all(" decoded in " in message for message in progress.messages)
+        (line,) = told.err.splitlines()
+        assert line.startswith("error: ")
+        assert ended.value.code == status
         assert content_of(run) == before
-        return lines[0]
+        return line
 
     return check
 
@@ -93,12 +91,19 @@ def refused(
         ("file:///tmp/run", "give a directory path or s3://bucket/prefix"),
         ("run\0", "invalid run directory"),
         ("  ", "invalid run directory"),
-        ("/proc/run", "cannot lock /proc/run"),
-        ("r" * 300, "File name too long"),
         ("\n\nrun\n/\0", "invalid run directory"),
     ],
 )
 def test_run_directories_that_are_none(refused: Callable[..., str], out: str, told: str) -> None:
+    assert told in refused(out=out, status=2)
+
+
+@pytest.mark.parametrize(
+    ("out", "told"), [("/proc/run", "cannot lock /proc/run"), ("r" * 300, "File name too long")]
+)
+def test_run_directories_that_cannot_be_made(
+    refused: Callable[..., str], out: str, told: str
+) -> None:
     assert told in refused(out=out)
 
 
@@ -142,12 +147,12 @@ HUGE = str(10**30)
 def test_values_out_of_range(
     refused: Callable[..., str], tmp_path: Path, flag: str, value: str
 ) -> None:
-    line = refused(flag, value, out=tmp_path / "new")
+    line = refused(flag, value, out=tmp_path / "new", status=2)
     assert flag[2:] in line or flag[2:].replace("-", "_") in line or value in line
 
 
 def test_settings_that_exceed_the_memory(refused: Callable[..., str], tmp_path: Path) -> None:
-    line = refused("--batch-size", "65536", "--image-size", "4096", out=tmp_path / "new")
+    line = refused("--batch-size", "65536", "--image-size", "4096", out=tmp_path / "new", status=2)
     assert "out of memory" in line
 
 
@@ -176,12 +181,10 @@ def test_identities_that_are_none(refused: Callable[..., str], run: Path, conten
 
 
 @pytest.mark.parametrize("content", IDENTITIES.values(), ids=IDENTITIES.keys())
-def test_a_broken_config_json_is_written_anew(
-    run: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
+def test_a_broken_config_json_is_written_anew(run: Path, content: bytes) -> None:
     before = (run / "config.json").read_bytes()
     (run / "config.json").write_bytes(content)
-    assert search([*TINY, "--out", str(run)], monkeypatch) == 0
+    search(*TINY, "--out", str(run))
     assert (run / "config.json").read_bytes() == before
 
 
@@ -214,6 +217,9 @@ def test_parts_that_were_damaged(refused: Callable[..., str], run: Path) -> None
         line = refused()
         assert part.name in line
         assert "delete it" in line
+    part.unlink()
+    search(*TINY, "--out", str(run))
+    assert part_of(run).stat().st_size > 0
 
 
 Change = Callable[[pa.Table], pa.Table]
@@ -267,16 +273,14 @@ def test_parts_that_are_no_parquet(refused: Callable[..., str], run: Path) -> No
     assert "part-00000099" in refused()
 
 
-def test_foreign_files_among_the_parts_are_left_alone(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_files_among_the_parts_are_left_alone(run: Path) -> None:
     names = ("notes.txt", "part-1.parquet", "part-00000001-0123456789abcdef.parquet.bak", ".x")
     for name in names:
         (run / "samples" / name).write_bytes(b"mine")
     (run / "samples" / "folder").mkdir()
     (run / "samples" / "loop").symlink_to(run)
     before = content_of(run)
-    assert search([*TINY, "--out", str(run), "--num-samples", "4"], monkeypatch) == 0
+    search(*TINY, "--out", str(run), "--num-samples", "4")
     assert before.items() <= content_of(run).items()
 
 
@@ -375,12 +379,20 @@ def test_data_that_are_no_parquet(refused: Callable[..., str], tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "source", ["", "http://host/x.parquet", "s3://bucket/x", "/nonexistent", "x\0y", "~nobody9/x"]
+    ("source", "status"),
+    [
+        ("", 2),
+        ("http://host/x.parquet", 1),
+        ("s3://bucket/x", 1),
+        ("/nonexistent", 1),
+        ("x\0y", 2),
+        ("~nobody9/x", 1),
+    ],
 )
 def test_data_sources_that_are_none(
-    refused: Callable[..., str], tmp_path: Path, source: str
+    refused: Callable[..., str], tmp_path: Path, source: str, status: int
 ) -> None:
-    assert "data" in refused("--data", source, out=tmp_path / "new")
+    assert "data" in refused("--data", source, out=tmp_path / "new", status=status)
 
 
 def test_folders_that_hold_no_images(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -407,9 +419,32 @@ def test_a_pipe_is_not_waited_for(refused: Callable[..., str], tmp_path: Path) -
     [["--num-samples", "many"], ["--mu", ""], ["--no-such-flag"], ["--loss", "hinge"], ["darts"]],
 )
 def test_what_does_not_parse_is_told_by_the_parser(
-    argv: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    argv: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert search(argv, monkeypatch) == 2
+    with pytest.raises(SystemExit) as ended:
+        search(*argv)
     told = capfd.readouterr()
+    assert ended.value.code == 2
     assert "Traceback" not in told.err
     assert argv[0].lstrip("-") in told.err
+
+
+def test_the_script_says_the_same(run: Path, tmp_path: Path) -> None:
+    tiny = (*TINY, "--out", str(run))
+    assert command.call("search.py", *tiny)[0] == 0
+    before = content_of(run)
+    new = str(tmp_path / "new")
+    (tmp_path / "text.parquet").write_text("no Parquet")
+    part_of(copied := Path(shutil.copytree(run, tmp_path / "copy"))).write_bytes(b"")
+    for argv, status, told in (
+        (("--mu", "nan", "--out", new), 2, "mu is nan"),
+        (("--space", "../darts", "--out", new), 2, "unknown space '../darts'"),
+        (("--data", str(tmp_path / "text.parquet"), "--out", new), 1, "text.parquet"),
+        (("--out", str(copied)), 1, "delete it"),
+    ):
+        code, out, err = command.call("search.py", *tiny, *argv)
+        (line,) = err.splitlines()
+        assert (code, out) == (status, ""), err
+        assert line.startswith("error: ")
+        assert told in line
+    assert content_of(run) == before

@@ -108,10 +108,10 @@ def test_a_price_list_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no valid JSON"),
-        ("{'head': 1}", "is no valid JSON"),
-        ('{"head": 1, "head": 2}', "'head' is there twice"),
-        ("[" * 100_000, "is no valid JSON"),
+        ("", "is not valid JSON"),
+        ("{'head': 1}", "is not valid JSON"),
+        ('{"head": 1, "head": 2}', "'head' appears twice"),
+        ("[" * 100_000, "is not valid JSON"),
         ("[1]", "must be a JSON object"),
         ("{}", "must be a JSON object"),
         ('{"head": "0.2"}', "has \"0.2\" for 'head'"),

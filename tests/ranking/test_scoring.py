@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import make_batches
+from nasi_ray.data.batches import make_batches
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
+from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
-from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import PROXIES, get_proxy
 from nasi_ray.ranking.scoring import (
     ScoreEvaluator,
@@ -59,7 +59,7 @@ def test_a_score_is_the_proxys_of_the_benchmarks_network(name: str) -> None:
     x, y = make_batches(TINY.sample_config(seed), None).batch(0)
     x = x.contiguous(memory_format=torch.channels_last)
     own_seed = torch_seed(seed, "weights", 1)
-    expected = PROXIES[name].score(net, x, y, loss=LOSSES["cross-entropy"], seed=own_seed)
+    expected = get_proxy(name).score(net, x, y, loss=LOSSES["cross-entropy"], seed=own_seed)
     assert (found.status, found.score) == ("ok", expected)
     assert found.index == index_of(seed=seed)
     assert found.seconds > 0

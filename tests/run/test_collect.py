@@ -15,6 +15,7 @@ from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search.collect import collect
 from nasi_ray.search.result import summarise
+from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
@@ -147,7 +148,7 @@ def failing_storage(monkeypatch: pytest.MonkeyPatch, is_broken: Callable[[], boo
         return create(self, name, data)
 
     monkeypatch.setattr(LocalStorage, "create", maybe)
-    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
 
 
 def test_storage_that_recovers_loses_nothing(
@@ -195,7 +196,7 @@ def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
 def test_a_search_larger_than_the_display_shows_counts_every_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasi_ray.search.tracker._MAX_SHOWN", 8)
+    monkeypatch.setattr(search_tracker, "_MAX_SHOWN", 8)
     store = open_store(tmp_path)
     # Of the first eight, two are stored already; so is one beyond them.
     store.append([toy_sample(i) for i in (0, 5, 15)])
@@ -223,7 +224,7 @@ def test_the_margin_shown_is_made_anew_as_samples_grow_not_as_time_passes(
         made.append(len(table))
         return estimate(table, config)
 
-    monkeypatch.setattr("nasi_ray.search.tracker.estimate", counted)
+    monkeypatch.setattr(search_tracker, "estimate", counted)
     nothing = SampleTable.from_samples([], 84)
     config = EstimateConfig(num_samples=300)
     clock = itertools.count()

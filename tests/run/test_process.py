@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from nasi_ray.errors import (
     ClusterError,
     ConfigError,
+    DataError,
     NoCapacityError,
     RecordConflictError,
     RunLockedError,
@@ -18,16 +22,25 @@ from nasi_ray.errors import (
     StorageError,
     StorageRefusedError,
     UnequalResultsError,
+    UnknownNameError,
     WorkerError,
 )
 from nasi_ray.run.process import reporting_errors, stopping_once
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (ConfigError("mu is wrong"), 1, "error: mu is wrong\n"),
-        (ConfigError("two\nlines \x1b[1m"), 1, "error: two\\nlines \\x1b[1m\n"),
+        (ConfigError("mu is wrong"), 2, "error: mu is wrong\n"),
+        (ConfigError("two\nlines \x1b[1m"), 2, "error: two\\nlines \\x1b[1m\n"),
+        (
+            UnknownNameError("space", "s4", ["s3", "s1"]),
+            2,
+            "error: unknown space 's4'; choose one of s1, s3\n",
+        ),
+        (DataError("x"), 1, "error: x\n"),
         (RecordConflictError("x"), 1, "error: x\n"),
         (RunLockedError("x"), 1, "error: x\n"),
         (StorageRefusedError("x"), 1, "error: x\n"),
@@ -37,6 +50,7 @@ from nasi_ray.run.process import reporting_errors, stopping_once
         (NoCapacityError("x"), 75, "error: x\n"),
         (WorkerError("x"), 75, "error: x\n"),
         (SearchStoppedError("stopped with 3 of 9"), 130, "stopped with 3 of 9\n"),
+        (SearchStoppedError("stopped\r, \x1b[1m"), 130, "stopped\\r, \\x1b[1m\n"),
         (
             KeyboardInterrupt(),
             130,
@@ -134,3 +148,66 @@ def test_stopping_works_before_the_heavy_imports() -> None:
     code = "import sys, nasi_ray.run.process; print('torch' in sys.modules, 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert done.stdout == "False False\n"
+
+
+PRINTING = """
+    import sys
+    from nasi_ray.run.process import reporting_errors
+    with reporting_errors():
+        with open("records", "w") as records:
+            for _ in range(3):
+                print("ν" * 10_000, sys.stdout.isatty())
+                print("progress", file=sys.stderr, flush=True)
+            records.write("records")
+    sys.exit(4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "has_out", "has_err"),
+    [
+        ("", True, True),
+        (">&-", False, True),
+        ("2>&-", True, False),
+        ("<&-", True, True),
+        ("<&- >&- 2>&-", False, False),
+        ("> /dev/full", False, True),
+        ("2> /dev/full", True, False),
+        ("> /dev/full 2>&1", False, False),
+        ("> >(:)", False, True),
+        ("2> >(:)", True, False),
+    ],
+)
+def test_closed_and_broken_streams_change_nothing(
+    tmp_path: Path, streams: str, has_out: bool, has_err: bool
+) -> None:
+    is_buffered = "2" in streams
+    command = f"sleep {0.3 * (':' in streams)}; exec {shlex.quote(sys.executable)}"  # readers go
+    done = subprocess.run(
+        ["bash", "-c", f'({command} "$@") {streams}', "", "-c", textwrap.dedent(PRINTING)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONIOENCODING": "ascii",
+            "PYTHONUNBUFFERED": "" if is_buffered else "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 4, done.stderr
+    assert (tmp_path / "records").read_text() == "records"
+    assert done.stdout == has_out * 3 * ("?" * 10_000 + " False\n")
+    warning = "warning: standard output cannot be written: No space left on device\n"
+    assert done.stderr == has_err * (3 * "progress\n" + (streams == "> /dev/full") * warning)
+
+
+def test_an_error_with_standard_error_closed_has_its_status() -> None:
+    code = """
+        from nasi_ray.errors import StorageError
+        from nasi_ray.run.process import reporting_errors
+        with reporting_errors():
+            raise StorageError("S3 is down")
+    """
+    command = ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, textwrap.dedent(code)]
+    assert subprocess.run(command).returncode == 75

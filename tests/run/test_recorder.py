@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import sleep
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,12 +25,12 @@ from nasi_ray.errors import (
 )
 from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample, SampleTable
-from nasi_ray.run import patience as patience_module
 from nasi_ray.run import recorder as recorder_module
-from nasi_ray.run.recorder import Recorder
+from nasi_ray.run.recorder import Recorder, RecorderPolicy
 from nasi_ray.runner import InProcessRunner, Runner, RunnerStatus
 from nasi_ray.search.collect import collect
 from nasi_ray.storage import LocalStorage
+from tests.contracts.records import KINDS, Kind
 from tests.toy import SPACE, Quiet, toy_sample
 
 Store = RecordStore[Sample, SampleTable]
@@ -53,7 +55,7 @@ def before_writes(monkeypatch: pytest.MonkeyPatch) -> list[Write]:
         return create(self, name, data)
 
     monkeypatch.setattr(LocalStorage, "create", create_later)
-    monkeypatch.setattr("nasi_ray.run.patience.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
     return calls
 
 
@@ -147,11 +149,8 @@ def test_a_slow_stream_never_has_more_than_64_records_in_memory(
     assert [len(part) for part in parts(tmp_path)] == [1, 64, 64, 64, 7]
 
 
-def test_many_records_do_not_wait_for_the_interval(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "_MAX_PART", 3)
-    with Recorder(store, Quiet(), Clock()) as recorder:
+def test_many_records_do_not_wait_for_the_interval(store: Store, tmp_path: Path) -> None:
+    with Recorder(store, Quiet(), Clock(), RecorderPolicy(max_part=3)) as recorder:
         recorder.add([toy_sample(0), toy_sample(1)])
         recorder.add([toy_sample(2), toy_sample(3)])
         wait_until(lambda: recorder.num_waiting == 0)
@@ -161,12 +160,9 @@ def test_many_records_do_not_wait_for_the_interval(
     assert parts(tmp_path) == [[0, 1, 2, 3], [4]]
 
 
-def test_a_part_is_stored_when_due_though_nothing_is_called(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.6)
-    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
-    with Recorder(store, Quiet()) as recorder:
+def test_a_part_is_stored_when_due_though_nothing_is_called(store: Store, tmp_path: Path) -> None:
+    policy = RecorderPolicy(part_interval_s=0.6, poll_s=0.01)
+    with Recorder(store, Quiet(), policy=policy) as recorder:
         for indices in ([0], [1, 2], [3]):
             for index in indices:
                 recorder.add([toy_sample(index)])
@@ -179,8 +175,8 @@ def test_a_part_is_stored_when_due_though_nothing_is_called(
 def test_a_sample_is_stored_while_a_long_one_is_evaluated_in_process(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.1)
-    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
+    policy = RecorderPolicy(part_interval_s=0.1, poll_s=0.01)
+    monkeypatch.setattr("nasi_ray.run.collect.Recorder", partial(Recorder, policy=policy))
 
     def evaluate(index: int) -> Sample:
         if index == 1:
@@ -190,27 +186,27 @@ def test_a_sample_is_stored_while_a_long_one_is_evaluated_in_process(
     collect_toy(store, InProcessRunner(evaluate), Quiet())
 
 
-def test_nothing_is_looked_at_while_nothing_waits(
+def test_the_thread_sleeps_while_nothing_waits(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_PART_INTERVAL_S", 0.01)
-    monkeypatch.setattr(recorder_module, "_LOOK_S", 0.01)
-    with Recorder(store, Quiet()) as recorder:
-        timeouts: list[float | None] = []
-        look_in_s = recorder._look_in_s
+    timeouts: list[float | None] = []
 
-        def look() -> float | None:
-            timeouts.append(look_in_s())
-            return timeouts[-1]
+    class Watched(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if threading.current_thread().name == "recorder":
+                timeouts.append(timeout)
+            return super().wait(timeout)
 
-        monkeypatch.setattr(recorder, "_look_in_s", look)
+    monkeypatch.setattr(threading, "Event", Watched)
+    policy = RecorderPolicy(part_interval_s=0.01, poll_s=0.01)
+    with Recorder(store, Quiet(), policy=policy) as recorder:
         recorder.add([toy_sample(0)])
         wait_until(lambda: recorder.num_waiting == 0)
         sleep(0.1)
         assert timeouts[-1] is None
-        num_looks = len(timeouts)
+        num_waits = len(timeouts)
         sleep(0.2)
-        assert len(timeouts) == num_looks < 10
+        assert len(timeouts) == num_waits < 10
 
 
 def collect_toy(store: Store, runner: Runner[Sample], progress: Quiet) -> None:
@@ -279,9 +275,8 @@ def test_a_lost_lock_says_how_many_samples_wait(store: Store, before_writes: lis
 
 
 def test_a_flush_of_storage_that_hangs_is_not_tried_for_ever(
-    store: Store, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
+    store: Store, before_writes: list[Write]
 ) -> None:
-    monkeypatch.setattr(patience_module, "_FLUSH_PATIENCE_S", 0.05)
     tried = []
 
     def write() -> None:
@@ -290,7 +285,7 @@ def test_a_flush_of_storage_that_hangs_is_not_tried_for_ever(
         raise StorageError("no answer")
 
     before_writes.append(write)
-    with Recorder(store, Quiet(), Clock()) as recorder:
+    with Recorder(store, Quiet(), Clock(), RecorderPolicy(flush_grace_s=0.05)) as recorder:
         recorder.add([toy_sample(0)])
         with pytest.raises(StorageError, match="no answer"):
             recorder.flush()
@@ -298,15 +293,11 @@ def test_a_flush_of_storage_that_hangs_is_not_tried_for_ever(
 
 
 def test_storage_that_hangs_holds_up_nobody_and_is_told_once(
-    store: Store,
-    tmp_path: Path,
-    before_writes: list[Write],
-    monkeypatch: pytest.MonkeyPatch,
+    store: Store, tmp_path: Path, before_writes: list[Write]
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_SILENCE_TOLD_S", 0.05)
     answers, clock, progress = threading.Event(), Clock(), Quiet()
     before_writes.append(lambda: assert_true(answers.wait(10.0)))
-    with Recorder(store, progress, clock) as recorder:
+    with Recorder(store, progress, clock, RecorderPolicy(silence_s=0.05)) as recorder:
         for index in range(10):
             start = time.monotonic()
             recorder.add([toy_sample(index)])
@@ -328,15 +319,12 @@ def assert_true(value: bool) -> None:
     assert value
 
 
-def test_as_many_as_memory_holds_are_waited_for(
-    store: Store, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "MAX_WAITING", 4)
-    monkeypatch.setattr(recorder_module, "_MAX_PART", 2)
+def test_as_many_as_memory_holds_are_waited_for(store: Store, before_writes: list[Write]) -> None:
+    policy = RecorderPolicy(max_waiting=4, max_part=2)
     answers = threading.Event()
     before_writes.append(lambda: assert_true(answers.wait(10.0)))
     threading.Timer(0.3, answers.set).start()
-    with Recorder(store, Quiet(), Clock()) as recorder:
+    with Recorder(store, Quiet(), Clock(), policy) as recorder:
         start = time.monotonic()
         recorder.add([toy_sample(index) for index in range(4)])
         assert 0.2 < time.monotonic() - start < 5.0
@@ -344,44 +332,105 @@ def test_as_many_as_memory_holds_are_waited_for(
 
 
 def test_a_failure_that_passes_loses_nothing_and_stores_nothing_twice(
-    store: Store, tmp_path: Path, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, before_writes: list[Write]
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_RETRY_S", 0.02)
     clock, progress = Clock(), Quiet()
     before_writes.append(fail(StorageError("S3 is down")))
-    with Recorder(store, progress, clock) as recorder:
+    with Recorder(store, progress, clock, RecorderPolicy(retry_s=0.02)) as recorder:
         for index in range(6):
             recorder.add([toy_sample(index)])
             clock.now += 6.0
-        wait_until(lambda: bool(recorder._messages or progress.messages))
+        wait_until_shown(recorder, progress)
         before_writes.clear()
         wait_until(lambda: (recorder.add([]), recorder.num_waiting == 0)[1])  # type: ignore[func-returns-value]
     assert progress.messages == ["S3 is down; trying again"]
     assert [index for part in parts(tmp_path) for index in part] == list(range(6))
 
 
+def test_a_failed_append_is_not_tried_again_for_every_part(
+    store: Store, tmp_path: Path, before_writes: list[Write]
+) -> None:
+    clock, tried = Clock(), []
+
+    def write() -> None:
+        tried.append(1)
+        raise StorageError("S3 is down")
+
+    before_writes.append(write)
+    with Recorder(store, Quiet(), clock, RecorderPolicy(retry_s=1e6)) as recorder:
+        for index in range(5):
+            recorder.add([toy_sample(index)])
+            clock.now += 6.0
+        wait_until(lambda: bool(tried))
+        sleep(0.1)
+        assert (len(tried), recorder.num_waiting) == (1, 5)
+        before_writes.clear()
+        recorder.flush()
+    assert [index for part in parts(tmp_path) for index in part] == list(range(5))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_an_append_whose_answer_was_lost_is_not_stored_twice(
+    tmp_path: Path, before_writes: list[Write], monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    storage = LocalStorage(str(tmp_path))
+    store = RecordStore.open(storage, identity={}, rows=kind.rows)
+    create, answers_lost = LocalStorage.create, [True, True]
+
+    def lose_answer(self: LocalStorage, name: str, data: bytes) -> bool:
+        is_new = create(self, name, data)
+        if answers_lost:
+            answers_lost.pop()
+            raise StorageError("no answer")
+        return is_new
+
+    monkeypatch.setattr(LocalStorage, "create", lose_answer)
+    clock = Clock()
+    with Recorder(store, Quiet(), clock, RecorderPolicy(retry_s=1e6)) as recorder:
+        recorder.add([kind.make(0), kind.make(1)])
+        clock.now += 6.0
+        recorder.add([])
+        wait_until(lambda: len(answers_lost) == 1)
+        recorder.add([kind.make(2)])
+        recorder.flush()
+    assert not answers_lost
+    stored = [
+        index
+        for name in storage.list(kind.folder)
+        for index in pq.read_table(pa.BufferReader(storage.read(name)))["index"].to_pylist()
+    ]
+    assert sorted(stored) == [0, 1, 2]
+
+
+def test_a_flush_of_nothing_writes_nothing(store: Store) -> None:
+    with Recorder(store, Quiet(), Clock()) as recorder:
+        recorder.flush()
+    assert store.num_parts == 0
+
+
 @pytest.mark.parametrize("kind", [StorageError, StorageRefusedError])
 def test_a_failure_that_lasts_is_raised_at_the_next_add_with_what_waits(
-    store: Store,
-    before_writes: list[Write],
-    monkeypatch: pytest.MonkeyPatch,
-    kind: type[StorageError],
+    store: Store, before_writes: list[Write], kind: type[StorageError]
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_RETRY_S", 0.01)
-    clock = Clock()
+    clock, progress = Clock(), Quiet()
     before_writes.append(fail(kind("S3 is down")))
-    progress = Quiet()
-    with Recorder(store, progress, clock) as recorder:
+    with Recorder(store, progress, clock, RecorderPolicy(retry_s=0.01)) as recorder:
         recorder.add([toy_sample(0)])
         clock.now += 6.0
         recorder.add([toy_sample(1)])
-        wait_until(lambda: bool(recorder._messages or progress.messages))
+        wait_until_shown(recorder, progress)
         clock.now += 61.0
-        wait_until(lambda: recorder._error is not None)
+        with pytest.raises(kind, match=r"^S3 is down; 2 evaluated samples are in memory only"):
+            wait_until(lambda: bool(recorder.add([])))  # type: ignore[func-returns-value]
         with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples are in memory only"):
             recorder.add([toy_sample(2)])
         with pytest.raises(kind, match="3 evaluated samples"):
             recorder.flush()
+
+
+def wait_until_shown(recorder: Recorder[Sample], progress: Quiet) -> None:
+    """Wait for the first message."""
+    wait_until(lambda: (recorder.add([]), bool(progress.messages))[1])  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize("error", [RunLockedError("taken over"), ZeroDivisionError("a bug")])
@@ -395,23 +444,27 @@ def test_what_ends_the_thread_is_raised_as_it_is(
             recorder.flush()
         with pytest.raises(type(error), match=str(error)):
             recorder.add([])
-    assert not recorder._thread.is_alive()
+        assert recorder.num_waiting == 1
+    assert "recorder" not in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_flush_that_fails_is_tried_as_often_as_asked(
-    store: Store, before_writes: list[Write]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
     tried = []
 
-    def write() -> None:
-        tried.append(1)
+    def refuse(self: LocalStorage, name: str, data: bytes) -> bool:
+        tried.append(name)
         raise StorageError("full")
 
-    before_writes.append(write)
+    store = RecordStore.open(LocalStorage(str(tmp_path)), identity={}, rows=kind.rows)
+    monkeypatch.setattr(LocalStorage, "create", refuse)
+    monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
     progress = Quiet()
     with Recorder(store, progress, Clock()) as recorder:
-        recorder.add([toy_sample(0)])
-        with pytest.raises(StorageError, match="full; 1 evaluated samples are in memory only"):
+        recorder.add([kind.make(0)])
+        with pytest.raises(StorageError, match=f"full; 1 evaluated {kind.noun}s are in memory"):
             recorder.flush(attempts=3)
     # One when the part was due, which is tolerated, and three.
     assert len(tried) == 4

@@ -39,7 +39,7 @@ def _result() -> dict[str, Any]:
         "alpha": {name: logits.tolist() for name, logits in alpha.items()},
         "margins": {name: float(x[0] - x[1]) for name, x in ordered.items()},
         "margin_errors": dict.fromkeys(alpha, 0.05),
-        "genotype": SPACE.select(alpha, pairing="rank").to_dict(),
+        **SPACE.select(alpha, pairing="rank").fields(),
         "trace_norm": {"mean": 123.456, "std": 7.5, "min": 100.0, "max": 150.0},
         "seconds": 3723.0,
     }

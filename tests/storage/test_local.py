@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_no_half_file_and_says_so(full_disk: Path, method: st
     with pytest.raises(StorageError) as error:
         getattr(storage, method)("b" if method == "create" else "a", b"x" * 100_000)
     assert str(error.value).startswith(f"cannot write {full_disk}/")
-    assert error.value.may_pass
+    assert error.value.is_retryable
     assert "No space left on device; free some space" in str(error.value)
     assert "\n" not in str(error.value)
     assert files_below(full_disk) == ["a"]
@@ -192,7 +192,7 @@ def test_a_refused_write_names_path_reason_and_remedy(
     expected = rf"cannot write {storage.uri}/a: {os.strerror(number)}.*{advice}"
     with pytest.raises(StorageError, match=expected) as error:
         storage.write("a", b"")
-    assert error.value.may_pass is (number == errno.EIO)
+    assert error.value.is_retryable is (number == errno.EIO)
 
 
 def test_only_old_temporary_files_go_when_the_lock_is_taken(storage: LocalStorage) -> None:

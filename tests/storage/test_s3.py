@@ -71,7 +71,7 @@ def test_a_missing_bucket_is_named(action: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "advice", "may_pass"),
+    ("status", "code", "advice", "is_retryable"),
     [
         (403, "AccessDenied", "allow s3:ListBucket", False),
         (403, "Forbidden", "allow s3:ListBucket", False),
@@ -82,7 +82,7 @@ def test_a_missing_bucket_is_named(action: str) -> None:
     ],
 )
 def test_refusals_name_the_object_and_the_remedy(
-    prefix: str, client: Any, status: int, code: str, advice: str, may_pass: bool
+    prefix: str, client: Any, status: int, code: str, advice: str, is_retryable: bool
 ) -> None:
     for operation in ("PutObject", "GetObject", "ListObjectsV2", "DeleteObject"):
         answer_with(client, operation, status, code, when=lambda: True)
@@ -95,7 +95,7 @@ def test_refusals_name_the_object_and_the_remedy(
     for action, call in actions.items():
         with pytest.raises(StorageError) as error:
             call()
-        assert error.value.may_pass is may_pass
+        assert error.value.is_retryable is is_retryable
         line = str(error.value)
         assert line.startswith(f"cannot {action} s3://{BUCKET}/{prefix}/a: {code} (HTTP {status}")
         assert advice in line
@@ -120,7 +120,7 @@ def test_throttling_is_no_refusal(prefix: str, status: int, code: str) -> None:
     answer_with(client, "PutObject", status, code, when=lambda: True)
     with pytest.raises(StorageError, match=rf"{code} \(HTTP {status}.*try again") as caught:
         S3Storage(BUCKET, prefix, client).write("a", b"")
-    assert caught.value.may_pass
+    assert caught.value.is_retryable
 
 
 def test_all_that_botocore_calls_throttling_is_known() -> None:
@@ -134,7 +134,7 @@ def test_an_answer_that_breaks_off_is_no_refusal() -> None:
         s3_errors.one_line_errors("read", "s3://bucket/a"),
     ):
         raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
-    assert caught.value.may_pass
+    assert caught.value.is_retryable
 
 
 def test_a_service_that_lacks_a_function_is_a_refusal(prefix: str, client: Any) -> None:
@@ -176,4 +176,4 @@ def test_an_unreachable_endpoint_is_one_line(prefix: str, monkeypatch: pytest.Mo
     storage = S3Storage(BUCKET, prefix, quick_client(max_attempts=1))
     with pytest.raises(StorageError, match=r"127\.0\.0\.1:1/.*check the network") as error:
         storage.list("")
-    assert error.value.may_pass
+    assert error.value.is_retryable

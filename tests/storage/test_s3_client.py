@@ -58,7 +58,7 @@ def test_a_service_that_stays_unavailable_is_given_up(monkeypatch: pytest.Monkey
     ):
         open_storage(URI).write("a", b"1")
     assert server.num_requests == ATTEMPTS
-    assert caught.value.may_pass
+    assert caught.value.is_retryable
 
 
 def shipped_timeouts() -> tuple[float, float]:
@@ -90,7 +90,7 @@ def test_a_service_that_hangs_is_given_up_after_the_attempts_at_their_timeout(
             call(storage)
         elapsed_s = time.monotonic() - started
     assert server.num_requests == ATTEMPTS
-    assert caught.value.may_pass
+    assert caught.value.is_retryable
     # Between attempts at most 0.05 + 0.1 + 0.2 s pass.
     assert ATTEMPTS * 0.3 <= elapsed_s < ATTEMPTS * 0.3 + 0.35 + 2.0
 
@@ -101,10 +101,10 @@ def test_a_body_that_breaks_off_is_read_again(monkeypatch: pytest.MonkeyPatch) -
         assert server.num_requests == 3
 
 
-def test_a_body_that_always_breaks_off_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_always_breaks_off_is_retryable(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(monkeypatch, CUT_SHORT), pytest.raises(StorageError, match="try again") as caught:
         open_storage(URI).read("a")
-    assert caught.value.may_pass
+    assert caught.value.is_retryable
 
 
 def test_a_profile_gives_endpoint_and_credentials(

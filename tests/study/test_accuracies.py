@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.errors import ConfigError, DataError, UnknownNameError
+from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
 from nasi_ray.study.accuracies import (
@@ -14,7 +14,6 @@ from nasi_ray.study.accuracies import (
     open_accuracies,
     sampled_architectures,
     sampled_cells,
-    tabular_space,
 )
 from tests.study.cases import records, s1_accuracies
 
@@ -79,13 +78,6 @@ def test_cells_with_most_parameters_are_all_of_them() -> None:
     largest = [S1.architecture(int(i)) for i in np.flatnonzero(counts == num_params)]
     errors = s1_accuracies().errors_percent(largest)
     assert (len(largest), errors.mean(), errors.std()) == (num, mean, std)
-
-
-def test_spaces_without_a_table_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"space darts has no table.*s1"):
-        tabular_space("darts")
-    with pytest.raises(UnknownNameError):
-        tabular_space("s9")
 
 
 def test_tables_and_metrics_that_are_not_there_are_told(tmp_path: Path, data_dir: Path) -> None:

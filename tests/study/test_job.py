@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nasi_ray import estimate
-from nasi_ray.config import EstimateConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -24,14 +24,17 @@ from nasi_ray.errors import (
     UnknownNameError,
 )
 from nasi_ray.nasi import evaluator as evaluate
-from nasi_ray.progress import Progress
+from nasi_ray.pool import nodes
+from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import Sample
+from nasi_ray.run import compute
+from nasi_ray.run.compute import Session
+from nasi_ray.run.plan import RunPlan
+from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
 from nasi_ray.spaces import get_space
-from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.storage import LocalStorage, open_storage
-from nasi_ray.study import searches as study_runs
 from nasi_ray.study.accuracies import open_accuracies
 from nasi_ray.study.job import run_study
 from nasi_ray.study.searches import samples_of_mode
@@ -74,7 +77,7 @@ def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
         table=str(data_dir),
         samples=replace(TINY, data=str(images)),
         estimate=EstimateConfig(num_samples=T, method="ada", nu=1000.0, mu=1.0),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=str(tmp_path / "out"),
     )
 
@@ -202,7 +205,7 @@ def test_cells_need_no_table(settings: StudySettings, space: str) -> None:
         [*found["cells"], found["consensus"]], [*alphas, np.mean(alphas, axis=0)], strict=True
     ):
         selected = named.select(named.split(alpha))
-        assert cell["fields"] == json.loads(json.dumps(architecture_fields(selected)))
+        assert cell["fields"] == json.loads(json.dumps(selected.fields()))
         assert cell["num_decisions"] == sum(d.size > d.kept for d in named.decisions)
     text = (Path(settings.out) / f"cells-{space}.md").read_text()
     assert "| consensus |" in text
@@ -247,23 +250,32 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
     events: list[str] = []
 
     @contextlib.contextmanager
-    def connect(address: str | None, workers: WorkerConfig) -> Iterator[None]:
+    def connect(address: str | None, workers: ComputeSettings) -> Iterator[None]:
         events.append(f"up {address}")
         yield
         events.append("down")
 
-    def in_process(job: launch.SearchJob, progress: Progress) -> dict[str, Any]:
-        events.append(f"seed {job.samples.seed}")
-        return launch.run_search(replace(job, workers=settings.workers), progress)
+    def run_here(self: Session, plan: RunPlan, factory: Any, args: Any, **_: Any) -> Any:
+        events.append(f"seed {args[0].seed}")
+        return contextlib.nullcontext(InProcessRunner(factory(*args)))
 
-    monkeypatch.setattr(study_runs, "connect", connect)
-    monkeypatch.setattr(study_runs, "run_search", in_process)
-    on_ray = replace(settings, workers=WorkerConfig(num_workers=2), address="auto")
+    workers = WorkerPlan(
+        num_workers=2,
+        cpus_per_worker=1,
+        gpus_per_worker=0.0,
+        labels={},
+        is_auto=False,
+        capacity_timeout_s=1.0,
+    )
+    monkeypatch.setattr(compute, "connect", connect)
+    monkeypatch.setattr(nodes, "plan_for", lambda config: workers)
+    monkeypatch.setattr(Session, "runner", run_here)
+    on_ray = replace(settings, compute=ComputeSettings(num_workers=2, address="auto"))
     study(EffectivenessStudy(settings=on_ray))
     assert events == ["up auto", "seed 0", "seed 1", "down"]
     events.clear()
     study(EffectivenessStudy(settings=on_ray))
-    assert events == ["seed 0", "seed 1"]
+    assert events == []
 
 
 @pytest.mark.integration

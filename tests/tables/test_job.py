@@ -9,7 +9,8 @@ import pytest
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.tables import job as launch
-from nasi_ray.tables.job import NASBench101Job, ShowJob, parse_convert, run_convert
+from nasi_ray.tables.job import run_convert
+from nasi_ray.tables.settings import NASBench101Job, ShowJob, parse_convert
 from tests.official_files import trials_of_space, write_nasbench101
 from tests.toy import Quiet
 

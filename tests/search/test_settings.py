@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nasi_ray.errors import ConfigError, UnknownNameError
-from nasi_ray.run.command_line import parse_search
+from nasi_ray.search.settings import parse_search
 
 
 def test_the_default_is_the_papers_fixed_preset() -> None:
@@ -41,8 +41,8 @@ def test_flags_override_the_preset_wherever_they_stand(flag: list[str]) -> None:
 def test_auto_and_numbers_are_both_read() -> None:
     job = parse_search(["--nu", "auto", "--num-workers", "auto", "--gpus-per-worker", "0.25"])
     assert job.estimate.nu == "auto"
-    assert job.workers.num_workers == "auto"
-    assert job.workers.gpus_per_worker == 0.25
+    assert job.compute.num_workers == "auto"
+    assert job.compute.gpus_per_worker == 0.25
     assert parse_search(["--nu", "12.5", "--num-workers", "3"]).estimate.nu == 12.5
 
 
