@@ -13,9 +13,9 @@ from nasi_ray.nasi.estimator import Estimate, estimate
 from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
+from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.collect import collect
 from nasi_ray.search.result import summarise
-from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
