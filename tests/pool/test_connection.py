@@ -65,7 +65,7 @@ def test_a_local_ray_gets_a_token_if_the_user_has_no_home_directory(
 
     for name in [name for name in os.environ if name == "HOME" or name.startswith("RAY_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # restored at the end, whatever happens to it
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # so that it is restored at the end
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setattr(pwd, "getpwuid", getpwuid)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

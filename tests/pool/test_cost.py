@@ -45,7 +45,7 @@ def test_a_node_that_comes_back_counts_as_one_and_not_while_it_was_away() -> Non
 
 
 @given(st.lists(st.floats(0.0, 1e4), min_size=1, max_size=20), st.integers(0, 4))
-def test_looking_more_often_changes_nothing_while_the_nodes_stay(
+def test_observing_more_often_changes_nothing_while_the_nodes_stay(
     times: list[float], num_nodes: int
 ) -> None:
     nodes = [node(str(i), "gpu_spot") for i in range(num_nodes)]

@@ -78,7 +78,7 @@ def test_connect_starts_a_quiet_ray_that_holds_the_workers_and_ends_it(tmp_path:
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
     out, _ = run_script(
         """
         import contextlib
@@ -107,7 +107,7 @@ def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
     assert out.splitlines() == ["5", "True True", "[]", "False"]
 
 
-def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) -> None:
+def test_sigterm_is_handled_until_a_local_ray_has_ended(tmp_path: Path) -> None:
     out, _ = run_script(
         """
         import ray._private.node as node
@@ -126,7 +126,7 @@ def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) ->
     assert out.splitlines().count("handled") >= 2
 
 
-def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_run_without_output_of_the_workers(tmp_path: Path) -> None:
     process = start_script(
         """
         # A shell that started the tests in the background has SIGINT ignored, which is inherited.
@@ -181,7 +181,7 @@ def test_a_signal_to_the_whole_group_reaches_the_driver_alone_and_death_reaches_
                 for batch in runner.run(range(100_000)):
                     if batch and not is_reported:
                         is_reported = True
-                        # Ray's agents look for their raylet for a minute more, as they always do.
+                        # Ray's agents always look for their raylet for a minute more.
                         family = []
                         for p in psutil.Process().children(recursive=True):
                             with contextlib.suppress(psutil.Error, IndexError):  # it is gone
@@ -233,7 +233,7 @@ def test_fractions_of_a_gpu_are_shared_by_four_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -> None:
+def test_a_gpu_on_which_everything_fails_costs_no_sample(tmp_path: Path) -> None:
     out, err = run_script(
         """
         import ray
@@ -290,8 +290,8 @@ def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
         tmp_path,
         timeout_s=200.0,
     )
-    # Its replacement may be lost too: for some seconds Ray still places workers on the dead node.
-    # Nothing of what Ray has to say about it either.
+    # The replacement may be lost, too: for some seconds Ray still places workers on the dead node.
+    # Ray's own messages about it are not shown.
     assert out.splitlines() == ["True True True"]
 
 

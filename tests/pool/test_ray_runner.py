@@ -49,6 +49,9 @@ def failed_row(index: int, reason: str) -> Row:
 
 failures: dict[int, str] = {}
 
+HURRIED = PoolPolicy(min_stable_s=0.1)
+"""Does not wait long before a final retry."""
+
 
 def collect(runner: Runner[Row], indices: Sequence[int]) -> dict[int, float]:
     rows = [row for batch in runner.run(indices) for row in batch]
@@ -201,7 +204,7 @@ def test_a_sample_that_raises_is_named_with_what_it_raised() -> None:
         return evaluate
 
     failures.clear()
-    with runner_of(factory) as runner:
+    with runner_of(factory, policy=HURRIED) as runner:
         collect(runner, range(20))
     assert failures == {3: "6 attempts failed; ValueError: no good"}
 
@@ -214,7 +217,7 @@ def test_a_result_that_cannot_be_sent_fails_its_sample_only() -> None:
         return evaluate
 
     failures.clear()
-    with runner_of(factory) as runner:
+    with runner_of(factory, policy=HURRIED) as runner:
         collect(runner, range(20))
     assert list(failures) == [2]
     assert "generator" in failures[2]

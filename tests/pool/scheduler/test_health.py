@@ -1,4 +1,4 @@
-"""One node or GPU that fails whatever it is given must not end a run, nor cost good samples."""
+"""A node or GPU on which everything fails must neither end a run nor cost good samples."""
 
 from __future__ import annotations
 
