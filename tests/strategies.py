@@ -19,7 +19,7 @@ def supernet_settings() -> st.SearchStrategy[Setting]:
     return st.builds(
         Setting,
         init_channels=st.integers(1, 4),
-        num_cells=st.integers(3, 6),
+        num_cells=st.integers(3, 5),
         batch_size=st.integers(2, 5),
         image_size=st.integers(8, 16),
         sample_per=st.sampled_from(["step", "cell"]),

@@ -18,7 +18,7 @@ from tests.official_files import trials_of_space, write_nasbench101, write_natsb
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-start, run = partial(command.start, "convert.py"), partial(command.run, "convert.py")
+start, call = partial(command.start, "convert.py"), partial(command.call, "convert.py")
 # 2 x 3 x 9 configurations.
 TINY = NB1Shot1Space("tiny", (1, 1, 2))
 
@@ -30,14 +30,14 @@ def source(tmp_path: Path) -> Path:
 
 def test_a_file_is_converted_and_shown(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "nasbench101.parquet"
-    code, out, err = run("nasbench101", source, target)
+    code, out, err = command.run("convert.py", "nasbench101", source, target)
     assert code == 0, err
     assert "\x1b" not in out + err
     last = err.splitlines()[-1]
     assert re.fullmatch(r"(.* kB) of \1, .*/s, 0:00:00 left, nasbench\.tfrecord", last)
     assert "best mean: 50.000 %, " in out
     assert out.endswith(f"written: {target}\n")
-    code, shown, err = run("show", target)
+    code, shown, err = call("show", target)
     assert (code, err) == (0, "")
     assert shown.strip()
     assert shown in out
@@ -48,7 +48,7 @@ def test_natsbench_is_converted(tmp_path: Path) -> None:
         "nats_bench", reason="nats-bench is not installed: pip install 'nasi_ray[nats]'"
     )
     _, folder = write_natsbench(tmp_path, [NB201.architecture(i).to_string() for i in range(3)])
-    code, out, err = run("nasbench201", folder, tmp_path / "nasbench201.parquet")
+    code, out, err = call("nasbench201", folder, tmp_path / "nasbench201.parquet")
     assert code == 0, err
     assert err.splitlines()[0] == f"opening {folder}"
     assert "nasbench201.parquet\n3 rows, 3 architectures by NAS-Bench-201 string" in out
@@ -89,7 +89,7 @@ def test_errors_are_one_line(source: Path, tmp_path: Path) -> None:
         (("nasbench101", source, source), "is the source, which would be lost"),
         (("show", source), "cannot be read as Parquet"),
     ):
-        code, out, err = run(*args)
+        code, out, err = call(*args)
         assert (code, out) == (1, ""), args
         lines = [line for line in err.splitlines() if " left, " not in line]
         assert len(lines) == 1, err

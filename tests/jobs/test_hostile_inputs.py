@@ -395,6 +395,22 @@ def test_data_sources_that_are_none(
     assert "data" in refused("--data", source, out=tmp_path / "new", status=status)
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--space", "cifar"), "unknown space 'cifar'; choose one of darts"),
+        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"),
+        (("--data", "no-such-thing"), "CIFAR10"),
+    ],
+)
+def test_unknown_names_are_told_with_the_allowed_ones(
+    refused: Callable[..., str], tmp_path: Path, flags: tuple[str, str], told: str
+) -> None:
+    line = refused(*flags, out=tmp_path / "new", status=2)
+    assert told in line
+    assert flags[1] in line
+
+
 def test_folders_that_hold_no_images(refused: Callable[..., str], tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()

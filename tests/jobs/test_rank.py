@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +99,7 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
         "--proxies", "trace_norm", "synflow", "--table", table, "--num-workers", "0",
         "--out", str(tmp_path),
     )  # fmt: skip
-    code, out, err = run(*args)
+    code, out, err = command.call("rank.py", *args)
     assert code == 0, err
     found: dict[str, Any] = json.loads((tmp_path / "ranking.json").read_text())
     for entry in found["proxies"]:
@@ -123,9 +121,9 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expected: str) -> None:
-    code, out, err = run(*args, "--num-workers", "0", "--out", str(tmp_path / "run"))
-    assert code == 1
-    assert out == ""
+    argv = (*args, "--num-workers", "0", "--out", tmp_path / "run")
+    code, out, err = command.call("rank.py", *argv)
+    assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert expected in line
@@ -134,10 +132,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expec
 
 @pytest.mark.parametrize("num_broken", [0, 1])
 def test_a_ranking_that_lacks_lost_scores_says_so_and_has_a_status_of_its_own(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    num_broken: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_broken: int
 ) -> None:
     score, calls = ScoreEvaluator._score, []
 
@@ -150,16 +145,13 @@ def test_a_ranking_that_lacks_lost_scores_says_so_and_has_a_status_of_its_own(
     monkeypatch.setattr(ScoreEvaluator, "_score", broken)
     tiny = ("--batch-size", "4", "--image-size", "8", "--num-channels", "2", "--num-workers", "0")
     asked = ("--architectures", "2", "--proxies", "synflow", "--out", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", [str(command.JOBS / "rank.py"), *tiny, *asked])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(command.JOBS / "rank.py"), run_name="__main__")
-    assert ended.value.code == 4 * num_broken
-    told = "1 score lost at every attempt" in capsys.readouterr().out
-    assert told is bool(num_broken)
+    code, out, _ = command.call("rank.py", *tiny, *asked)
+    assert code == 4 * num_broken
+    assert ("1 score lost at every attempt" in out) is bool(num_broken)
 
 
 def test_help_names_what_can_be_asked_for() -> None:
-    code, out, _ = run("--help")
+    code, out, _ = command.call("rank.py", "--help")
     assert code == 0
     for flag in ("--proxies", "--architectures", "--seeds", "--table", "--network", "--address"):
         assert flag in out

@@ -61,8 +61,8 @@ def test_stopped_continued_on_one_ray_and_replayed_without_it(
 def test_what_users_can_get_wrong_is_told_in_one_line(
     tmp_path: Path, args: tuple[str, ...], message: str
 ) -> None:
-    code, out, err = run(*args, "--out", str(tmp_path / "out"))
-    assert (code, out) == (1, "")
+    code, out, err = command.call("study.py", *args, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
