@@ -75,6 +75,7 @@ def run_rank(job: RankJob, progress: Progress) -> dict[str, Any]:
             seeds=plan.seeds,
             asked=job.architectures,
             accuracies=plan.accuracies,
+            error_percent=plan.error_percent,
             bootstrap=BootstrapConfig(num_bootstrap=job.num_bootstrap, seed=0),
             run=run,
         )

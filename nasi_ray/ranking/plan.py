@@ -11,18 +11,18 @@ from typing import Annotated
 
 import tyro
 
-from nasi_ray.arrays import IntArray
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.config import WorkerConfig
 from nasi_ray.data import resolve_labels
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.proxies import PROXIES, get_proxy
-from nasi_ray.ranking.architectures import get_ranked_space, select_positions
-from nasi_ray.ranking.result import Accuracies, read_accuracies
+from nasi_ray.ranking.architectures import get_ranked_space, select_positions, table_keys
 from nasi_ray.ranking.scores import record_indices
 from nasi_ray.ranking.settings import MAX_SEED, SIZE_PROXIES, RankConfig
 from nasi_ray.records import IdentityValue
 from nasi_ray.run.identity import data_source
+from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 SCORING_VERSION = 1
 """Raised when a score of the same settings becomes another one."""
@@ -51,9 +51,11 @@ class RankJob:
     seeds: tuple[int, ...] = (0,)
     """Seeds of parameters and batches; an architecture's score is the mean over them."""
     table: str | None = None
-    """Parquet table of accuracies (docs/tables.md); without one there are scores only."""
+    """Parquet table of accuracies (docs/tables.md), or the directory that has it; without one there
+    are scores only."""
     metric: str | None = None
-    """Column of the table, where it has several."""
+    """Column of the table; by default the only one there is, else CIFAR-10 test accuracy after the
+    benchmark's full schedule."""
     num_bootstrap: int = 1000
     """Bootstrap draws of the correlations' 95 % intervals; 0: no intervals."""
     workers: WorkerConfig = field(default_factory=WorkerConfig)
@@ -98,6 +100,8 @@ class RankPlan:
     positions: IntArray
     seeds: tuple[int, ...]
     accuracies: Accuracies | None
+    error_percent: FloatArray | None
+    """Of the architectures, shape (architectures,); None without a table."""
     total: int
 
     def indices(self, proxy: str) -> list[int]:
@@ -115,17 +119,18 @@ def make_plan(job: RankJob) -> RankPlan:
     names = list(PROXIES) if "all" in job.proxies else list(job.proxies)
     for name in names:
         get_proxy(name)
-    positions = select_positions(job.scores.space, job.architectures, subset_seed=job.subset_seed)
+    space = job.scores.space
+    positions = select_positions(space, job.architectures, subset_seed=job.subset_seed)
+    accuracies = None if job.table is None else open_accuracies(space, job.table, job.metric)
     return RankPlan(
         proxies=tuple(dict.fromkeys((*SIZE_PROXIES, *names))),
         positions=positions,
         seeds=tuple(dict.fromkeys(job.seeds)),
-        accuracies=(
-            read_accuracies(job.table, job.metric, job.scores.space, positions)
-            if job.table is not None
-            else None
+        accuracies=accuracies,
+        error_percent=(
+            None if accuracies is None else accuracies.errors_percent(table_keys(space, positions))
         ),
-        total=get_ranked_space(job.scores.space).num_architectures,
+        total=get_ranked_space(space).num_architectures,
     )
 
 

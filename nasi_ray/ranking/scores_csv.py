@@ -11,8 +11,8 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.ranking.architectures import get_ranked_space
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import mean_over_seeds
 from nasi_ray.spaces.result import architecture_fields
+from nasi_ray.statistics import mean_over_seeds
 
 
 def scores_csv(

@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -23,9 +25,9 @@ MODES: tuple[Mode, ...] = ("true", "random-labels", "random-data")
 _PRESET = "nasi-ntk"
 _EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed; 2 a malformed flag; "
-    "75 an error that may pass (storage, cluster, workers), the same command continues; "
-    "130 stopped, the same command continues; 4 answered without samples that were lost, which the "
-    "same command tries again."
+    "75 a temporary error (storage, cluster, workers), the same command continues; 130 stopped, "
+    "the same command continues; 4 answered without samples that were lost, which the same command "
+    "tries again."
 )
 
 
@@ -53,7 +55,8 @@ class StudySettings:
     table: str = ""
     """Parquet table of the space's accuracies, or the directory that has it."""
     metric: str = ""
-    """The table's column; empty: CIFAR-10 test accuracy after the benchmark's full schedule."""
+    """The table's column; empty: the only one there is, else CIFAR-10 test accuracy after the
+    benchmark's full schedule."""
     preset: str = _PRESET
     """Settings that go together; flags override its fields."""
     samples: StudySamples = field(default_factory=lambda: _study_samples(_PRESET))
@@ -75,30 +78,37 @@ class StudySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgnosticStudy:
-    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+class Study:
+    """A table or figure."""
 
     settings: StudySettings = field(default_factory=StudySettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EffectivenessStudy:
-    """Figure 2: error of the selected cell against the number of samples T."""
+class OneModeStudy(Study):
+    """A study of searches in one data mode."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     mode: Mode | Literal["auto"] = "auto"
     """Data mode; auto: true where --data names a data set, else random-data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgnosticStudy(Study):
+    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectivenessStudy(OneModeStudy):
+    """Figure 2: error of the selected cell against the number of samples T."""
+
     step: int = 10
     """Samples between two points of the curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TradeoffStudy:
+class TradeoffStudy(OneModeStudy):
     """Figures 3 and 4: error against e of sampled architectures; selected cells over ν and μ."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "sweep", "auto")
     """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
@@ -106,30 +116,22 @@ class TradeoffStudy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table2Study:
+class Table2Study(Study):
     """Table 2: searches on true labels, random labels and random data, and what needs no search."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     spaces: tuple[str, ...] = ()
     """Spaces, each with a table in the directory --table; empty: --space alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellsStudy:
+class CellsStudy(OneModeStudy):
     """The cells the seeds select, and their consensus; of any space, darts too, without a table."""
-
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AblationStudy:
+class AblationStudy(OneModeStudy):
     """Appendix C.6: one setting changed at a time; an empty list of values leaves it out."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     init_values: tuple[Init, ...] = ("default", "kaiming", "xavier", "ntk")
     """Initial parameters θ0."""
     init_per_values: tuple[Literal["search", "sample"], ...] = ("search", "sample")
@@ -159,12 +161,17 @@ class AblationStudy:
     the same records."""
 
 
-StudyJob = (
-    AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | CellsStudy | AblationStudy
-)
+SUBCOMMANDS: dict[str, type[Study]] = {
+    "agnostic": AgnosticStudy,
+    "effectiveness": EffectivenessStudy,
+    "tradeoff": TradeoffStudy,
+    "table2": Table2Study,
+    "cells": CellsStudy,
+    "ablation": AblationStudy,
+}
 
 
-def parse_study(argv: Sequence[str]) -> StudyJob:
+def parse_study(argv: Sequence[str]) -> Study:
     """Read the study job's command line; precedence: default < preset < flag.
 
     Args:
@@ -181,20 +188,17 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
     settings = StudySettings(
         preset=preset, samples=_study_samples(preset), estimate=get_preset(preset).estimate
     )
-    subcommand = tyro.conf.subcommand
-    return tyro.cli(
-        Annotated[AgnosticStudy, subcommand("agnostic", default=AgnosticStudy(settings=settings))]
-        | Annotated[
-            EffectivenessStudy,
-            subcommand("effectiveness", default=EffectivenessStudy(settings=settings)),
-        ]
-        | Annotated[TradeoffStudy, subcommand("tradeoff", default=TradeoffStudy(settings=settings))]
-        | Annotated[Table2Study, subcommand("table2", default=Table2Study(settings=settings))]
-        | Annotated[CellsStudy, subcommand("cells", default=CellsStudy(settings=settings))]
-        | Annotated[
-            AblationStudy, subcommand("ablation", default=AblationStudy(settings=settings))
-        ],
+    studies: Any = reduce(
+        or_,
+        (
+            Annotated[study, tyro.conf.subcommand(name, default=study(settings=settings))]
+            for name, study in SUBCOMMANDS.items()
+        ),
+    )
+    parsed: Study = tyro.cli(
+        studies,
         description=f"Study searches against a table of accuracies.\n\n{_EXIT_STATUSES}",
         args=list(argv),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    return parsed
