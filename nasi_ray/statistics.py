@@ -265,5 +265,6 @@ def _tau_b(x: FloatArray, y: FloatArray) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # The p-value is not used; its exact form would take long.
-        return float(stats.kendalltau(x, y, method="asymptotic").statistic)
+        # The p-value is not used: its exact form would take long, the other divides by n - 2.
+        method = "asymptotic" if len(x) > 2 else "exact"
+        return float(stats.kendalltau(x, y, method=method).statistic)
