@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nasi_ray.search.result import SearchResult
     from nasi_ray.search.run import Run
     from nasi_ray.spaces.base import SearchSpace
-    from nasi_ray.study.job import StudyResult
+    from nasi_ray.study.outcome import StudyResult
 
 
 def search(

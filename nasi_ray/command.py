@@ -194,14 +194,15 @@ def _complete(argv: Sequence[str]) -> int:
 
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.search.settings import SearchJob
-    from nasi_ray.study.settings import StudyJob
+    from nasi_ray.study.settings import STUDIES
     from nasi_ray.tables.settings import ConvertJob
 
     subcommand = tyro.conf.subcommand
+    studies = tyro.extras.subcommand_type_from_defaults({n: kind() for n, kind in STUDIES.items()})
     tyro.cli(
         Annotated[SearchJob, subcommand("search")]
         | Annotated[RankJob, subcommand("rank")]
-        | Annotated[StudyJob, subcommand("study")]
+        | Annotated[studies, subcommand("study")]
         | Annotated[ConvertJob, subcommand("convert")],
         prog="nasi-ray",
         args=list(argv),

@@ -11,18 +11,16 @@ from typing import Any
 
 import torch
 
-from nasi_ray.arrays import IntArray
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
-from nasi_ray.ranking.architectures import select_positions
+from nasi_ray.ranking.architectures import select_positions, table_keys
 from nasi_ray.ranking.result import (
-    Accuracies,
     RankingResult,
     ScoreStore,
     conclude,
-    read_accuracies,
 )
 from nasi_ray.ranking.scores import record_indices
 from nasi_ray.ranking.scoring import handle, lost_score, make_score_evaluator, same_score
@@ -39,6 +37,7 @@ from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.runner import Runner, RunnerStatus
 from nasi_ray.spaces import get_tabular_space
+from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 SCORING_VERSION = 1
 """Raised when a score of the same settings becomes another one."""
@@ -53,6 +52,8 @@ class _Wanted:
     """Of the architectures in the space's enumeration."""
     seeds: tuple[int, ...]
     accuracies: Accuracies | None
+    error_percent: FloatArray | None
+    """Test errors, shape (architectures,)."""
     total: int
     """Architectures of the space."""
 
@@ -98,6 +99,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
             seeds=wanted.seeds,
             asked=job.architectures,
             accuracies=wanted.accuracies,
+            error_percent=wanted.error_percent,
             bootstrap=BootstrapConfig(num_bootstrap=job.num_bootstrap, seed=0),
             run=run,
         )
@@ -106,17 +108,21 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
 def _resolve(job: RankJob) -> _Wanted:
     space = job.scores.space
     positions = select_positions(space, job.architectures, subset_seed=job.subset_seed)
+    accuracies = None if job.table is None else open_accuracies(space, job.table, job.metric)
     return _Wanted(
         proxies=job.proxy_names,
         positions=positions,
         seeds=tuple(dict.fromkeys(job.seeds)),
-        accuracies=(
-            read_accuracies(job.table, job.metric, space, positions)
-            if job.table is not None
-            else None
-        ),
+        accuracies=accuracies,
+        error_percent=None if accuracies is None else _errors(accuracies, positions),
         total=get_tabular_space(space).num_architectures,
     )
+
+
+def _errors(accuracies: Accuracies, positions: IntArray) -> FloatArray:
+    keys = table_keys(accuracies.space.name)
+    wanted = [keys[p] for p in positions] if isinstance(keys, list) else keys[positions]
+    return accuracies.errors_percent(wanted)
 
 
 def plan_rank(job: RankJob) -> RunPlan:

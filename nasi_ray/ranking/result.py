@@ -1,4 +1,4 @@
-"""The end of a ranking: accuracies out of a table, and the files of the run directory."""
+"""The end of a ranking: the files of the run directory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import DataError, UnknownNameError
 from nasi_ray.proxies import get_proxy
-from nasi_ray.ranking.architectures import distinct_positions, table_keys
+from nasi_ray.ranking.architectures import distinct_positions
 from nasi_ray.ranking.plot import save_ranking_plots
 from nasi_ray.ranking.scores import ProxyScores, RunScores, gather
 from nasi_ray.ranking.scores_csv import scores_csv
@@ -26,8 +25,7 @@ from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.provenance import versions
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.storage import Storage
-from nasi_ray.tables.metric import Metric
-from nasi_ray.tables.tabular import TabularBenchmark
+from nasi_ray.tables.accuracies import Accuracies
 
 if TYPE_CHECKING:
     import pandas
@@ -35,18 +33,6 @@ if TYPE_CHECKING:
 ScoreStore = RecordStore[ProxyScore, ScoreTable]
 
 _MAX_PARTS = 100
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Accuracies:
-    """Test errors of the architectures asked for."""
-
-    table: str
-    """Where they are from."""
-    metric: Metric
-    """What they are."""
-    error_percent: FloatArray
-    """shape (architectures,)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
@@ -79,34 +65,6 @@ class RankingResult:
         return self.scores.to_pandas()
 
 
-def read_accuracies(path: str, metric: str | None, space: str, positions: IntArray) -> Accuracies:
-    """Look the architectures up.
-
-    Args:
-        path: Parquet table.
-        metric: Its column; None: the only one there is.
-        space: Name of the space.
-        positions: Of the architectures, shape (architectures,).
-
-    Raises:
-        DataError: If the table cannot be read, is of another space, has several columns and none
-            was named, or lacks an architecture.
-        UnknownNameError: If it has no such column.
-    """
-    tabular = get_tabular_space(space)
-    table = TabularBenchmark.open(path)
-    if table.key != tabular.key_column:
-        raise DataError(
-            f"{path} is keyed by {table.key!r}, and tables of {space} by "
-            f"{tabular.key_column!r}; give a table of {space}"
-        )
-    chosen = _choose(table, metric)
-    keys = table_keys(space)
-    wanted = [keys[p] for p in positions] if isinstance(keys, list) else keys[positions]
-    errors = table.errors_percent(chosen, wanted)
-    return Accuracies(table=path, metric=chosen, error_percent=errors)
-
-
 def conclude(
     storage: Storage,
     stores: Mapping[str, ScoreStore],
@@ -116,6 +74,7 @@ def conclude(
     seeds: Sequence[int],
     asked: str,
     accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
     bootstrap: BootstrapConfig,
     run: Callable[[], Mapping[str, Any]],
 ) -> RankingResult:
@@ -128,7 +87,8 @@ def conclude(
         positions: Of the architectures asked for.
         seeds: Asked for.
         asked: ``--architectures``.
-        accuracies: Of those architectures, or None.
+        accuracies: The table, or None.
+        error_percent: Of those architectures, shape (architectures,), or None.
         bootstrap: Of the correlations' intervals.
         run: Gives what to say of this run itself, last of all.
 
@@ -154,12 +114,12 @@ def conclude(
         },
         "seeds": list(seeds),
         **_accuracy_fields(accuracies),
-        **_proxy_fields(scores, accuracies, names, bootstrap),
+        **_proxy_fields(scores, error_percent, names, bootstrap),
         "settings": (read_identity(storage) or ({}, {}))[0],
         "versions": versions(),
         **run(),
     }
-    _write(storage, result, scores, positions, accuracies)
+    _write(storage, result, scores, positions, error_percent)
     by_proxy = {found.proxy: found for found in scores}
     return RankingResult(
         content=result,
@@ -168,31 +128,19 @@ def conclude(
     )
 
 
-def _choose(table: TabularBenchmark, metric: str | None) -> Metric:
-    if metric is not None:
-        if metric not in table.metrics:
-            raise UnknownNameError(f"metric of {table.name}", metric, list(table.metrics))
-        return table.metrics[metric]
-    if len(table.metrics) == 1:
-        return next(iter(table.metrics.values()))
-    has = "; ".join(m.describe() for m in table.metrics.values()) or "no accuracies"
-    raise DataError(f"{table.name} has {has}; choose with --metric")
-
-
 def _accuracy_fields(accuracies: Accuracies | None) -> dict[str, Any]:
     if accuracies is None:
         return {"table": None, "metric": None}
-    return {"table": accuracies.table, "metric": asdict(accuracies.metric)}
+    return {"table": accuracies.benchmark.name, "metric": asdict(accuracies.metric)}
 
 
 def _proxy_fields(
     scores: Sequence[ProxyScores],
-    accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
     names: Sequence[str],
     bootstrap: BootstrapConfig,
 ) -> dict[str, Any]:
-    errors = None if accuracies is None else accuracies.error_percent
-    entries = [summarise_proxy(s, get_proxy(s.proxy), errors, bootstrap) for s in scores]
+    entries = [summarise_proxy(s, get_proxy(s.proxy), error_percent, bootstrap) for s in scores]
     for entry in entries:
         best = entry.get("best")
         if best is not None:
@@ -205,18 +153,16 @@ def _write(
     result: dict[str, Any],
     scores: Sequence[ProxyScores],
     positions: IntArray,
-    accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
 ) -> None:
-    errors = None if accuracies is None else accuracies.error_percent
     files = {
-        "scores.csv": scores_csv(result["space"], positions, scores, errors),
+        "scores.csv": scores_csv(result["space"], positions, scores, error_percent),
         "ranking.md": ranking_markdown(result).encode(),
         "ranking.json": to_json(result),
     }
-    if errors is not None:
-        files |= save_ranking_plots(result, scores, errors)
+    if error_percent is not None:
+        files |= save_ranking_plots(result, scores, error_percent)
     asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
-    files[answer_name({**asked, "proxies": [entry["name"] for entry in result["proxies"]]})] = (
-        files["ranking.json"]
-    )
+    asked["proxies"] = [entry["name"] for entry in result["proxies"]]
+    files[answer_name(asked)] = files["ranking.json"]
     write_results(storage, files, noun="scores")

@@ -10,8 +10,8 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import mean_over_seeds
 from nasi_ray.spaces import get_tabular_space
+from nasi_ray.statistics import mean_over_seeds
 
 
 def scores_csv(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from nasi_ray.errors import NasiRayError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, NoGoodSamplesError, SearchStoppedError
 from nasi_ray.progress import Progress
 from nasi_ray.records import RecordStore, Row
 from nasi_ray.run.recorder import Recorder
@@ -113,7 +113,7 @@ class _Failures(Generic[R]):
         """Take a batch into account.
 
         Raises:
-            NasiRayError: If the first records of the run were all bad.
+            NoGoodSamplesError: If the first records of the run were all bad.
         """
         for row in batch:
             if row.status == "ok":
@@ -125,7 +125,7 @@ class _Failures(Generic[R]):
                 continue
             self._num_bad += 1
             if not self._num_good and self._num_bad >= _HOPELESS:
-                raise NasiRayError(
+                raise NoGoodSamplesError(
                     f"the first {self._num_bad} {self._noun}s all failed, the last one: "
                     f"{row.error}; change the settings that cause it"
                 )

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
 
@@ -60,7 +60,7 @@ def with_settings(job: J, settings: Mapping[str, Any], *, where: str) -> J:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
             raise ConfigError(f"{where} has no setting {str(name)!r}; {hint}")
-    return _replaced(job, settings, where)
+    return cast(J, _replaced(job, settings, where))
 
 
 def _replaced(job: Any, settings: Mapping[str, Any], where: str) -> Any:

@@ -1,53 +1,18 @@
-"""A space and its table: errors of its architectures, of samples, and of the whole space."""
+"""What a table says of the sampled architectures, and of the whole space."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.errors import ConfigError
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.spaces import TabularArchitecture, TabularSpace, get_tabular_space
-from nasi_ray.spaces.base import first_positions
-from nasi_ray.tables import Metric, TabularBenchmark
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracies:
-    """Errors in percent, of one metric of one table."""
-
-    space: TabularSpace[Any]
-    benchmark: TabularBenchmark
-    metric: Metric
-
-    def errors_percent(self, architectures: Sequence[TabularArchitecture]) -> FloatArray:
-        """Of some architectures, shape (architectures,).
-
-        Raises:
-            DataError: If one is not in the table.
-        """
-        return self.benchmark.errors_percent(self.metric, architectures)
-
-    def of_space(self) -> tuple[FloatArray, IntArray]:
-        """Of every architecture, in the space's order; each is equally likely to be sampled.
-
-        Returns:
-            Errors, and numbers of parameters; shape (architectures,) each.
-
-        Raises:
-            DataError: If one is not in the table.
-        """
-        space, keys = self.space, self.space.keys()
-        # Most configurations of S1, S2 and S3 are the same cell once pruned.
-        first, cell_of = np.unique(first_positions(keys), return_inverse=True)
-        counts = np.array([space.architecture(int(i)).num_params() for i in first])
-        return self.benchmark.errors_percent(self.metric, keys), counts[cell_of]
+from nasi_ray.spaces import TabularArchitecture, TabularSpace
+from nasi_ray.tables.accuracies import Accuracies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,33 +27,6 @@ class SampledCells:
     """shape (samples,)"""
     num_params: FloatArray
     """shape (samples,)"""
-
-
-def open_accuracies(space: str, table: str, metric: str) -> Accuracies:
-    """Open a space's table.
-
-    Args:
-        space: A space that has one.
-        table: A Parquet file, or a directory that has it under the space's name for it.
-        metric: Column; empty: test accuracy on CIFAR-10 after the benchmark's full schedule.
-
-    Raises:
-        UnknownNameError: If there is no such space.
-        ConfigError: If the space has no table, or none was named.
-        DataError: If there is no such table or metric.
-    """
-    found = get_tabular_space(space)
-    if not table:
-        raise ConfigError(
-            "no table was given; add --table with a Parquet table of accuracies, or the directory "
-            f"that has {found.table_file}"
-        )
-    path = Path(table).expanduser()
-    benchmark = TabularBenchmark.open(path / found.table_file if path.is_dir() else path)
-    if metric:
-        return Accuracies(space=found, benchmark=benchmark, metric=_named(benchmark, metric))
-    default = benchmark.metric("test", dataset="cifar10", epochs=found.epochs)
-    return Accuracies(space=found, benchmark=benchmark, metric=default)
 
 
 def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace[Any]) -> FloatArray:
@@ -146,13 +84,6 @@ def sampled_cells(table: SampleTable, num_samples: int, accuracies: Accuracies) 
     )
 
 
-def _named(benchmark: TabularBenchmark, column: str) -> Metric:
-    if column in benchmark.metrics:
-        return benchmark.metrics[column]
-    has = "; ".join(m.describe() for m in benchmark.metrics.values()) or "no accuracies"
-    raise DataError(f"{benchmark.name} has no metric {column!r}; it has {has}")
-
-
 class SpaceReference:
     """What needs no search: the errors of the whole space, by which a search is to be judged."""
 
@@ -162,6 +93,10 @@ class SpaceReference:
         Raises:
             DataError: If one is not in the table.
         """
+        self.error_name = accuracies.error_name
+        """``test error``, or that of another split."""
+        self.metric = accuracies.metric.describe()
+        """What the errors are: data set, split, schedule, trials."""
         self.errors, self.num_params = accuracies.of_space()
         """Percent and parameters, shape (architectures,) each, in the space's order."""
 
@@ -203,3 +138,15 @@ class SpaceReference:
         largest = int(self.num_params.max())
         errors = self.errors[self.num_params == largest]
         return largest, float(errors.mean()), float(errors.std()), len(errors)
+
+    def to_json(self, num_samples: int) -> dict[str, Any]:
+        """All of it; the oracle picks the best of ``num_samples``."""
+        num_params, mean, std, num = self.most_parameters
+        return {
+            "num_architectures": len(self.errors),
+            "random_mean": self.expected,
+            "random_std": self.std,
+            "oracle_best_of_num_samples": self.best_of(num_samples),
+            "most_parameters": {"num_params": num_params, "mean": mean, "std": std, "num": num},
+            "best": self.best,
+        }

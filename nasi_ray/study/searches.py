@@ -17,7 +17,7 @@ from nasi_ray.run.compute import Session
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces import get_space
-from nasi_ray.study.settings import Mode, StudySettings
+from nasi_ray.study.settings import MODES, Mode, StudySettings
 
 
 def samples_of_mode(samples: SampleConfig, mode: Mode) -> SampleConfig:
@@ -100,10 +100,28 @@ class RunSource:
         """
         return [self._table(searches, seed) for seed in self.settings.seeds]
 
-    def num_classes(self, searches: Searches) -> int:
-        """Classes of the data of searches that were run."""
-        result = self.results[self._job(searches, self.settings.seeds[0]).run_uri]
-        return int(result["samples"]["num_classes"])
+    def tables_of_all_modes(self, samples: SampleConfig) -> dict[Mode, list[SampleTable]]:
+        """The records of every data mode and seed.
+
+        Args:
+            samples: As for ``plan``; random data have ``num_classes`` classes.
+
+        Raises:
+            ConfigError: If the data set has another number of classes.
+            NasiRayError: As ``tables``.
+        """
+        plans = {mode: self.plan(samples, mode, [self.settings.estimate]) for mode in MODES}
+        tables: dict[Mode, list[SampleTable]] = {}
+        for mode, searches in plans.items():
+            tables[mode] = self.tables(searches)
+            first = self._job(searches, self.settings.seeds[0])
+            num_classes = self.results[first.run_uri]["samples"]["num_classes"]
+            if num_classes != samples.num_classes:
+                raise ConfigError(
+                    f"{samples.data} has {num_classes} classes, and random data would have "
+                    f"{samples.num_classes}; add --num-classes {num_classes}"
+                )
+        return tables
 
     def _table(self, searches: Searches, seed: int) -> SampleTable:
         job = self._job(searches, seed)

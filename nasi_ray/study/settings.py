@@ -50,7 +50,8 @@ class StudySettings:
     table: str = ""
     """Parquet table of the space's accuracies, or the directory that has it."""
     metric: str = ""
-    """The table's column; empty: CIFAR-10 test accuracy after the benchmark's full schedule."""
+    """The table's column; empty: the only one there is, else CIFAR-10 test accuracy after the
+    benchmark's full schedule."""
     preset: str = _PRESET
     """Settings that go together; flags override its fields."""
     samples: StudySamples = field(default_factory=lambda: _study_samples(_PRESET))
@@ -70,30 +71,37 @@ class StudySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgnosticStudy:
-    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+class Study:
+    """A table or figure."""
 
     settings: StudySettings = field(default_factory=StudySettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EffectivenessStudy:
-    """Figure 2: error of the selected cell against the number of samples T."""
+class OneModeStudy(Study):
+    """A study of searches in one data mode."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     mode: Mode | Literal["auto"] = "auto"
     """Data mode; auto: true where --data names a data set, else random-data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgnosticStudy(Study):
+    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectivenessStudy(OneModeStudy):
+    """Figure 2: error of the selected cell against the number of samples T."""
+
     step: int = 10
     """Samples between two points of the curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TradeoffStudy:
+class TradeoffStudy(OneModeStudy):
     """Figures 3 and 4: error against e of sampled architectures; selected cells over ν and μ."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "sweep", "auto")
     """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
@@ -101,30 +109,22 @@ class TradeoffStudy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table2Study:
+class Table2Study(Study):
     """Table 2: searches on true labels, random labels and random data, and what needs no search."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     spaces: tuple[str, ...] = ()
     """Spaces, each with a table in the directory --table; empty: --space alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellsStudy:
+class CellsStudy(OneModeStudy):
     """The cells the seeds select, and their consensus; of any space, darts too, without a table."""
-
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AblationStudy:
+class AblationStudy(OneModeStudy):
     """Appendix C.6: one setting changed at a time; an empty list of values leaves it out."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     init_values: tuple[Init, ...] = ("default", "kaiming", "xavier", "ntk")
     """Initial parameters θ0."""
     init_per_values: tuple[Literal["search", "sample"], ...] = ("search", "sample")
@@ -154,11 +154,7 @@ class AblationStudy:
     the same records."""
 
 
-StudyJob = (
-    AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | CellsStudy | AblationStudy
-)
-
-STUDIES: dict[str, type[StudyJob]] = {
+STUDIES: dict[str, type[Study]] = {
     "agnostic": AgnosticStudy,
     "effectiveness": EffectivenessStudy,
     "tradeoff": TradeoffStudy,
@@ -169,12 +165,7 @@ STUDIES: dict[str, type[StudyJob]] = {
 """Name on the command line -> settings."""
 
 
-def name_of(study: StudyJob) -> str:
-    """The name of a study on the command line."""
-    return next(name for name, kind in STUDIES.items() if isinstance(study, kind))
-
-
-def make_study(name: str, settings: Mapping[str, Any], *, where: str = "study") -> StudyJob:
+def make_study(name: str, settings: Mapping[str, Any], *, where: str = "study") -> Study:
     """A study with these settings; precedence: default < preset < settings.
 
     Args:
@@ -192,7 +183,7 @@ def make_study(name: str, settings: Mapping[str, Any], *, where: str = "study") 
     return _checked(with_settings(default, settings, where=where))
 
 
-def parse_study(argv: Sequence[str]) -> StudyJob:
+def parse_study(argv: Sequence[str]) -> Study:
     """Read the study job's command line; precedence: default < preset < ``--config`` < flag.
 
     Args:
@@ -220,7 +211,7 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
     )
 
 
-def _checked(study: StudyJob) -> StudyJob:
+def _checked(study: Study) -> Study:
     samples = study.settings.samples
     get_space(samples.space).resolve_num_cells(samples.num_cells)
     return study

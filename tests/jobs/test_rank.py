@@ -115,13 +115,13 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (("--space", "darts"), "a ranking is of nb201, s1, s2, s3"),
+        (("--space", "darts"), "choose one of nb201, s1, s2, s3"),
         (("--proxies", "snap"), "unknown proxy 'snap'; choose one of fisher"),
         (("--architectures", "no-such"), "give all, a number of random ones, or a file"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expected: str) -> None:
-    argv = (*args, "--num-workers", "0", "--out", tmp_path / "run")
+    argv = (*args, "--num-workers", "0", "--out", str(tmp_path / "run"))
     code, out, err = command.call("rank.py", *argv)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()

@@ -29,13 +29,13 @@ from nasi_ray.ranking.architectures import select_positions
 from nasi_ray.ranking.job import plan_rank, run_rank
 from nasi_ray.ranking.scoring import ScoreEvaluator
 from nasi_ray.ranking.settings import RankConfig, RankJob
-from nasi_ray.ranking.statistics import spearman
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run import compute as evaluation
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.spaces.nb201 import NB201
+from nasi_ray.statistics import coefficient
 from nasi_ray.storage import LocalStorage
 from tests.search.test_job import make_folder
 from tests.toy import Quiet
@@ -87,9 +87,9 @@ def write_s1_table(path: Path, positions: Any) -> Path:
     return path
 
 
-def write_nb201_table(path: Path) -> Path:
+def write_nb201_table(path: Path, *, epochs: int = 200) -> Path:
     names = [NB201.architecture(p).to_string() for p in select_positions("nb201", "4").tolist()]
-    columns = ["cifar10_test_accuracy_200ep", "cifar10_valid_accuracy_12ep"]
+    columns = [f"cifar10_test_accuracy_{epochs}ep", "cifar10_valid_accuracy_12ep"]
     table = {"arch": names, **{name: np.arange(90.0, 94.0) for name in columns}}
     pq.write_table(pa.table(table), path)
     return path
@@ -115,7 +115,7 @@ def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) ->
     error = np.array([float(row["error_percent"]) for row in rows])
     assert error == pytest.approx([10.0, 9.9, 9.8, 9.7])
     (entry,) = (e for e in found["proxies"] if e["name"] == "synflow")
-    assert entry["spearman"]["value"] == pytest.approx(spearman(score, 100 - error))
+    assert entry["spearman"]["value"] == pytest.approx(coefficient(score, 100 - error, "spearman"))
     best = rows[int(np.argmax(score))]
     assert entry["best"]["architecture"] == best["architecture"]
     for name in ("scatter.svg", "scatter.png", "deciles.svg", "deciles.png", "ranking.md"):
@@ -296,15 +296,16 @@ def test_a_table_is_checked_before_anything_is_evaluated(
 ) -> None:
     few = write_s1_table(tmp_path / "few.parquet", select_positions("s1", "3"))
     other = write_nb201_table(tmp_path / "other.parquet")
+    twelve = write_nb201_table(tmp_path / "twelve.parquet", epochs=12)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"table": str(few)}, DataError, "has no architecture .* missing are 1 of the 4"),
-        ({"table": str(other)}, DataError, "keyed by 'arch' and no table of s1, .*'hash'"),
+        ({"table": str(other)}, DataError, "keyed by 'arch', and tables of s1 by 'hash'"),
         ({"table": str(tmp_path / "no")}, DataError, "there is no table"),
         ({"table": str(few), "metric": "x"}, UnknownNameError, "choose one of test_accuracy"),
         (
-            {"table": str(other), "scores": {"space": "nb201"}},
+            {"table": str(twelve), "scores": {"space": "nb201"}},
             DataError,
-            r"cifar10_test_accuracy_200ep \(cifar10 test .*; .*choose with --metric",
+            r"cifar10_test_accuracy_12ep \(cifar10 test .*; .*choose with --metric",
         ),
     ]
     for changes, error, message in cases:

@@ -18,7 +18,7 @@ def test_an_unknown_space_names_those_there_are() -> None:
 
 
 def test_a_space_without_a_table_names_those_that_have_one() -> None:
-    with pytest.raises(ConfigError, match="'darts' has no table .*; choose one of nb201, s1, s2"):
+    with pytest.raises(ConfigError, match=r"'darts' has no table .*; choose one of nb201, s1, s2"):
         get_tabular_space("darts")
 
 

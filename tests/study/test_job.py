@@ -35,7 +35,6 @@ from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage, open_storage
-from nasi_ray.study.accuracies import open_accuracies
 from nasi_ray.study.job import run_study
 from nasi_ray.study.searches import samples_of_mode
 from nasi_ray.study.selection import replay
@@ -44,13 +43,14 @@ from nasi_ray.study.settings import (
     AgnosticStudy,
     CellsStudy,
     EffectivenessStudy,
-    StudyJob,
+    Study,
     StudySamples,
     StudySettings,
     Table2Study,
     TradeoffStudy,
     parse_study,
 )
+from nasi_ray.tables.accuracies import open_accuracies
 from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
 from tests.toy import Quiet
 
@@ -82,14 +82,15 @@ def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
     )
 
 
-def study(job: StudyJob) -> dict[str, Any]:
+def study(job: Study) -> dict[str, Any]:
     """Run, and check what every study promises of its files."""
-    content, files = run_study(job, Quiet(), command="python jobs/study.py …")
+    found = run_study(job, Quiet(), command="python jobs/study.py …")
+    content, files = dict(found.content), found.files
     out = Path(job.settings.out)
     (name,) = (file for file in files if file.endswith(".json"))
     stored: dict[str, Any] = json.loads((out / name).read_text())
     assert stored == content
-    assert stored["schema"] == "nasi_ray.study/1"
+    assert stored["schema"] == "nasi_ray.study/2"
     assert set(stored) >= {"command", "settings", "seeds", "versions", "machine", "seconds"}
     text = (out / name.replace(".json", ".md")).read_text()
     assert "python jobs/study.py …" in text
@@ -130,11 +131,11 @@ def test_tradeoff_has_correlations_groups_and_grid(settings: StudySettings) -> N
     assert sum(group["num"] for group in result["groups"]) == 2 * T
     assert len(result["grid"]) == 12
     zero = next(p for p in result["grid"] if (p["method"], p["nu"], p["mu"]) == ("fix", 0, 1))
-    assert zero["statistics"]["num_undetermined"] == 2
+    assert zero["statistics"]["num_tied"] == 2
     assert zero["statistics"]["mean"] is None
     files = [f"tradeoff-s1{end}" for end in ("-relation.svg", "-grid.svg", ".md")]
     before = [(Path(settings.out) / file).read_bytes() for file in files]
-    assert b"undetermined (all 2)" in before[-1]
+    assert b"tied (all 2)" in before[-1]
     study(job)
     again = [(Path(settings.out) / file).read_bytes() for file in files]
     assert again[:-1] == before[:-1], "the same records make the same pictures"
@@ -284,7 +285,8 @@ def test_a_study_on_s3_is_the_same_as_on_disk(settings: StudySettings) -> None:
     with s3_server():
         uri = f"s3://{BUCKET}/{new_prefix()}"
         job = EffectivenessStudy(settings=replace(settings, out=uri))
-        content, files = run_study(job, Quiet(), command="")
+        found = run_study(job, Quiet(), command="")
+        content, files = found.content, found.files
         assert {f"effectiveness-s1.{end}" for end in ("md", "json", "svg", "png")} == set(files)
         storage = open_storage(uri)
         assert json.loads(storage.read("effectiveness-s1.json")) == content
@@ -407,13 +409,13 @@ def test_hostile_settings_are_refused_before_anything_is_evaluated(
         return replace(settings, samples=replace(settings.samples, **changes))
 
     per_cell = of(sample_per="cell")
-    wrong: list[tuple[StudyJob, type[NasiRayError], str]] = [
+    wrong: list[tuple[Study, type[NasiRayError], str]] = [
         (EffectivenessStudy(settings=of(space="darts")), ConfigError, "no table of accuracies"),
         (AgnosticStudy(settings=of(space="darts")), ConfigError, "no table of accuracies"),
         (EffectivenessStudy(settings=of(space="s7")), UnknownNameError, "s7"),
         (Table2Study(settings=settings, spaces=("s1", "darts")), ConfigError, "no table"),
         (Table2Study(settings=settings, spaces=("s3",)), DataError, "there is no table"),
-        (EffectivenessStudy(settings=replace(settings, metric="top1")), DataError, "'top1'"),
+        (EffectivenessStudy(settings=replace(settings, metric="top1")), UnknownNameError, "'top1'"),
         (EffectivenessStudy(settings=replace(settings, table="")), ConfigError, "--table"),
         (EffectivenessStudy(settings=settings, step=0), ConfigError, "step is 0"),
         (TradeoffStudy(settings=settings, nus=("q200",)), ConfigError, "q200"),
