@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nasi_ray.cluster.templates import PACKAGE, RUNTIME_ENV, checkout, template_path
+from nasi_ray.cluster.parameters import PACKAGE, RUNTIME_ENV, checkout, template_path
 from nasi_ray.errors import ClusterError, ConfigError
 
 _TOKEN_ADVICE = (

@@ -19,7 +19,7 @@ from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nasi_ray.cluster.templates import checkout
+from nasi_ray.cluster.parameters import checkout
 from nasi_ray.errors import ConfigError
 
 _HEADER = """\

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nasi_ray.cluster.documents import read_text
-from nasi_ray.cluster.templates import (
+from nasi_ray.cluster.parameters import (
     PARAMETERS,
     TEMPLATES,
     fill,
@@ -57,7 +57,7 @@ def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -
     """Write the filled files, none of them if one cannot be filled.
 
     Args:
-        values: As ``templates.resolve`` returns them.
+        values: As ``parameters.resolve`` returns them.
         out: Directory, made where it is missing; a file keeps its last name.
         templates: Some of ``TEMPLATES``.
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from nasi_ray.cluster.documents import Problem, parse_documents, read_text
+from nasi_ray.cluster.parameters import PLACEHOLDER, fill, parse_settings, resolve
 from nasi_ray.cluster.rules_access import check_iam_policy, check_security_group
 from nasi_ray.cluster.rules_cluster import check_limits, check_policy, node_types
 from nasi_ray.cluster.rules_kuberay import check_manifest
-from nasi_ray.cluster.templates import PLACEHOLDER, fill, parse_settings, resolve
 from nasi_ray.errors import ConfigError
 
 _OF_RAY_ONLY = frozenset({"SubnetIds"})

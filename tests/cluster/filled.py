@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from nasi_ray.cluster.templates import fill, resolve, template_path
+from nasi_ray.cluster.parameters import fill, resolve, template_path
 from nasi_ray.cluster.validate import check_cluster
 
 VALUES = {

@@ -127,7 +127,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def drivers(out: Path) -> list[int]:
-    """Processes of the search that writes to ``out``, by either entry point; no shell or submitter."""
+    """Processes of the search that writes to ``out`` (not the shell round it, nor a submitter)."""
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])

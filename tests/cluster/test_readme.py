@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from nasi_ray.cluster.templates import PARAMETERS
+from nasi_ray.cluster.parameters import PARAMETERS
 from nasi_ray.run.command_line import parse_search
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from nasi_ray.cluster.parameters import PARAMETERS, PLACEHOLDER, TEMPLATES, template_path
 from nasi_ray.cluster.render import check_token_directory, main
-from nasi_ray.cluster.templates import PARAMETERS, PLACEHOLDER, TEMPLATES, template_path
 from nasi_ray.errors import ConfigError
 from tests.cluster.filled import VALUES
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nasi_ray.cluster.templates import TEMPLATES, template_path
+from nasi_ray.cluster.parameters import TEMPLATES, template_path
 from nasi_ray.cluster.validate import check_document, check_text, main
 from tests.cluster.filled import (
     VALUES,
