@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
 
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.run.process import (
@@ -188,8 +189,6 @@ def _version() -> str:
 
 def _complete(argv: Sequence[str]) -> int:
     """What tyro's own flags print: completion scripts for shells, of all jobs at once."""
-    from typing import Annotated
-
     import tyro
 
     from nasi_ray.ranking.settings import RankJob
@@ -199,11 +198,14 @@ def _complete(argv: Sequence[str]) -> int:
 
     subcommand = tyro.conf.subcommand
     studies = tyro.extras.subcommand_type_from_defaults({n: kind() for n, kind in STUDIES.items()})
-    tyro.cli(
+    jobs: Any = (
         Annotated[SearchJob, subcommand("search")]
         | Annotated[RankJob, subcommand("rank")]
         | Annotated[studies, subcommand("study")]
-        | Annotated[ConvertJob, subcommand("convert")],
+        | Annotated[ConvertJob, subcommand("convert")]
+    )
+    tyro.cli(
+        jobs,
         prog="nasi-ray",
         args=list(argv),
         config=(tyro.conf.OmitArgPrefixes,),

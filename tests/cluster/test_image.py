@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cluster.lock import ROOT, installed_closure, parse_lock, project_requirements
+from nasi_ray.cluster.lock import installed_closure, parse_lock, project_requirements
 from nasi_ray.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "cluster/Dockerfile").read_text()
 LOCK = parse_lock((ROOT / "cluster/requirements.lock").read_text())
 
@@ -74,5 +76,5 @@ def test_a_package_that_is_not_installed_is_named() -> None:
 
 
 def test_a_lock_with_anything_but_pins_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'torch>=2\.6' is no name==version"):
+    with pytest.raises(ConfigError, match=r"'torch>=2\.6' is not name==version"):
         parse_lock("# comment\nray==2.60.0\ntorch>=2.6\n")

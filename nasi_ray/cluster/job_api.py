@@ -1,4 +1,4 @@
-"""Ray's job API as the submitter uses it: token, one-line errors, submissions by id."""
+"""Ray's job API for the submitter: token, one-line errors, submissions by id."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from nasi_ray.cluster.parameters import PACKAGE, RUNTIME_ENV, checkout, template_path
 from nasi_ray.errors import ClusterError, ConfigError
-
-ROOT = Path(__file__).resolve().parent.parent
-RUNTIME_ENV = ROOT / "cluster" / "runtime-env.json"
 
 _TOKEN_ADVICE = (
     "set RAY_AUTH_TOKEN to the cluster's token, or RAY_AUTH_TOKEN_PATH to the file that holds it "
@@ -24,7 +22,7 @@ _TOKEN_ADVICE = (
 
 
 class UnreachableError(ClusterError):
-    """The job API does not answer, which may pass."""
+    """The job API does not answer at the moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +64,7 @@ class RayJobApi:
         address: ``http(s)://host:port`` of the dashboard.
 
     Raises:
-        ConfigError: If the address is none, or the token's file cannot be read.
+        ConfigError: If the address is malformed, or the token's file cannot be read.
         ClusterError: If it does not answer or refuses.
     """
 
@@ -76,7 +74,7 @@ class RayJobApi:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         from ray.job_submission import JobSubmissionClient
 
-        # Ray tells of every ignore file it reads; importing it sets the level.
+        # Ray logs every ignore file that it reads; importing it sets the level.
         for name in ("ray", "ray.dashboard.modules.dashboard_sdk"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with self._one_line():
@@ -102,7 +100,7 @@ class RayJobApi:
 
     def submit(self, submission_id: str, entrypoint: str, metadata: Mapping[str, str]) -> bool:
         """See ``JobApi``."""
-        runtime_env = {**json.loads(RUNTIME_ENV.read_text()), "working_dir": str(ROOT)}
+        runtime_env = {**json.loads(template_path(RUNTIME_ENV).read_text()), **_own_code()}
         try:
             with self._one_line():
                 self._client.submit_job(
@@ -158,6 +156,14 @@ class RayJobApi:
             raise ClusterError(f"{self._address}: {first}") from error
 
 
+def _own_code() -> dict[str, Any]:
+    """What a submission sends along, so that it runs the code of whoever submits it."""
+    root = checkout()
+    if root is not None:
+        return {"working_dir": str(root)}  # less what .rayignore names
+    return {"py_modules": [str(PACKAGE)], "excludes": ["__pycache__"]}
+
+
 def checked_address(address: str) -> str:
     """The address of a job API, without a trailing slash.
 
@@ -171,14 +177,14 @@ def checked_address(address: str) -> str:
         is_url = False
     if not is_url:
         raise ConfigError(
-            f"{address!r} is no address of a job API; give http://host:port of the dashboard "
+            f"{address!r} is not the address of a job API; give http://host:port of the dashboard "
             "(port 8265 by default)"
         )
     return address.rstrip("/")
 
 
 def read_token(environ: Mapping[str, str]) -> str | None:
-    """The token as Ray looks for it; None if there is none or RAY_AUTH_MODE says ``disabled``.
+    """The token, where Ray looks for it; None if there is none or RAY_AUTH_MODE is ``disabled``.
 
     Args:
         environ: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and HOME are read.

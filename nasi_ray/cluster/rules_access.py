@@ -1,11 +1,20 @@
-"""What the policies of the nodes' roles may not say."""
+"""Who may reach the nodes, and what the nodes' roles may do: security groups and IAM policies."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cluster.problems import Problem, mapping, sequence
+from nasi_ray.cluster.documents import Problem, mapping, sequence, strings_in
+
+WIDEST_PREFIX = {4: 16, 6: 32}
+"""IP version -> prefix length of the widest network that may be let in."""
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+/[0-9.]+")
+_GROUP_ID = re.compile(r"sg-[0-9a-f]{8,17}")
+_SOURCES = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
+_ADVICE = "give the network you connect from, /16 or narrower (IPv6: /32)"
 
 _WITHOUT_RESOURCE = frozenset(
     {"ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ecr:GetAuthorizationToken"}
@@ -14,18 +23,18 @@ _WITHOUT_RESOURCE = frozenset(
 _ON_OBJECTS = frozenset(
     {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
 )
-_CLUSTER = "ray-cluster-name"
+_TAG = "ray-cluster-name"
 _NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "ec2:TerminateInstances": ((f"aws:ResourceTag/{_CLUSTER}",),),
+    "ec2:TerminateInstances": ((f"aws:ResourceTag/{_TAG}",),),
     "ec2:CreateTags": (
-        (f"aws:ResourceTag/{_CLUSTER}",),
-        ("ec2:CreateAction", f"aws:RequestTag/{_CLUSTER}"),
+        (f"aws:ResourceTag/{_TAG}",),
+        ("ec2:CreateAction", f"aws:RequestTag/{_TAG}"),
     ),
     "iam:PassRole": (("iam:PassedToService",),),
 }
 """Action -> sets of condition keys, one of which must restrict it."""
 _LAUNCH = (
-    f"aws:RequestTag/{_CLUSTER}",
+    f"aws:RequestTag/{_TAG}",
     "ec2:InstanceType",
     "ec2:InstanceProfile",
     "ec2:MetadataHttpTokens",
@@ -43,6 +52,72 @@ _KNOWN = frozenset(
 _RESTRICTING = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 
 
+def is_group(value: object) -> bool:
+    """Whether a value is the id of a security group."""
+    return isinstance(value, str) and _GROUP_ID.fullmatch(value) is not None
+
+
+def find_open_networks(content: Any) -> Iterator[Problem]:
+    """Every network in a file that is too wide, in whichever way it is written."""
+    for place, text in strings_in(content):
+        for word in _NETWORK.findall(text):
+            if _is_too_wide(word):
+                yield Problem(place, f"open to {word}; {_ADVICE}")
+
+
+def check_security_group(rules: Any) -> list[Problem]:
+    """Judge the inbound rules of the nodes' security group.
+
+    Args:
+        rules: The parsed JSON, a list as ``authorize-security-group-ingress`` takes it.
+    """
+    found = list(find_open_networks(rules))
+    groups: set[str] = set()
+    for index, rule in enumerate(rules):
+        found += [Problem(f"[{index}]", message) for message in _rule_faults(rule)]
+        groups |= {str(mapping(pair).get("GroupId")) for pair in sequence(rule, "UserIdGroupPairs")}
+    if len(groups) > 1:
+        message = f"more than one group ({', '.join(sorted(groups))}); name the nodes' own"
+        found.append(Problem("UserIdGroupPairs", message))
+    return found
+
+
+def _rule_faults(rule: Any) -> Iterator[str]:
+    if not isinstance(rule, dict):
+        yield "not a mapping"
+        return
+    unknown = set(rule) - {"IpProtocol", "FromPort", "ToPort", *_SOURCES}
+    if unknown:
+        yield f"unknown: {', '.join(sorted(unknown))}"
+    if not any(sequence(rule, key) for key in _SOURCES):
+        yield f"no source; give one of {', '.join(_SOURCES)}"
+    if "PrefixListIds" in rule:
+        yield "a prefix list may hold any network; name the network"
+    networks = [(mapping(r), "CidrIp") for r in sequence(rule, "IpRanges")]
+    networks += [(mapping(r), "CidrIpv6") for r in sequence(rule, "Ipv6Ranges")]
+    for network, key in networks:
+        if _parse_network(str(network.get(key))) is None:
+            yield f"{key} is {network.get(key)!r}, not a network; {_ADVICE}"
+    is_ssh = (rule.get("IpProtocol"), rule.get("FromPort"), rule.get("ToPort")) == ("tcp", 22, 22)
+    if networks and not is_ssh:
+        yield "only SSH (tcp, port 22) may come from outside; use `ray dashboard` for the rest"
+    for pair in map(mapping, sequence(rule, "UserIdGroupPairs")):
+        if not is_group(pair.get("GroupId")) or set(pair) - {"GroupId", "Description"}:
+            yield "name the nodes' own group by GroupId (sg-...), and no other account's"
+
+
+def _is_too_wide(text: str) -> bool:
+    network = _parse_network(text)
+    return network is not None and network.prefixlen < WIDEST_PREFIX[network.version]
+
+
+def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
 def check_iam_policy(policy: Any) -> list[Problem]:
     """Judge one policy document.
 
@@ -51,11 +126,11 @@ def check_iam_policy(policy: Any) -> list[Problem]:
     """
     statements = sequence(policy, "Statement")
     if not statements:
-        return [Problem(place="Statement", message="missing or no list")]
+        return [Problem("Statement", "missing or not a list")]
     found: list[Problem] = []
     for index, statement in enumerate(statements):
         place = f"Statement[{mapping(statement).get('Sid') or index}]"
-        found += [Problem(place=place, message=message) for message in _faults(mapping(statement))]
+        found += [Problem(place, message) for message in _statement_faults(mapping(statement))]
     return found
 
 
@@ -63,7 +138,7 @@ def _as_list(value: Any) -> list[str]:
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
-def _faults(statement: dict[str, Any]) -> Iterator[str]:
+def _statement_faults(statement: dict[str, Any]) -> Iterator[str]:
     if statement.get("Effect") == "Deny":
         return
     if statement.get("Effect") != "Allow":

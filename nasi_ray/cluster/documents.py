@@ -1,11 +1,13 @@
-"""Read a file of the cluster that may hold anything, in bounded time."""
+"""Files with any content: read in bounded time, looked into, and what is wrong with them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -18,11 +20,60 @@ _TAGS = frozenset({"str", "int", "float", "bool", "null", "seq", "map", "merge"}
 """What JSON has too, and YAML's ``<<``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file, where, and what to do."""
+
+    place: str
+    """Path in the file, such as ``available_node_types.head.node_config``."""
+    message: str
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.place}: {self.message}".split())
+
+
+def mapping(content: Any, *keys: str) -> dict[str, Any]:
+    """The mapping at a path of keys, empty where there is none."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def sequence(content: Any, *keys: str) -> list[Any]:
+    """The list at a path of keys, empty where there is none."""
+    found = mapping(content, *keys[:-1]).get(keys[-1])
+    return found if isinstance(found, list) else []
+
+
+def strings_in(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Place and value of each string below a JSON-like value, keys of mappings included."""
+    if isinstance(content, str):
+        yield place or ".", content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            inner = f"{place}.{key}" if place else str(key)
+            yield inner, str(key)
+            yield from strings_in(value, inner)
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from strings_in(value, f"{place}[{index}]")
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number of at least 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_pinned(image: object) -> bool:
+    """Whether a container image is named by its digest, so that it cannot change."""
+    return re.fullmatch(r".+@sha256:[0-9a-f]{64}", str(image)) is not None
+
+
 def read_text(path: Path) -> str:
-    """Read a file of the cluster.
+    """Read a small text file.
 
     Raises:
-        ConfigError: If it is not there, no text, or too large to be one.
+        ConfigError: If it cannot be read, is not UTF-8, or is larger than 256 KiB.
     """
     try:
         with path.open("rb") as file:
@@ -43,32 +94,32 @@ def parse_documents(text: str, *, is_json: bool = False) -> list[Any]:
         is_json: Whether it must be JSON.
 
     Returns:
-        Its documents, without empty ones: JSON's values, and mappings with text as keys.
+        Its documents without the empty ones. They hold only values that JSON has; keys are text.
 
     Raises:
-        ConfigError: If it is malformed, or would be too large with its aliases filled in.
+        ConfigError: If it is malformed, or too large once its aliases are expanded.
     """
     try:
         if is_json:
             _check_json(text)
         return [document for document in _load(yaml.SafeLoader(text)) if document is not None]
     except yaml.YAMLError as error:
-        raise ConfigError(f"no valid YAML: {error}") from error
+        raise ConfigError(f"invalid YAML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"nested deeper than {_MAX_DEPTH} levels") from error
     except (ValueError, LookupError) as error:
-        raise ConfigError(f"no valid value: {error}") from error
+        raise ConfigError(f"invalid value: {error}") from error
 
 
 def _check_json(text: str) -> None:
     try:
         json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"no valid JSON: {error}") from error
+        raise ConfigError(f"invalid JSON: {error}") from error
 
 
 def _load(loader: Any) -> Iterator[Any]:
-    """Build each document once its nodes are known to be few: merged aliases multiply then."""
+    """Build each document after counting its nodes: building multiplies merged aliases."""
     while loader.check_node():
         node = loader.get_node()
         _measure(node, 1, {}, set())
@@ -76,7 +127,7 @@ def _load(loader: Any) -> Iterator[Any]:
 
 
 def _measure(node: Any, depth: int, known: dict[int, int], around: set[int]) -> int:
-    """The number of values below a node, each alias counted as often as it is named."""
+    """The number of values below a node, each alias counted as often as it is used."""
     if depth > _MAX_DEPTH:
         raise _fault(node, f"nested deeper than {_MAX_DEPTH} levels")
     if id(node) in around:
@@ -102,7 +153,7 @@ def _children(node: Any) -> Iterator[Any]:
         names = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith((":str", ":merge")):
-                raise _fault(key, "is a key and no text; put it in quotes")
+                raise _fault(key, "is a key that is not text; put it in quotes")
             if key.value in names:
                 raise _fault(key, f"gives {key.value!r} a second time")
             names.add(key.value)

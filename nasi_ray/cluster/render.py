@@ -1,9 +1,9 @@
-"""Fill the parameters into the cluster's files: templates in, files to use out.
+"""``nasi-ray cluster render``: fill values into the cluster's files, ready to be used.
 
-    python -m cluster.render --out build/cluster --set NASI_REGION=us-west-2
+    nasi-ray cluster render --out build/cluster --set NASI_REGION=us-west-2
 
-Values come from ``--set``, else from environment variables of the same names. Without a
-``--only``, all files are rendered; the values some of them need may not exist yet.
+Values come from ``--set``, else from environment variables of the same names. Without ``--only``
+all files are rendered, also those whose values you may not have yet.
 """
 
 from __future__ import annotations
@@ -14,32 +14,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster.documents import read_text
-from cluster.parameters import PARAMETERS, fill, resolve
-from nasi_ray.errors import ConfigError, NasiRayError
-
-ROOT = Path(__file__).resolve().parent.parent
-
-TEMPLATES = (
-    "ray-cluster.yaml",
-    "cluster/security-group.json",
-    "cluster/iam/trust-policy.json",
-    "cluster/iam/head-policy.json",
-    "cluster/iam/worker-policy.json",
-    "cluster/iam/run-policy.json",
-    "cluster/kuberay/raycluster.yaml",
-    "cluster/kuberay/rayjob.yaml",
+from nasi_ray.cluster.documents import read_text
+from nasi_ray.cluster.parameters import (
+    PARAMETERS,
+    TEMPLATES,
+    fill,
+    parse_settings,
+    resolve,
+    template_path,
 )
+from nasi_ray.errors import ConfigError
 
 
 def check_token_directory(value: str) -> None:
-    """Refuse a directory of which more than the token would go to every node.
+    """Refuse a directory with more in it than the token: `ray up` copies all of it to every node.
 
     Args:
         value: As given for ``NASI_TOKEN_DIR``; it need not exist yet.
 
     Raises:
-        ConfigError: If it is the home directory or one above it, no directory, or holds more.
+        ConfigError: If it is the home directory or one above it, not a directory, or holds more.
     """
     advice = "give a directory that holds auth_token and nothing else, such as ~/.nasi"
     try:
@@ -54,8 +48,8 @@ def check_token_directory(value: str) -> None:
     others = [name for name in names if name != "auth_token"]
     if others or (names and not is_file):
         raise ConfigError(
-            f"NASI_TOKEN_DIR is {value}, of which `ray up` would copy {(others or names)[0]} and "
-            f"all the rest to every node; {advice}"
+            f"NASI_TOKEN_DIR is {value}; `ray up` would copy {(others or names)[0]} and "
+            f"all the rest of it to every node; {advice}"
         )
 
 
@@ -63,17 +57,17 @@ def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -
     """Write the filled files, none of them if one cannot be filled.
 
     Args:
-        values: As ``cluster.parameters.resolve`` returns them.
-        out: Directory, made if need be; a file keeps its last name.
+        values: As ``parameters.resolve`` returns them.
+        out: Directory, made where it is missing; a file keeps its last name.
         templates: Some of ``TEMPLATES``.
 
     Raises:
         ConfigError: If a file has an unknown placeholder or one without a value, the token's
-            directory holds more than it, or ``out`` cannot be written.
+            directory holds more than the token, or ``out`` cannot be written.
     """
     if "ray-cluster.yaml" in templates and "NASI_TOKEN_DIR" in values:
         check_token_directory(values["NASI_TOKEN_DIR"])
-    texts = {name: fill(read_text(ROOT / name), values, place=name) for name in templates}
+    texts = {name: fill(read_text(template_path(name)), values, place=name) for name in templates}
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -86,31 +80,23 @@ def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -
     return written
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Read ``NAME=VALUE`` arguments.
+def main(argv: Sequence[str]) -> int:
+    """Render the files.
 
-    Raises:
-        ConfigError: If one has another form.
+    Args:
+        argv: Arguments without the program's name.
+
+    Returns:
+        Exit status: 0, or 2 after one line on what is missing or malformed.
     """
-    given = {}
-    for setting in settings:
-        name, is_set, value = setting.partition("=")
-        if not is_set or not value:
-            raise ConfigError(f"--set {setting!r} is no NAME=VALUE")
-        given[name] = value
-    return given
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Render; 0, or 1 and one line when something is missing or malformed."""
     known = "\n".join(
         f"  {name}: {parameter.meaning}" + (f" [{parameter.default}]" if parameter.default else "")
         for name, parameter in PARAMETERS.items()
     )
     parser = argparse.ArgumentParser(
-        prog="python -m cluster.render",
-        description="Fill the parameters into the cluster's files.",
-        epilog=f"parameters:\n{known}",
+        prog="nasi-ray cluster render",
+        description="Fill values into the cluster's files.",
+        epilog=f"values, by --set or as environment variables:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", default="build/cluster", help="directory [build/cluster]")
@@ -120,13 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         values = resolve(parse_settings(args.set), os.environ)
         written = render_all(values, Path(args.out), args.only or TEMPLATES)
-    except NasiRayError as error:
+    except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
+        return 2
     for path in written:
         sys.stdout.write(f"{path}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

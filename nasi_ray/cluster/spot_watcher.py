@@ -1,12 +1,12 @@
-"""Drain this node when AWS announces that it takes the spot instance back (two minutes ahead).
+"""``nasi-ray cluster watch-spot``: drain this node before AWS takes the spot instance back.
 
-    python spot_watcher.py --address=$RAY_HEAD_IP:6379
+    python -m nasi_ray.cluster.spot_watcher --address=$RAY_HEAD_IP:6379
 
-Ray's cluster launcher does not look at these notices. The watcher asks the instance metadata
-service (IMDSv2) every few seconds; on a notice it has Ray's GCS drain the node, as
-``ray drain-node`` does, so that it gets no new work and its losses count as preemptions. It ends
-by itself on instances that are not spot. It needs nothing but the standard library, and Ray only
-once there is a notice.
+AWS gives two minutes' notice, and Ray's cluster launcher does not look at these notices. The
+watcher asks the instance metadata service (IMDSv2) every few seconds. On a notice it has Ray's GCS
+drain the node, as ``ray drain-node`` does: the node gets no new work, and its losses count as
+preemptions. It ends by itself on instances that are not spot. Only the standard library is
+imported, and Ray once there is a notice.
 """
 
 from __future__ import annotations
@@ -124,19 +124,19 @@ def watch(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> bool:
-    """Wait for a notice and drain the node; failures of either are logged and tried again.
+    """Wait for a notice and drain the node; failures of either are logged and retried.
 
     Args:
         metadata: Where to ask.
-        drain: Drains the node; raises whatever it likes if it could not.
+        drain: Drains the node; raises any exception if it cannot.
         poll_s: Seconds between questions; AWS advises 5.
         sleep: Replaces ``time.sleep``.
         clock: Replaces ``time.time``.
 
     Returns:
-        True once the node is draining, False if it is no spot instance.
+        True once the node is draining, False if it is not a spot instance.
     """
-    state = _Told()
+    logged = _Logged()
     is_spot = False
     while True:
         try:
@@ -146,11 +146,11 @@ def watch(
                     _LOG.info("nothing to watch: the instance is %s", life_cycle)
                     return False
                 is_spot = True
-            _tell_rebalance(metadata, state)
+            _log_rebalance(metadata, logged)
             text = metadata.get("spot/instance-action")
-            state.error = ""
+            logged.error = ""
         except MetadataError as error:
-            _tell_error(str(error), state)
+            _log_error(str(error), logged)
             text = None
         if text is not None and _drained(parse_notice(text, now_s=clock()), drain):
             return True
@@ -158,25 +158,25 @@ def watch(
 
 
 @dataclass(slots=True)
-class _Told:
+class _Logged:
     """What was logged already, so that a log of hours stays short."""
 
     error: str = ""
     rebalance: str = ""
 
 
-def _tell_error(error: str, told: _Told) -> None:
-    if error != told.error:
+def _log_error(error: str, logged: _Logged) -> None:
+    if error != logged.error:
         _LOG.warning("metadata: %s; asking again", error)
-        told.error = error
+        logged.error = error
 
 
-def _tell_rebalance(metadata: Metadata, told: _Told) -> None:
-    """A raised risk of interruption is no reason to give up a node that works."""
+def _log_rebalance(metadata: Metadata, logged: _Logged) -> None:
+    """Only log it: a higher risk of interruption is not yet a reason to give up the node."""
     text = metadata.get("events/recommendations/rebalance")
-    if text is not None and text != told.rebalance:
+    if text is not None and text != logged.rebalance:
         _LOG.info("rebalance recommendation: %s", text.strip())
-        told.rebalance = text
+        logged.rebalance = text
 
 
 def _drained(notice: Notice, drain: Drain) -> bool:
@@ -195,7 +195,7 @@ def drain_node(address: str, instance_id: str, notice: Notice) -> None:
 
     Args:
         address: ``host:port`` of the GCS.
-        instance_id: EC2 instance, as Ray was told of it, or the node's IP address.
+        instance_id: EC2 instance, as Ray knows it, or the node's IP address.
         notice: Why and until when.
 
     Raises:
@@ -237,9 +237,18 @@ def only_one(path: str) -> Iterator[bool]:
         yield True
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Watch until the node is draining or turns out not to be spot; always 0."""
-    parser = argparse.ArgumentParser(prog="spot_watcher.py", description="Drain spot nodes.")
+def main(argv: Sequence[str]) -> int:
+    """Watch until the node is draining or turns out not to be spot.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Returns:
+        Exit status, always 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="nasi-ray cluster watch-spot", description="Drain this node on a spot notice."
+    )
     parser.add_argument("--address", required=True, help="host:port of the GCS")
     parser.add_argument("--metadata-url", default=IMDS, help=f"[{IMDS}]")
     parser.add_argument("--poll-s", type=float, default=POLL_S, help=f"seconds [{POLL_S:g}]")
@@ -249,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     metadata = Metadata(args.metadata_url)
 
     def drain(notice: Notice) -> None:
-        # Ray's launcher tells the instance to the commands it runs, and to Ray.
+        # Ray's launcher sets it for Ray and for the commands that it runs.
         instance_id = os.environ.get("RAY_CLOUD_INSTANCE_ID") or metadata.get("local-ipv4")
         if not instance_id:
             raise LookupError("neither RAY_CLOUD_INSTANCE_ID nor local-ipv4 names the node")
@@ -264,4 +273,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

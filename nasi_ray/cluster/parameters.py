@@ -1,6 +1,6 @@
-"""The values a user fills into the files of this directory, and how they may look.
+"""The cluster's files as they are shipped, and the values a user fills in.
 
-A file names them as ``${NASI_REGION}``; nothing else in a file is replaced.
+A file names a value as ``${NASI_REGION}``; nothing else in it is replaced.
 """
 
 from __future__ import annotations
@@ -9,13 +9,28 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from cluster.networks import WIDEST_PREFIX
+from nasi_ray.cluster.rules_access import WIDEST_PREFIX
 from nasi_ray.errors import ConfigError
 
+TEMPLATES = (
+    "ray-cluster.yaml",
+    "cluster/security-group.json",
+    "cluster/iam/trust-policy.json",
+    "cluster/iam/head-policy.json",
+    "cluster/iam/worker-policy.json",
+    "cluster/iam/run-policy.json",
+    "cluster/kuberay/raycluster.yaml",
+    "cluster/kuberay/rayjob.yaml",
+)
+RUNTIME_ENV = "cluster/runtime-env.json"
 PLACEHOLDER = re.compile(r"\$\{(NASI_[A-Z0-9_]+)\}")
+
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of ``nasi_ray``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,12 +96,44 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
+def checkout() -> Path | None:
+    """The top of the repository; None where the package was installed from a wheel."""
+    return None if (PACKAGE / "cluster" / "templates").is_dir() else PACKAGE.parent
+
+
+def template_path(name: str) -> Path:
+    """Where a shipped file is: in the repository, or in the package that a wheel installed.
+
+    Args:
+        name: As in ``TEMPLATES``, or ``RUNTIME_ENV``.
+    """
+    return (checkout() or PACKAGE / "cluster" / "templates") / name
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Read the values of ``--set`` flags.
+
+    Args:
+        settings: Each ``NAME=VALUE``.
+
+    Raises:
+        ConfigError: If one has another form.
+    """
+    given = {}
+    for setting in settings:
+        name, is_set, value = setting.partition("=")
+        if not is_set or not value:
+            raise ConfigError(f"--set {setting!r} is not NAME=VALUE")
+        given[name] = value
+    return given
+
+
 def resolve(given: Mapping[str, str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The parameters that have a value: given, else of the environment, else the default.
+    """The parameters that have a value: from a flag, else the environment, else the default.
 
     Args:
         given: Name -> value, from flags.
-        environ: Name -> value; None: the process's environment. Names it has beside are ignored.
+        environ: Name -> value; None: the process's environment. Other names in it are ignored.
 
     Raises:
         ConfigError: If a name is unknown or a value is malformed.

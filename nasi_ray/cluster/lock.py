@@ -1,42 +1,47 @@
 """Write the lock of the image: each package the project needs, at the version installed here.
 
-    python -m cluster.lock > cluster/requirements.lock
+    python -m nasi_ray.cluster.lock > cluster/requirements.lock
 
-What the packages say they need is followed from ``pyproject.toml``'s dependencies, so the
-packages of the ``dev`` extra are left out. There are no hashes: those of the wheels for one
-platform would have to be downloaded (gigabytes with CUDA), so the lock pins versions and trusts
-the package index.
+It follows the requirements of each package from ``pyproject.toml``'s dependencies on, so packages
+of the ``dev`` extra are left out. There are no hashes: for them the wheels of one platform would
+have to be downloaded (gigabytes with CUDA), so the lock pins versions and trusts the package index.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from nasi_ray.cluster.parameters import checkout
 from nasi_ray.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
-
 _HEADER = """\
-# Made by `python -m cluster.lock` for Linux x86-64 and Python {python}; versions, no hashes.
+# Made by `python -m nasi_ray.cluster.lock`: Linux x86-64, Python {python}; versions, no hashes.
 """
 
 
 def project_requirements() -> list[Requirement]:
-    """The run-time dependencies in ``pyproject.toml``."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
+    """The run-time dependencies in ``pyproject.toml``.
+
+    Raises:
+        ConfigError: If the package was installed from a wheel, which has no such file.
+    """
+    root = checkout()
+    if root is None:
+        raise ConfigError("the lock is made in a checkout of the repository, not from a wheel")
+    with (root / "pyproject.toml").open("rb") as file:
         return [Requirement(text) for text in tomllib.load(file)["project"]["dependencies"]]
 
 
 def installed_closure(requirements: Sequence[Requirement]) -> dict[NormalizedName, str]:
-    """Name -> installed version of all that is needed, sorted by name.
+    """Name -> installed version of all that requirements need, themselves included, by name.
 
     Args:
         requirements: Where to begin.
@@ -76,7 +81,7 @@ def parse_lock(text: str) -> dict[NormalizedName, str]:
     """Name -> version of a lock.
 
     Raises:
-        ConfigError: If a line is no ``name==version``.
+        ConfigError: If a line is not ``name==version``.
     """
     versions = {}
     for line in text.splitlines():
@@ -84,14 +89,28 @@ def parse_lock(text: str) -> dict[NormalizedName, str]:
             continue
         name, is_pin, version = line.partition("==")
         if not is_pin or not version.strip():
-            raise ConfigError(f"lock: {line!r} is no name==version")
+            raise ConfigError(f"lock: {line!r} is not name==version")
         versions[canonicalize_name(name.strip())] = version.strip()
     return versions
 
 
-def main() -> int:
-    """Print the lock."""
-    versions = installed_closure(project_requirements())
+def main(argv: Sequence[str]) -> int:
+    """Print the lock.
+
+    Args:
+        argv: Arguments without the program's name; it takes none.
+
+    Returns:
+        Exit status: 0, or 2 after one line on what is missing.
+    """
+    argparse.ArgumentParser(
+        prog="python -m nasi_ray.cluster.lock", description="Print the lock of the image."
+    ).parse_args(argv)
+    try:
+        versions = installed_closure(project_requirements())
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     sys.stdout.write(_HEADER.format(python=f"{sys.version_info.major}.{sys.version_info.minor}"))
     for name, version in versions.items():
         sys.stdout.write(f"{name}=={version}\n")
@@ -99,4 +118,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

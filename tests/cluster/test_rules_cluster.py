@@ -60,7 +60,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     ),
     "a group by name": (
         lambda c: node(c, "head").update(SecurityGroupIds=["default"]),
-        "available_node_types.head.node_config.SecurityGroupIds: 'default' is no sg-",
+        "available_node_types.head.node_config.SecurityGroupIds: 'default' is not sg-",
     ),
     "no group": (
         lambda c: node(c, "gpu_spot").pop("SecurityGroupIds"),
@@ -238,6 +238,9 @@ FINE: dict[str, Change] = {
     "a command over two lines": lambda c: command(c, "--dashboard-host", "\\\n  --dashboard-host"),
     "a watcher with options": lambda c: c["worker_start_ray_commands"].__setitem__(
         2, "cd /tmp && A=1 exec /usr/bin/python3.11 -u /opt/spot_watcher.py --address=x"
+    ),
+    "a watcher by the command": lambda c: c["worker_start_ray_commands"].__setitem__(
+        2, "setsid nasi-ray cluster watch-spot --address=x &"
     ),
 }
 

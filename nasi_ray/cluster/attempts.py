@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from cluster.job_api import JobApi, JobState, UnreachableError
+from nasi_ray.cluster.job_api import JobApi, JobState, UnreachableError
 from nasi_ray.errors import ClusterError, ConfigError
 from nasi_ray.pool.cost import CostMeter, PriceList
 from nasi_ray.run.process import EXIT_INCOMPLETE, EXIT_RETRYABLE
@@ -22,28 +22,28 @@ _LOG_CHARS_PER_POLL = 100_000
 _MIN_ERROR_DELAY_S = 30.0
 _MAX_ERROR_DELAY_S = 900.0
 _USER_ERRORS = (1, 2)
-"""Exit statuses of ``jobs/search.py`` that another attempt would repeat: an error that stays (or a
-bug), a malformed flag."""
+"""Exit statuses of a job that another attempt would repeat: a lasting error (or a bug), a malformed
+flag or setting."""
 
 
 class Decision(enum.Enum):
     """What to do about a submission."""
 
-    WAIT = "is on"
+    WAIT = "is running"
     RETRY = "was lost"
-    RETRY_LATER = "met an error that may pass"
+    RETRY_LATER = "failed with a temporary error"
     SUCCEEDED = "succeeded"
-    INCOMPLETE = "answered without the samples it lost"
+    INCOMPLETE = "finished without the samples it lost"
     USER_ERROR = "failed"
     STOPPED = "was stopped"
-    GAVE_UP = "did not come to its end, and no attempt is left"
+    GAVE_UP = "did not finish, and no attempt is left"
 
 
 def decide(state: JobState | None, attempts_left: int) -> Decision:
     """What to do about a submission.
 
     Args:
-        state: As the cluster knows it; None: not at all (its head was replaced).
+        state: As the cluster reports it; None: the cluster does not know it (a new head).
         attempts_left: Submissions still allowed after this one (≥ 0).
     """
     if state is not None:
@@ -56,20 +56,20 @@ def decide(state: JobState | None, attempts_left: int) -> Decision:
         if state.exit_code in _USER_ERRORS:
             return Decision.USER_ERROR
         if state.exit_code == EXIT_INCOMPLETE:
-            # What was lost has been tried again and again, on healthy workers at last.
+            # The job itself has tried the lost samples many times, at last on healthy workers.
             return Decision.INCOMPLETE
     if attempts_left == 0:
         return Decision.GAVE_UP
-    is_passing = state is not None and state.exit_code == EXIT_RETRYABLE
-    return Decision.RETRY_LATER if is_passing else Decision.RETRY
+    is_temporary = state is not None and state.exit_code == EXIT_RETRYABLE
+    return Decision.RETRY_LATER if is_temporary else Decision.RETRY
 
 
 def error_delay_s(loss_delay_s: float, num_errors: int) -> float:
-    """Time until the next attempt after an error that may pass: it doubles, up to 15 minutes.
+    """Time until the next attempt after a temporary error: it doubles, up to 15 minutes.
 
     Args:
-        loss_delay_s: Time until the next attempt after a loss, in seconds; never less than that.
-        num_errors: Attempts so far that met such an error (≥ 1).
+        loss_delay_s: Time until the next attempt after a loss, in seconds; the least returned.
+        num_errors: Attempts so far that failed with such an error (≥ 1).
     """
     delay_s = max(_MIN_ERROR_DELAY_S, loss_delay_s) * 2.0 ** (num_errors - 1)
     return max(loss_delay_s, min(delay_s, _MAX_ERROR_DELAY_S))
@@ -88,17 +88,17 @@ def last_attempt(run_id: str, known: Mapping[str, JobState]) -> int:
 
 
 class Submitter:
-    """Sees one run through: submits or joins, prints the logs, tries again where it helps.
+    """Follows one run to its end: submits or joins, prints the logs, retries where that helps.
 
     Args:
         api: The cluster.
         run_id: Name of the run.
         entrypoint: Shell command of the job.
-        attempts: Submissions at most (≥ 1), the one that is joined included.
+        attempts: Submissions at most (≥ 1), including the one that is joined.
         retry_delay_s: Time between the loss of one attempt and the next, in seconds; longer after
-            errors that may pass (see ``error_delay_s``).
-        patience_s: How long the cluster may not answer, in seconds.
-        prices: Prices of node types; None: the cost is not reckoned.
+            temporary errors (see ``error_delay_s``).
+        patience_s: How long to wait for a cluster that does not answer, in seconds.
+        prices: Prices of node types; None: no cost is computed.
         sleep: Replaces ``time.sleep``.
         clock: Replaces ``time.monotonic``.
     """
@@ -131,14 +131,14 @@ class Submitter:
         """Id of the submission being watched; empty before there is one."""
 
     def run(self) -> Decision:
-        """See the run through.
+        """Follow the run to its end.
 
         Returns:
             SUCCEEDED, INCOMPLETE, USER_ERROR, STOPPED or GAVE_UP.
 
         Raises:
             ClusterError: If the cluster refuses, or does not answer at first.
-            ConfigError: If the run is on with another command.
+            ConfigError: If the run is already running with another command.
         """
         known = self._api.states()
         attempt = max(1, last_attempt(self._run_id, known))
@@ -148,16 +148,16 @@ class Submitter:
             attempt = last_attempt(self._run_id, known) + 1
             self._submit(attempt)
         try:
-            return self._see_through(attempt)
+            return self._follow(attempt)
         except UnreachableError as error:
-            _say(f"{error}; {self.current} may still be on, and the same command joins it")
+            _say(f"{error}; {self.current} may still be running, and the same command joins it")
             return Decision.GAVE_UP
 
     def cost(self) -> str | None:
-        """One line on what the nodes cost while they were watched; None without prices."""
+        """One line: what the nodes cost while they were watched; None without prices."""
         return None if self._prices is None else self._meter.summary(self._prices)
 
-    def _see_through(self, attempt: int) -> Decision:
+    def _follow(self, attempt: int) -> Decision:
         num_errors = 0
         for attempts_left in range(self._attempts - 1, -1, -1):
             decision, state = self._watch(attempts_left)
@@ -190,11 +190,11 @@ class Submitter:
         name = self._id(attempt)
         if state is not None and state.entrypoint != self._entrypoint:
             raise ConfigError(
-                f"{name} is on with another command ({state.entrypoint}); stop it first "
+                f"{name} is running with another command ({state.entrypoint}); stop it first "
                 f"(ray job stop {name}), or choose another run id"
             )
         self.current, self._num_printed = name, 0
-        _say(f"joined {name}, which is on")
+        _say(f"joined {name}, which is running")
 
     def _watch(self, attempts_left: int) -> tuple[Decision, JobState | None]:
         while True:
@@ -204,11 +204,11 @@ class Submitter:
             self._observe()
             if decision is not Decision.WAIT:
                 return decision, state
-            # The API cannot give the new lines only, so long logs are asked for less often.
+            # The API always sends the whole log, so long logs are read less often.
             self._sleep(_POLL_S * (1 + self._num_printed // _LOG_CHARS_PER_POLL))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask until there is an answer, or patience ends."""
+        """Ask until there is an answer, for ``patience_s`` at most."""
         silent_since: float | None = None
         while True:
             try:
@@ -217,7 +217,7 @@ class Submitter:
                 now = self._clock()
                 if silent_since is None:
                     silent_since = now
-                    _say(f"{error}; trying for {self._patience_s:.0f} s")
+                    _say(f"{error}; trying again for {self._patience_s:.0f} s")
                 if now - silent_since >= self._patience_s:
                     raise
             self._sleep(_POLL_S)
@@ -226,7 +226,7 @@ class Submitter:
         try:
             logs = self._api.logs(self.current)
         except ClusterError:
-            return  # they come with the next look
+            return  # they come with the next read
         sys.stdout.write(logs[self._num_printed :])
         sys.stdout.flush()
         self._num_printed = max(self._num_printed, len(logs))
@@ -244,7 +244,7 @@ def _cause(decision: Decision, state: JobState | None) -> str:
         return ": the cluster no longer knows it"
     if state.exit_code is not None:
         return f": exit status {state.exit_code}"
-    return f": {(state.message.strip().splitlines() or ['no reason is given'])[0][:200]}"
+    return f": {(state.message.strip().splitlines() or ['no reason given'])[0][:200]}"
 
 
 def _say(line: str) -> None:

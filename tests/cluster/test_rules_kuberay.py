@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kuberay_manifest import check_manifest
+from nasi_ray.cluster.rules_kuberay import check_manifest
 from tests.cluster.filled import check_told, filled, filled_text
 
 Spec = dict[str, Any]
@@ -146,11 +146,11 @@ CLUSTER_MUTATIONS: dict[str, tuple[Callable[[Spec], object], str]] = {
     ),
     "a number for a text": (
         lambda s: s["workerGroupSpecs"][0]["rayStartParams"].update({"metrics-export-port": 8080}),
-        "rayStartParams.metrics-export-port: must be a text",
+        "rayStartParams.metrics-export-port: must be text",
     ),
     "a number for the head's text": (
         lambda s: s["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}),
-        "headGroupSpec.rayStartParams.num-cpus: must be a text",
+        "headGroupSpec.rayStartParams.num-cpus: must be text",
     ),
     "no start parameters": (
         lambda s: s["workerGroupSpecs"][0].pop("rayStartParams"),
