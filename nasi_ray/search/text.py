@@ -93,12 +93,12 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
     try:
         rows = decision_rows(result)
         head = _head_lines(result)
+        verdict = [*_verdict(rows, result["num_samples"]), *_kept_verdict(result)]
         cell = _architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
             f"result has no {error}; run the search again, its records answer at once"
         ) from error
-    verdict = [*_verdict(rows, result["num_samples"]), *_kept_verdict(result)]
     lines = [*_texts(head), Text(), *_table_lines(rows), Text()]
     for part in (_legend(), verdict):
         lines += [*_texts(part), Text()]
