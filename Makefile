@@ -3,28 +3,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: search test test-all lint check clean
+.DEFAULT_GOAL := help
+.PHONY: help search test test-integration test-slow test-all lint format check clean
 
-search: $(STAMP)  ## a search of the DARTS space on random data, on a Ray of its own
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+search: $(STAMP)  ## search the DARTS space on random data, on a Ray of its own
 	$(BIN)/python jobs/search.py --preset nasi-fix --out runs/first $(ARGS)
 
-test: $(STAMP)  ## the default tests (minutes); no data set or network is needed
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run the unit tests (3 minutes on 2 cores); no Ray, network or data set is needed
+	$(PYTEST) -n auto --dist loadgroup $(ARGS)
 
-test-all: $(STAMP)  ## the slow ones too
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+test-integration: $(STAMP)  ## run the tests that start Ray, servers and processes
+	$(PYTEST) -m "integration and not slow and not gpu" $(ARGS)
 
-lint: $(STAMP)  ## format, lint, types, direction of imports
+test-slow: $(STAMP)  ## run the slow tests
+	$(PYTEST) -m "slow and not gpu" $(ARGS)
+
+test-all: test test-integration test-slow  ## run all tests but those that need a GPU
+
+lint: $(STAMP)  ## check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --verbose
 
-check: lint test
+format: $(STAMP)  ## format the code, and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-clean:  ## what can be made again; runs/ are kept
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+check: lint test  ## lint and test
+
+clean:  ## delete what can be made again; runs/ are kept
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

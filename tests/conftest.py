@@ -18,6 +18,17 @@ hypothesis.settings.load_profile("nasi_ray")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a Ray or a module's server in one process of pytest-xdist."""
+    for item in items:
+        if item.get_closest_marker("integration") and isinstance(item, pytest.Function):
+            params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            needs_s3 = "s3" in item.fixturenames or "s3" in params
+            group = item.module.__name__ if needs_s3 else "ray"
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The directory of the real data sets and tables; skips where there is none."""

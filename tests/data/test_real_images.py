@@ -20,6 +20,7 @@ def _path(name: str) -> str:
     return str(DATA / name)
 
 
+@pytest.mark.slow
 def test_cifar10_has_its_known_counts_and_statistics() -> None:
     data = load_images(_path("cifar10"), image_size=32)
     assert data.images.shape == (50_000, 3, 32, 32)

@@ -530,16 +530,16 @@ def test_interrupts_at_any_moment_lose_nothing_that_was_added(store: Store, tmp_
                         raise KeyboardInterrupt
                 return trace
 
-            sample = toy_sample(stop_at)
+            sample, tracing = toy_sample(stop_at), sys.gettrace()
             sys.settrace(trace)  # type: ignore[arg-type]
             try:
                 recorder.add([sample])
-                sys.settrace(None)
+                sys.settrace(tracing)
                 added.append(stop_at)
             except KeyboardInterrupt:
                 pass
             finally:
-                sys.settrace(None)
+                sys.settrace(tracing)
             recorder.flush()
     stored = [index for part in parts(tmp_path) for index in part]
     assert set(added) <= set(stored)
