@@ -72,6 +72,7 @@ def show_lines(uri: str) -> list[str]:
 
 
 def _search_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    from nasi_ray.display.formats import printable
     from nasi_ray.display.tables import text_table
 
     first = answers[0]
@@ -90,9 +91,9 @@ def _search_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         for answer in sorted(answers, key=lambda a: (a["num_samples"], a["method"], str(a["nu"])))
     ]
     headings = ("T", "method", "ν", "μ", "normalize", "pairing", "significant", "selects")
-    lines = [f"{uri}: search of {first['space']}, seed {first['seed']}", ""]
+    lines = [printable(f"{uri}: search of {first['space']}, seed {first['seed']}"), ""]
     lines += [*text_table(headings, rows), ""]
-    return [*lines, *(f"cell {i}: {cell}" for i, cell in enumerate(cells, start=1))]
+    return [*lines, *(printable(f"cell {i}: {cell}") for i, cell in enumerate(cells, start=1))]
 
 
 def _cell(answer: Mapping[str, Any]) -> str:

@@ -28,9 +28,6 @@ SIGNIFICANT_AT = 2.0
 _MIN_PAIRS_OF_A_SEED = 3
 _MAX_BLOCK = 2_000_000
 
-SIGNIFICANT_AT = 2.0
-"""A margin of at least this many standard errors is significant; under it, its two sides tie."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Correlation:
