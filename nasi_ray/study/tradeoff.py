@@ -130,11 +130,11 @@ def run(study: TradeoffStudy, source: RunSource) -> Outcome:
         metrics={space: reference.metric},
         result={
             "mode": mode,
-            "relations": [dataclasses.asdict(relation) for relation in related],
-            "groups": [dataclasses.asdict(group) for group in groups],
-            "effects": [dataclasses.asdict(effect) for effect in effects],
-            "grid": [dataclasses.asdict(point) for point in points],
-            "samples": [dataclasses.asdict(known) for known in cells],
+            "relations": related,
+            "groups": groups,
+            "effects": effects,
+            "grid": points,
+            "samples": cells,
             "reference": reference.to_json(num_samples),
         },
         lines=[
