@@ -91,7 +91,7 @@ def run(study: AblationStudy, source: RunSource) -> Outcome:
         metrics={space: reference.metric},
         result={
             "mode": mode,
-            "variations": [dataclasses.asdict(variation) for variation in variations],
+            "variations": variations,
             "reference": reference.to_json(settings.estimate.num_samples),
         },
         lines=ablation_lines(variations, reference),

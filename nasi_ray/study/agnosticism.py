@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +95,7 @@ def run(study: AgnosticStudy, source: RunSource) -> Outcome:
     return Outcome(
         name=name,
         title=f"Label- and data-agnosticism on {space}",
-        result={mode: dataclasses.asdict(found) for mode, found in agreements.items()},
+        result=agreements,
         lines=agnostic_lines(agreements),
         figures={name: agnostic_figure(agreements, title=title, seeds=settings.seeds)},
     )

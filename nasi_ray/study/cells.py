@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def run(study: CellsStudy, source: RunSource) -> Outcome:
     return Outcome(
         name=f"cells-{name}",
         title=f"Selected cells of {name}, {MODE_NAMES[mode]}",
-        result={"mode": mode, **dataclasses.asdict(found)},
+        result={"mode": mode, "cells": found.cells, "consensus": found.consensus},
         lines=cells_lines(found, seeds=settings.seeds),
     )
 

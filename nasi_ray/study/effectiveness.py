@@ -121,7 +121,7 @@ def run(study: EffectivenessStudy, source: RunSource) -> Outcome:
         metrics={space: reference.metric},
         result={
             "mode": mode,
-            "curve": [dataclasses.asdict(point) for point in curve],
+            "curve": curve,
             "reference": reference.to_json(settings.estimate.num_samples),
         },
         lines=effectiveness_lines(curve, reference, seeds=settings.seeds),

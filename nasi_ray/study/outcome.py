@@ -28,7 +28,7 @@ class Outcome:
     """Of its files, without the ending."""
     title: str
     result: Mapping[str, Any]
-    """Every number, JSON-ready."""
+    """Every number, as ``jsonable`` takes them."""
     lines: Sequence[str]
     """Markdown."""
     metrics: Mapping[str, str] = field(default_factory=dict)

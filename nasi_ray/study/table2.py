@@ -83,10 +83,7 @@ def run(study: Table2Study, source: RunSource) -> Outcome:
         lines += table2_lines(
             space, modes, reference, num_samples=num_samples, seeds=settings.seeds
         )
-        result[space] = {
-            "modes": {mode: dataclasses.asdict(entry) for mode, entry in modes.items()},
-            "reference": reference.to_json(num_samples),
-        }
+        result[space] = {"modes": modes, "reference": reference.to_json(num_samples)}
     return Outcome(
         name="table2",
         title="Searches on true labels, random labels and random data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -140,7 +141,9 @@ def reference_line(reference: SpaceReference) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """Make a value of JSON's types: what is not a number becomes null, arrays become lists."""
+    """Make a value of JSON's types: dataclasses become objects, arrays lists, and NaN null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return jsonable(dataclasses.asdict(value))
     if isinstance(value, dict):
         return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

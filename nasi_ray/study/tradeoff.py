@@ -1,4 +1,4 @@
-"""Table error against e of the sampled architectures (Figure 3); with ν and μ (``grid``)."""
+"""Table error against e of the sampled architectures (Figure 3); ``grid`` is Figure 4."""
 
 from __future__ import annotations
 
@@ -130,11 +130,11 @@ def run(study: TradeoffStudy, source: RunSource) -> Outcome:
         metrics={space: reference.metric},
         result={
             "mode": mode,
-            "relations": [dataclasses.asdict(relation) for relation in related],
-            "groups": [dataclasses.asdict(group) for group in groups],
-            "effects": [dataclasses.asdict(effect) for effect in effects],
-            "grid": [dataclasses.asdict(point) for point in points],
-            "samples": [dataclasses.asdict(known) for known in cells],
+            "relations": related,
+            "groups": groups,
+            "effects": effects,
+            "grid": points,
+            "samples": cells,
             "reference": reference.to_json(num_samples),
         },
         lines=[
@@ -157,7 +157,7 @@ def relation_lines(
         (f"{r.x} and {r.y}", interval(r.spearman), per_seed(r.spearman), interval(r.kendall))
         for r in relations
     ]
-    tenths = [
+    grouped = [
         (
             str(i),
             number(g.mean_trace_norm, 3),
@@ -178,7 +178,7 @@ def relation_lines(
         INTERVAL_NOTE,
         "",
         *markdown_table(
-            ("tenth by e", "mean e", f"{error_name}, %: mean ± std", "parameters", "n"), tenths
+            ("tenth by e", "mean e", f"{error_name}, %: mean ± std", "parameters", "n"), grouped
         ),
         "",
         reference_line(reference),

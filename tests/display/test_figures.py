@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import matplotlib as mpl
 import pytest
@@ -20,9 +19,15 @@ def a_figure() -> Figure:
 
 def test_the_same_drawing_gives_the_same_bytes_whatever_the_callers_settings() -> None:
     first = render(a_figure())
-    settings: dict[Any, Any] = {"svg.hashsalt": "other", "svg.fonttype": "none"}
-    settings |= {"savefig.bbox": "tight", "savefig.dpi": 30, "path.sketch": (1, 100, 2)}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "other",
+            "svg.fonttype": "none",
+            "savefig.bbox": "tight",
+            "savefig.dpi": 30,
+            "path.sketch": (1, 100, 2),
+        }
+    ):
         second = render(a_figure())
     assert first == second
     assert b"<dc:date>" not in first["svg"]

@@ -375,6 +375,17 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
     assert "failed: " in (Path(settings.out) / "ablation-s1.md").read_text()
 
 
+def test_any_other_error_ends_an_ablation(
+    settings: StudySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: launch.SearchJob, progress: Progress) -> dict[str, Any]:
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(study_runs, "run_search", full)
+    with pytest.raises(StorageError, match="disk full"):
+        study(AblationStudy(settings=settings))
+
+
 def test_random_data_have_as_many_classes_as_the_data_set(
     settings: StudySettings, tmp_path: Path
 ) -> None:
