@@ -130,7 +130,7 @@ def _wrap(file: _LenientFile, stream: TextIO | None) -> io.TextIOWrapper:
     if not isinstance(stream, io.TextIOWrapper):
         return io.TextIOWrapper(io.BufferedWriter(file), "utf-8", "replace", line_buffering=True)
     return io.TextIOWrapper(
-        file if stream.write_through else io.BufferedWriter(file),  # type: ignore[arg-type]
+        file if stream.write_through else io.BufferedWriter(file),
         encoding=stream.encoding,
         errors="replace" if stream.errors in ("strict", "surrogateescape") else stream.errors,
         line_buffering=stream.line_buffering,

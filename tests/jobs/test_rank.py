@@ -121,7 +121,7 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expected: str) -> None:
-    argv = (*args, "--num-workers", "0", "--out", tmp_path / "run")
+    argv = (*args, "--num-workers", "0", "--out", str(tmp_path / "run"))
     code, out, err = command.call("rank.py", *argv)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
