@@ -16,7 +16,7 @@ from nasi_ray.spaces.nb201 import NB201
 from tests.jobs import command
 from tests.official_files import trials_of_space, write_nasbench101, write_natsbench
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 start, call = partial(command.start, "convert.py"), partial(command.call, "convert.py")
 # 2 x 3 x 9 configurations.
@@ -28,6 +28,7 @@ def source(tmp_path: Path) -> Path:
     return write_nasbench101(tmp_path / "nasbench.tfrecord", trials_of_space(TINY))
 
 
+@pytest.mark.integration
 def test_a_file_is_converted_and_shown(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "nasbench101.parquet"
     code, out, err = command.run("convert.py", "nasbench101", source, target)
@@ -56,6 +57,7 @@ def test_natsbench_is_converted(tmp_path: Path) -> None:
     assert "data set: imagenet16_120" in out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_the_old_table(tmp_path: Path, signum: signal.Signals) -> None:
     records = trials_of_space(S1) * 4

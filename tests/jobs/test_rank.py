@@ -18,7 +18,7 @@ from nasi_ray.ranking.scoring import ScoreEvaluator
 from tests.jobs import command
 from tests.jobs.command import wait_for, worker_pids
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 start, run = partial(command.start, "rank.py"), partial(command.run, "rank.py")
 # Slow enough that something can happen while it runs.
@@ -46,6 +46,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("num_workers", ["1", "2"])
 def test_any_number_of_workers_gives_the_same_scores_to_the_bit(
     tmp_path: Path, in_process: Path, num_workers: str
@@ -59,6 +60,7 @@ def test_any_number_of_workers_gives_the_same_scores_to_the_bit(
     assert "\x1b" not in out + err
 
 
+@pytest.mark.integration
 def test_a_worker_killed_in_mid_ranking_changes_nothing(tmp_path: Path, in_process: Path) -> None:
     process = start(*SLOW, "--seeds", "0", "1", "--num-workers", "2", "--out", str(tmp_path))
     wait_for(lambda: num_stored(tmp_path) >= 20, process)
@@ -71,6 +73,7 @@ def test_a_worker_killed_in_mid_ranking_changes_nothing(tmp_path: Path, in_proce
     assert scores(tmp_path) == scores(in_process)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_keeps_what_was_computed_and_the_same_command_continues(
     tmp_path: Path, in_process: Path, signum: signal.Signals
@@ -113,17 +116,19 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("args", "expected"),
+    ("args", "status", "expected"),
     [
-        (("--space", "darts"), "choose one of nb201, s1, s2, s3"),
-        (("--proxies", "snap"), "unknown proxy 'snap'; choose one of fisher"),
-        (("--architectures", "no-such"), "give all, a number of random ones, or a file"),
+        (("--space", "darts"), 2, "choose one of nb201, s1, s2, s3"),
+        (("--proxies", "snap"), 2, "unknown proxy 'snap'; choose one of fisher"),
+        (("--architectures", "no-such"), 1, "give all, a number of random ones, or a file"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, args: tuple[str, ...], expected: str) -> None:
+def test_what_cannot_be_is_one_line(
+    tmp_path: Path, args: tuple[str, ...], status: int, expected: str
+) -> None:
     argv = (*args, "--num-workers", "0", "--out", str(tmp_path / "run"))
     code, out, err = command.call("rank.py", *argv)
-    assert (code, out) == (2, "")
+    assert (code, out) == (status, "")
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert expected in line

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -152,12 +152,10 @@ def without_kinks() -> Case:
     raise AssertionError("no such case among 100")
 
 
-Weights = dict[tuple[int, int], Tensor]
+Weights = Mapping[tuple[int, int], Tensor]
 
 
-def assert_is_slope(
-    case: Case, gradient: Mapping[tuple[int, int], Tensor], directions: list[Weights]
-) -> None:
+def assert_is_slope(case: Case, gradient: Weights, directions: Sequence[Weights]) -> None:
     """Compare a gradient by h with central differences of e along directions of h."""
     weights = {at: h.detach() for at, h in k_hot(case).items()}
     step = 1e-6
