@@ -37,6 +37,15 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
             assert f"!{source.split('/')[0]}" in ignore, source
 
 
+def test_the_image_has_all_that_the_wheel_includes_before_it_is_built() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wheel = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {source for line in instructions("COPY") for source in line.split()[:-1]}
+    for source in (*wheel["packages"], *wheel["force-include"]):
+        assert copied & {source, source.split("/")[0]}, source
+    assert DOCKERFILE.rindex("COPY") < DOCKERFILE.index("pip install --no-cache-dir --no-deps /opt")
+
+
 def test_the_image_does_not_run_as_root_and_has_the_user_id_of_the_machine() -> None:
     assert instructions("USER") == ["ray"]
     assert DOCKERFILE.index("USER ray") > DOCKERFILE.rindex("RUN ")
