@@ -160,8 +160,15 @@ class RankJob:
 
     @property
     def proxy_names(self) -> tuple[str, ...]:
-        """The proxies asked for, each once, after those of every ranking."""
+        """The proxies asked for, each once, after those of every ranking.
+
+        Raises:
+            UnknownNameError: If there is no proxy of a name.
+        """
         names = PROXIES.names() if "all" in self.proxies else self.proxies
+        for name in names:
+            if name not in PROXIES:
+                raise UnknownNameError("proxy", name, PROXIES.names())
         return tuple(dict.fromkeys((*SIZE_PROXIES, *names)))
 
     @property
@@ -186,7 +193,9 @@ def make_rank_job(settings: Mapping[str, Any], *, where: str = "rank") -> RankJo
         ConfigError: If a name or value is not allowed.
         UnknownNameError: If there is no such space or proxy.
     """
-    return _checked(with_settings(RankJob(), settings, where=where))
+    job = with_settings(RankJob(), settings, where=where)
+    _ = job.proxy_names
+    return job
 
 
 def parse_rank(argv: Sequence[str]) -> RankJob:
@@ -209,13 +218,7 @@ def parse_rank(argv: Sequence[str]) -> RankJob:
         default=with_settings(RankJob(), settings, where=str(path)),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return _checked(job)
-
-
-def _checked(job: RankJob) -> RankJob:
-    for name in job.proxy_names:
-        if name not in PROXIES:
-            raise UnknownNameError("proxy", name, PROXIES.names())
+    _ = job.proxy_names
     return job
 
 

@@ -58,10 +58,9 @@ class Session:
         if plan.source.source == "random":
             return None
         start = time.perf_counter()
-        images = _decode(plan.source, image_size)
+        images = _decode(plan.data, plan.source, image_size)
         seconds = time.perf_counter() - start
-        name = plan.source.source
-        self.progress.message(f"{len(images)} images of {name} decoded in {seconds:.1f} s")
+        self.progress.message(f"{len(images)} images of {plan.data} decoded in {seconds:.1f} s")
         return images
 
     def device(self, plan: RunPlan) -> str:
@@ -145,9 +144,9 @@ def _device_here(device: Device) -> str:
 
 
 @lru_cache(maxsize=1)
-def _decode(source: DataSource, image_size: int) -> ImageSet:
-    """The images, kept for the next run of the same process."""
-    return load_images(source.source, image_size=image_size)
+def _decode(data: str, source: DataSource, image_size: int) -> ImageSet:
+    """The images, kept for the next run of the process; ``source`` shows if they have changed."""
+    return load_images(data, image_size=image_size)
 
 
 def is_same(

@@ -23,8 +23,10 @@ class RunPlan:
     """A run: where it is kept, what its records are made of, and who evaluates them."""
 
     storage: Storage
+    data: str
+    """The images, as the user named them."""
     source: DataSource
-    """Of the images."""
+    """Where they are."""
     device: Device
     """``auto`` only where no record was made yet and the cluster decides."""
     compute: ComputeSettings
@@ -118,6 +120,7 @@ def plan_run(
     threads = compute.threads_per_worker
     return RunPlan(
         storage=storage,
+        data=samples.data,
         source=source,
         device=device,
         compute=compute,

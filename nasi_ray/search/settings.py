@@ -81,9 +81,10 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     given = given_options(argv, "preset", "space", "config")
     path = given["config"]
     settings = read_settings(path, "search") if path is not None else {}
-    default = _default(
-        given["preset"] or settings.get("preset"), given["space"] or settings.get("space")
+    preset, space = (
+        settings.get(name) if given[name] is None else given[name] for name in ("preset", "space")
     )
+    default = _default(preset, space)
     job = tyro.cli(
         SearchJob,
         prog="nasi-ray search",
@@ -124,7 +125,7 @@ def options_without_effect(job: SearchJob) -> list[str]:
 
 def _default(preset: str | None, space: str | None) -> SearchJob:
     """The defaults of a preset; auto: the paper's for its space, else the one settled on tables."""
-    name = preset or "auto"
+    name = "auto" if preset is None else preset
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
     chosen = space or SampleConfig().space

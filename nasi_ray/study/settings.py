@@ -196,7 +196,7 @@ def parse_study(argv: Sequence[str]) -> Study:
     given = given_options(argv, "preset", "config")
     path, name = given["config"], next((arg for arg in argv if arg in STUDIES), "")
     settings = read_settings(path, f"study {name}") if path is not None else {}
-    common = _default(given["preset"] or settings.get("preset"))
+    common = _default(settings.get("preset") if given["preset"] is None else given["preset"])
     defaults = {study: kind(settings=common) for study, kind in STUDIES.items()}
     if name:
         defaults[name] = with_settings(defaults[name], settings, where=str(path))

@@ -209,8 +209,8 @@ def test_the_same_score_agrees_in_every_bit(change: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": "darts"}, "a ranking is of nb201, s1"),
-        ({"space": "x"}, "unknown space to rank"),
+        ({"space": "darts"}, "choose one of nb201, s1"),
+        ({"space": "x"}, "unknown space 'x'"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"num_channels": 1}, "num_channels is 1; cells of s1 concatenate 2"),
         ({"num_channels": 0, "space": "nb201"}, "num_channels is 0; it must be auto, or 1 to 4096"),

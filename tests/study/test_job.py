@@ -35,6 +35,7 @@ from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage, open_storage
+from nasi_ray.study import searches
 from nasi_ray.study.job import run_study
 from nasi_ray.study.searches import samples_of_mode
 from nasi_ray.study.selection import replay
@@ -378,10 +379,10 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
 def test_any_other_error_ends_an_ablation(
     settings: StudySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(job: launch.SearchJob, progress: Progress) -> dict[str, Any]:
+    def full(*_: Any, **__: Any) -> dict[str, Any]:
         raise StorageError("disk full")
 
-    monkeypatch.setattr(study_runs, "run_search", full)
+    monkeypatch.setattr(searches, "run_search", full)
     with pytest.raises(StorageError, match="disk full"):
         study(AblationStudy(settings=settings))
 
