@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,10 +110,16 @@ def read_identity(storage: Storage) -> Stored | None:
             "that wrote it, or another run directory"
         )
     # A search names no kind: its records came before others.
-    names_a_kind = isinstance(parameters.get("rows"), str) or "num_logits" in parameters
+    names_a_kind = (
+        type(parameters.get("num_logits")) is int or _is_kind(parameters.get("rows"))
+    )
     if not isinstance(identity, dict) or not names_a_kind:
         raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
     return identity, parameters
+
+
+def _is_kind(rows: object) -> bool:
+    return isinstance(rows, str) and re.fullmatch("[a-z][a-z0-9_-]*", rows) is not None
 
 
 def kind_of(parameters: Mapping[str, Any]) -> str:
