@@ -78,4 +78,4 @@ def test_help_shows_every_setting_and_its_default(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for flag in ("--preset", "--data", "--labels", "--nu", "--num-workers", "--out", "--pairing"):
         assert flag in text
-    assert "75 an error that may pass" in " ".join(text.split())
+    assert "75 a temporary error (storage, cluster, workers)" in " ".join(text.split())

@@ -21,7 +21,7 @@ from nasi_ray.search.collect import collect
 from nasi_ray.search.job import SearchJob, run_search
 from tests.toy import Quiet
 
-NUM_SAMPLES = 40
+NUM_SAMPLES = 24
 
 FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]
 """Makes a context in which the disk is full from the moment a condition holds."""
