@@ -24,7 +24,7 @@ from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
 from tests.toy import Quiet
 
-NUM_SAMPLES = 40
+NUM_SAMPLES = 24
 
 FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]
 """Makes a context in which the disk is full from the moment a condition holds."""
