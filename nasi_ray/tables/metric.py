@@ -20,9 +20,8 @@ SPLIT_NAMES: dict[Split, str] = {"train": "training", "valid": "validation", "te
 METADATA_KEY = b"nasi_ray.metric"
 """Key of a Parquet column's metadata that holds ``Metric.to_json``."""
 
-_NB201_COLUMN = re.compile(
-    r"(cifar10|cifar100|imagenet16_120)_(valid|test)_accuracy_([1-9][0-9]*)ep"
-)
+_COLUMN = re.compile(r"([a-z][a-z0-9_]*?)_(valid|test)_accuracy_([1-9][0-9]*)ep")
+_NB201_DATASETS = ("cifar10", "cifar100", "imagenet16_120")
 _NB201_TRIALS = {"cifar10_test_accuracy_12ep": 1, "cifar10_valid_accuracy_12ep": 2}
 
 
@@ -84,10 +83,20 @@ def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str)
         return _from_json(column, metadata[METADATA_KEY])
     if key == "hash":
         return _NB101_TEST if column == _NB101_TEST.column else None
-    match = _NB201_COLUMN.fullmatch(column)
+    match = _COLUMN.fullmatch(column)
     if match is None:
         return None
     dataset, split, epochs = match.groups()
+    if dataset not in _NB201_DATASETS:
+        return Metric(
+            column=column,
+            dataset=dataset,
+            split="valid" if split == "valid" else "test",
+            epochs=int(epochs),
+            unit="percent",
+            trained_on="not stated",
+            num_trials=None,
+        )
     return nb201_metric(dataset, split, int(epochs), num_trials=_NB201_TRIALS.get(column))
 
 
