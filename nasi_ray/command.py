@@ -11,6 +11,7 @@ import io
 import platform
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -172,9 +173,9 @@ def _help() -> str:
             *lines,
             "",
             "nasi-ray COMMAND --help lists the options of a command.",
-            "nasi-ray --tyro-print-completion bash (zsh, tcsh) prints a shell completion script.",
+            "nasi-ray --tyro-print-completion bash (zsh, tcsh) prints a completion script.",
             "",
-            EXIT_STATUSES,
+            textwrap.fill(EXIT_STATUSES, 80),
         ]
     )
 

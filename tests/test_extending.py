@@ -94,7 +94,8 @@ nasi_ray.add_data_source("stripes", stripes)
 tiny = dict(image_size=8, batch_size=4, progress=None)
 found = [
     nasi_ray.search(
-        "toy", data="stripes", num_samples=6, init_channels=4, num_workers=n, out=f"hand-{{n}}", **tiny
+        "toy", data="stripes", num_samples=6, init_channels=4, num_workers=n,
+        out=f"hand-{{n}}", **tiny,
     )
     for n in (0, 2)
 ]

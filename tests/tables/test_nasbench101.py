@@ -10,8 +10,8 @@ import pytest
 
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.graph import hash_cell
-from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.nasbench101 import convert_nasbench101
+from nasi_ray.tables.tabular import TabularBenchmark
 
 # Chains input -> op -> output.
 CHAIN = "010001000"

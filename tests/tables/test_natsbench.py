@@ -9,8 +9,8 @@ import pytest
 
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.nb201 import NB201
-from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.natsbench import convert_natsbench
+from nasi_ray.tables.tabular import TabularBenchmark
 from tests.official_files import nats_accuracy, write_natsbench
 
 ARCHS = [NB201.architecture(index).to_string() for index in (15_624, 7, 300)]

@@ -11,9 +11,9 @@ import pytest
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201
-from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.nasbench101 import convert_nasbench101
 from nasi_ray.tables.nb1shot1 import convert_nb1shot1
+from nasi_ray.tables.tabular import TabularBenchmark
 from tests.official_files import trials_of_space, write_nasbench101
 
 # Small: 2 x 3 x 9 configurations.

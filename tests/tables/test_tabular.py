@@ -11,8 +11,8 @@ import pytest
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
-from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
+from nasi_ray.tables.tabular import TabularBenchmark
 
 FIRST, LAST = S1.architecture(0), S1.architecture(14_579)
 NONE = NB201Architecture(("none",) * 6)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from nasi_ray.tables import TabularBenchmark
 from nasi_ray.tables.metric import Metric, nb101_metric, nb201_metric
 from nasi_ray.tables.table_file import Columns, make_table
+from nasi_ray.tables.tabular import TabularBenchmark
 from nasi_ray.tables.text import plural_large, table_lines
 
 

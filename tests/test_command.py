@@ -1,0 +1,188 @@
+"""The command ``nasi-ray``: what it says, how fast, and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nasi_ray import command
+from nasi_ray.version import __version__
+
+TINY = (
+    *("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
+    *("--num-workers", "0"),
+)
+
+
+def status(*argv: str) -> int:
+    """The exit status of ``nasi-ray argv``."""
+    try:
+        return command.main(argv)
+    except SystemExit as end:
+        assert end.code is None or isinstance(end.code, int)
+        return end.code or 0
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in ((), ("-h",), ("--help",)):
+        assert status(*argv) == 0
+        out = capsys.readouterr().out
+        assert all(f"\n  {name} " in out for name in [*command.COMMANDS, "version"])
+        assert "Exit status: 0 done; 1 " in out
+        assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("version", "--version"):
+        assert status(name) == 0
+        assert capsys.readouterr().out.startswith(f"nasi_ray {__version__} (Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("serch",), "unknown command 'serch'; choose one of cluster, convert, rank, search"),
+        (("cluster", "up"), "unknown cluster tool 'up'; choose one of render, submit, validate"),
+        (("search", "--num-samples", "0"), "num_samples is 0; it must be at least 1"),
+        (("search", "--space", "s1", "--num-cells", "2"), "num_cells is 2; s1 needs at least 3"),
+        (("search", "--config", "no.yaml"), "cannot read the settings in no.yaml"),
+        (("rank", "--proxies", "snap"), "unknown proxy 'snap'"),
+        (("rank", "--labels", "true"), "which has no labels"),
+        (("study", "cells", "--preset", "best"), "unknown preset 'best'"),
+    ],
+)
+def test_slips_are_one_line_and_status_2(
+    argv: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(*argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("search", "--help"),
+        ("rank", "--help"),
+        ("study", "--help"),
+        ("convert", "--help"),
+        ("show", "--help"),
+        ("search", "--num-samples", "thirty"),
+        ("search", "--num-samples", "0"),
+    ],
+)
+def test_neither_help_nor_slips_import_what_takes_long(argv: tuple[str, ...]) -> None:
+    code = (
+        "import sys\n"
+        "from nasi_ray.command import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
+        "found = [m for m in ('torch', 'ray', 'scipy', 'pyarrow', 'boto3', 'matplotlib')"
+        " if m in sys.modules]\n"
+        "sys.stderr.write(f'heavy: {found}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
+    assert done.stderr.endswith("heavy: []")
+
+
+def test_completion_scripts_know_all_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("--tyro-print-completion", "bash") == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("search", "rank", "study", "--num-samples", "table2"))
+
+
+def test_the_settings_that_a_run_writes_repeat_it(
+    tmp_path: Path, evaluated: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert status("search", *TINY, "--mu", "1.5", "--num-samples", "4", "--out", str(first)) == 0
+    settings = yaml.safe_load((first / "settings.yaml").read_text())
+    assert (settings["job"], settings["num_cells"], settings["out"]) == ("search", 3, str(first))
+    evaluated.clear()
+    assert status("search", "--config", str(first / "settings.yaml")) == 0
+    assert evaluated == []
+    config = ("--config", str(first / "settings.yaml"))
+    assert status("search", *config, "--mu", "2", "--out", str(second)) == 0
+    assert evaluated == [0, 1, 2, 3]
+    results = [json.loads((out / "result.json").read_text()) for out in (first, second)]
+    assert [result["mu"] for result in results] == [1.5, 2.0]
+    assert results[0]["samples"] == results[1]["samples"]
+    assert f"written to {second}: result.json, settings.yaml, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mu: [", "is not YAML"),
+        ("just words", "has no settings; give lines such as 'mu: 2.0'"),
+        ("job: rank\nmu: 2", "has the settings of a rank, not of a search"),
+        ("nmu: 2", "has no setting 'nmu'; did you mean nu?"),
+        ("mu: much", "mu is 'much' in"),
+        ("mu: -1", "mu is -1.0; it must be at least 0"),
+        ("preset: best", "unknown preset 'best'"),
+    ],
+)
+def test_configuration_files_are_checked(
+    tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    assert status("search", "--config", str(tmp_path / "my.yaml")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_every_answer_is_kept_and_shown_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", str(tmp_path / "run"))
+    for flags in (("--nu", "1"), ("--nu", "100"), ("--method", "ada"), ("--nu", "1")):
+        assert status("search", *TINY, "--num-samples", "4", *flags, *out) == 0
+    assert len(list((tmp_path / "run/answers").iterdir())) == 3
+    capsys.readouterr()
+    assert status("show", str(tmp_path / "run")) == 0
+    text = capsys.readouterr().out
+    assert len([line for line in text.splitlines() if line.startswith("4 ")]) == 3
+    assert "cell 1: Genotype(normal=[" in text
+    latest = json.loads((tmp_path / "run/result.json").read_text())
+    assert latest["nu_asked"] == 1.0
+
+
+def test_a_place_without_answers_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status("show", str(tmp_path)) == 1
+    assert "has no answers; name the --out of a search" in capsys.readouterr().err
+
+
+def test_options_without_effect_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--space", "s1", "--pairing", "shared-op", "--gpus-per-worker", "0.5")
+    assert status("search", *TINY, *flags, "--num-samples", "2", "--out", str(tmp_path)) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: --pairing has no effect: cells of s1 have nothing to pair",
+        "note: --gpus-per-worker has no effect: there are no workers",
+    ]
+
+
+def test_settings_that_conflict_are_refused_before_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--num-samples", "2", "--out", str(tmp_path))
+    assert status("search", *TINY, *out) == 0
+    capsys.readouterr()
+    for flags, message in (
+        (("--seed", "1"), "holds samples made with seed=0; asked for seed=1"),
+        (("--data", str(tmp_path / "no-such"), "--seed", "1"), "seed=1"),
+        (("--data", "CIFAR10"), 'made with data="random"'),
+        (("--device", "cuda"), 'asked for device="cuda"'),
+    ):
+        assert status("search", *TINY, *flags, *out) == 1
+        assert message in capsys.readouterr().err
