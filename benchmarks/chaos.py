@@ -33,8 +33,8 @@ from benchmarks.chaos_driver import TINY, Ledger, drive
 from benchmarks.chaos_s3 import BUCKET, FAULTS, FaultyS3
 from benchmarks.measure import report, spread
 from nasi_ray.display.progress import LogProgress
-from nasi_ray.run.command_line import parse_search
 from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import parse_search
 from nasi_ray.storage import Storage, open_storage
 
 NUM_SAMPLES = 64
@@ -168,7 +168,7 @@ def stored_indices(storage: Storage) -> list[int]:
 def in_process_alpha(folder: Path) -> Any:
     """α of the same search without Ray and without faults."""
     argv = [*TINY, "--num-samples", str(NUM_SAMPLES), "--num-workers", "0", "--out", str(folder)]
-    return run_search(parse_search(argv), LogProgress(sys.stderr))["alpha"]
+    return run_search(parse_search(argv), LogProgress(sys.stderr)).content["alpha"]
 
 
 def campaign(first: int, num_runs: int, num_calm: int, seed: int, folder: Path) -> list[Outcome]:

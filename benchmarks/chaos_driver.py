@@ -16,12 +16,13 @@ from botocore.config import Config
 
 from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import ImageSet
+from nasi_ray.data.image_set import ImageSet
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import make_evaluator
 from nasi_ray.records.rows import Sample
-from nasi_ray.run import command_line, process
+from nasi_ray.run import plan, process
 from nasi_ray.search import job as launch
+from nasi_ray.search.settings import parse_search
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.storage.s3 import S3Storage
 
@@ -90,9 +91,9 @@ def drive(argv: list[str], ledger: Ledger, sleep_s: float, log: Path) -> None:
     factory = functools.partial(make_slow_evaluator, ledger, sleep_s)
     with (
         mock.patch.object(launch, "make_evaluator", factory),
-        mock.patch.object(launch, "open_storage", quick_storage),
+        mock.patch.object(plan, "open_storage", quick_storage),
         process.reporting_errors(),
         process.stopping_once(),
     ):
-        launch.run_search(command_line.parse_search(argv), LogProgress(sys.stderr))
+        launch.run_search(parse_search(argv), LogProgress(sys.stderr))
     sys.exit(0)

@@ -16,13 +16,14 @@ import numpy as np
 
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import peak_mib, report, spread
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.nasi.evaluator import lost_sample
 from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.records.rows import Sample
 
-WORKERS = WorkerConfig(num_workers=2)
+WORKERS = ComputeSettings(num_workers=2)
 
 
 def make_idle_evaluator() -> Callable[[int], Sample]:
@@ -41,7 +42,7 @@ def one_run(num_samples: int) -> tuple[float, float]:
     runner = RayRunner(
         make_idle_evaluator,
         (),
-        workers=WORKERS,
+        plan=plan_for(WORKERS),
         on_failed=lambda index, reason: lost_sample("darts", index, reason),
     )
     for _ in runner.run(range(num_samples, num_samples + 64)):

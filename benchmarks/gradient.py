@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.measure import peak_mib, report, run_child, spread
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import make_batches
+from nasi_ray.data.batches import make_batches
 from nasi_ray.nasi.evaluator import Evaluator, make_evaluator
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient

@@ -19,6 +19,7 @@ from benchmarks.driver_overhead import WORKERS, make_idle_evaluator
 from benchmarks.measure import report, spread
 from nasi_ray.nasi.evaluator import lost_sample, same_sample
 from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.records.rows import Sample
 
@@ -55,7 +56,7 @@ def main() -> None:
         runner = RayRunner(
             make_sleeping_evaluator,
             (),
-            workers=WORKERS,
+            plan=plan_for(WORKERS),
             on_failed=lambda index, reason: lost_sample("darts", index, reason),
             same=same_sample,
         )

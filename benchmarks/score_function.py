@@ -11,6 +11,7 @@ nasi-ntk``).
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,15 +20,12 @@ from nasi_ray import estimate, read_run
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import get_preset
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.study.accuracies import (
-    Accuracies,
-    TabularSpace,
-    chosen_candidates,
-    open_accuracies,
-)
+from nasi_ray.spaces import TabularSpace
+from nasi_ray.study.accuracies import chosen_candidates
+from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 
-def score_function_alpha(table: SampleTable, space: TabularSpace) -> FloatArray:
+def score_function_alpha(table: SampleTable, space: TabularSpace[Any]) -> FloatArray:
     """Σ_t (R_t − R̄)(h_t − h̄)/T over the good samples, in units of the spread of h."""
     chosen = chosen_candidates(table.choices[table.ok], space)
     reward = -((rankdata(table.trace_norm[table.ok]) / table.ok.sum() - 0.5) ** 2)

@@ -22,17 +22,18 @@ from pathlib import Path
 
 from benchmarks.collecting import collect_timed
 from benchmarks.measure import cifar10_dir, report, spread
-from nasi_ray.config import SampleConfig, WorkerConfig
-from nasi_ray.data import load_images
+from nasi_ray.config import ComputeSettings, SampleConfig
+from nasi_ray.data.load import load_images
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
 from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner, Runner
 
 JOB = Path(__file__).parents[1] / "jobs" / "search.py"
-WORKERS = WorkerConfig(num_workers=2)
+WORKERS = ComputeSettings(num_workers=2)
 NUM_PAIRED = 50
 WARM_UP = range(1_000_000, 1_000_006)
 
@@ -77,7 +78,7 @@ def main() -> None:
         runner = RayRunner(
             make_evaluator,
             (config, images, "cpu", 1),
-            workers=WORKERS,
+            plan=plan_for(WORKERS),
             on_failed=lambda index, reason: lost_sample("darts", index, reason),
         )
         list(runner.run(WARM_UP))

@@ -1,23 +1,104 @@
 """Neural Architecture Search at Initialization (NASI), exact, replayable and parallel on Ray.
 
-What an analysis needs is here; importing it starts nothing and imports neither torch nor Ray:
+    import nasi_ray
 
-    table, space = read_run("runs/cifar10")
-    result = estimate(table, EstimateConfig(num_samples=100, nu=50.0))
-    cell = get_space(space).select(get_space(space).split(result.alpha))
+    result = nasi_ray.search("s1", seed=1, out="runs/s1")     # or continues it, or answers at once
+    print(result.architecture.to_string(), result.margins)
+    print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
+
+The jobs are ``search``, ``rank`` and ``study``; ``open_run`` and ``read_scores`` read what they
+have written; ``add_space``, ``add_proxy`` and ``add_data_source`` bring one's own. Importing the
+package imports neither torch nor Ray.
 """
 
-from nasi_ray.config import EstimateConfig as EstimateConfig
-from nasi_ray.nasi.estimator import Estimate as Estimate
-from nasi_ray.nasi.estimator import Margin as Margin
-from nasi_ray.nasi.estimator import estimate as estimate
-from nasi_ray.nasi.estimator import margins as margins
-from nasi_ray.ranking.scores import ProxyScores as ProxyScores
-from nasi_ray.ranking.scores import RunScores as RunScores
-from nasi_ray.ranking.scores import read_scores as read_scores
-from nasi_ray.records.reader import read_run as read_run
-from nasi_ray.records.rows import SampleTable as SampleTable
-from nasi_ray.spaces import Genotype as Genotype
-from nasi_ray.spaces import get_space as get_space
+from __future__ import annotations
 
-__version__ = "0.1.0"
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Two functions have the names of packages. Loading a package sets its name here, once, so the
+# packages come first; `from nasi_ray.search.job import ...` finds them all the same.
+import nasi_ray.search
+import nasi_ray.study  # noqa: F401
+from nasi_ray.api import add_data_source, add_proxy, add_space, open_run, rank, search, study
+from nasi_ray.version import __version__
+
+if TYPE_CHECKING:
+    from nasi_ray.config import ComputeSettings as ComputeSettings
+    from nasi_ray.config import EstimateConfig as EstimateConfig
+    from nasi_ray.config import SampleConfig as SampleConfig
+    from nasi_ray.errors import NasiRayError as NasiRayError
+    from nasi_ray.nasi.estimator import Estimate as Estimate
+    from nasi_ray.nasi.estimator import Margin as Margin
+    from nasi_ray.nasi.estimator import estimate as estimate
+    from nasi_ray.nasi.estimator import margins as margins
+    from nasi_ray.ranking.result import RankingResult as RankingResult
+    from nasi_ray.ranking.scores import ProxyScores as ProxyScores
+    from nasi_ray.ranking.scores import RunScores as RunScores
+    from nasi_ray.ranking.scores import read_scores as read_scores
+    from nasi_ray.records.reader import read_run as read_run
+    from nasi_ray.records.rows import SampleTable as SampleTable
+    from nasi_ray.search.result import SearchResult as SearchResult
+    from nasi_ray.search.run import Run as Run
+    from nasi_ray.spaces import Genotype as Genotype
+    from nasi_ray.spaces import get_space as get_space
+
+_WHERE = {
+    "ComputeSettings": "nasi_ray.config",
+    "Estimate": "nasi_ray.nasi.estimator",
+    "EstimateConfig": "nasi_ray.config",
+    "Genotype": "nasi_ray.spaces",
+    "Margin": "nasi_ray.nasi.estimator",
+    "NasiRayError": "nasi_ray.errors",
+    "ProxyScores": "nasi_ray.ranking.scores",
+    "RankingResult": "nasi_ray.ranking.result",
+    "Run": "nasi_ray.search.run",
+    "RunScores": "nasi_ray.ranking.scores",
+    "SampleConfig": "nasi_ray.config",
+    "SampleTable": "nasi_ray.records.rows",
+    "SearchResult": "nasi_ray.search.result",
+    "estimate": "nasi_ray.nasi.estimator",
+    "get_space": "nasi_ray.spaces",
+    "margins": "nasi_ray.nasi.estimator",
+    "read_run": "nasi_ray.records.reader",
+    "read_scores": "nasi_ray.ranking.scores",
+}
+
+__all__ = [
+    "ComputeSettings",
+    "Estimate",
+    "EstimateConfig",
+    "Genotype",
+    "Margin",
+    "NasiRayError",
+    "ProxyScores",
+    "RankingResult",
+    "Run",
+    "RunScores",
+    "SampleConfig",
+    "SampleTable",
+    "SearchResult",
+    "__version__",
+    "add_data_source",
+    "add_proxy",
+    "add_space",
+    "estimate",
+    "get_space",
+    "margins",
+    "open_run",
+    "rank",
+    "read_run",
+    "read_scores",
+    "search",
+    "study",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

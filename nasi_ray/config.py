@@ -1,8 +1,8 @@
 """What a user can set: frozen dataclasses, one per concern; the command line is made of them.
 
 ``SampleConfig`` is what a sample is (its fields are the identity of a run's records),
-``EstimateConfig`` is how samples become a cell (answered from records at once), ``WorkerConfig``
-is who evaluates (has no effect on any number).
+``EstimateConfig`` is how samples become a cell (answered from records at once), ``ComputeSettings``
+is where a job evaluates (it has no effect on any number).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from nasi_ray.errors import ConfigError, UnknownNameError
 
 Auto = Literal["auto"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +28,7 @@ class SampleConfig:
     """Root seed of weights, batches, labels and Gumbel noise."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
-    CIFAR10 | CIFAR100."""
+    CIFAR10 | CIFAR100 | the name of a plug-in."""
     labels: Literal["auto", "true", "random", "permuted"] = "auto"
     """Labels of a batch; auto: true ones where the data has them, else random."""
     batch_size: int = 64
@@ -60,7 +61,7 @@ class SampleConfig:
     """Softmax temperature τ of the straight-through surrogate."""
     dtype: Literal["float32", "float64"] = "float32"
     """Arithmetic of the evaluation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where samples are evaluated; auto: cuda where workers hold GPUs, else cpu."""
 
     def __post_init__(self) -> None:
@@ -112,8 +113,8 @@ class EstimateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerConfig:
-    """Who evaluates; of these only the threads have an effect, on the last bits of a result."""
+class ComputeSettings:
+    """Where a job evaluates; only the number of threads changes a result, in its last digits."""
 
     num_workers: int | Auto = "auto"
     """Ray actors; auto: as many as the cluster's GPUs (or CPUs) hold; 0: this process, no Ray."""
@@ -127,6 +128,11 @@ class WorkerConfig:
     label_selector: str = "nasi-ray/use=!evaluation"
     """Labels of the nodes that workers may run on, as Ray's label selectors: KEY=VALUE, !VALUE,
     in(A,B) or !in(A,B), several separated by commas; "": any node."""
+
+    address: str | None = None
+    """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this job."""
+    price_list: str | None = None
+    """JSON file, node type to USD per hour; with it the summary says what the nodes cost."""
 
     def __post_init__(self) -> None:
         labels_of(self.label_selector)
@@ -157,7 +163,7 @@ def labels_of(selector: str) -> dict[str, str]:
     """Label -> condition, of a label selector.
 
     Args:
-        selector: As in ``WorkerConfig.label_selector``.
+        selector: As in ``ComputeSettings.label_selector``.
 
     Raises:
         ConfigError: If it is malformed.

@@ -39,6 +39,10 @@ class DataError(NasiRayError):
     """A data set is missing, empty, broken, or too small for what was asked."""
 
 
+class NoGoodSamplesError(NasiRayError):
+    """No sample of a search is good, so there is no estimate."""
+
+
 class InvalidGenotypeError(NasiRayError):
     """A stored cell is not one of its space, or has an unknown schema version."""
 

@@ -8,9 +8,9 @@ from ray._private.label_utils import validate_label_selector
 
 from nasi_ray.config import (
     PRESETS,
+    ComputeSettings,
     EstimateConfig,
     SampleConfig,
-    WorkerConfig,
     get_preset,
     labels_of,
 )
@@ -44,15 +44,15 @@ RULES = [
     (EstimateConfig, "xi", NAN, "positive and finite"),
     (EstimateConfig, "norm_epsilon", -1e-9, "at least 0 and finite"),
     (EstimateConfig, "norm_epsilon", INF, "at least 0 and finite"),
-    (WorkerConfig, "num_workers", -1, "auto, or at least 0"),
-    (WorkerConfig, "gpus_per_worker", -0.5, "auto, a fraction from 0 to 1, or a whole number"),
-    (WorkerConfig, "gpus_per_worker", 1.5, "auto, a fraction from 0 to 1, or a whole number"),
-    (WorkerConfig, "gpus_per_worker", NAN, "auto, a fraction from 0 to 1, or a whole number"),
-    (WorkerConfig, "threads_per_worker", 0, "at least 1"),
-    (WorkerConfig, "capacity_timeout_s", 0.0, "auto, or positive and finite"),
-    (WorkerConfig, "capacity_timeout_s", NAN, "auto, or positive and finite"),
-    (WorkerConfig, "capacity_timeout_s", INF, "auto, or positive and finite"),
-    (WorkerConfig, "gpus_per_worker", INF, "auto, a fraction from 0 to 1, or a whole number"),
+    (ComputeSettings, "num_workers", -1, "auto, or at least 0"),
+    (ComputeSettings, "gpus_per_worker", -0.5, "auto, a fraction from 0 to 1, or a whole number"),
+    (ComputeSettings, "gpus_per_worker", 1.5, "auto, a fraction from 0 to 1, or a whole number"),
+    (ComputeSettings, "gpus_per_worker", NAN, "auto, a fraction from 0 to 1, or a whole number"),
+    (ComputeSettings, "threads_per_worker", 0, "at least 1"),
+    (ComputeSettings, "capacity_timeout_s", 0.0, "auto, or positive and finite"),
+    (ComputeSettings, "capacity_timeout_s", NAN, "auto, or positive and finite"),
+    (ComputeSettings, "capacity_timeout_s", INF, "auto, or positive and finite"),
+    (ComputeSettings, "gpus_per_worker", INF, "auto, a fraction from 0 to 1, or a whole number"),
 ]
 
 
@@ -82,15 +82,15 @@ def test_values_out_of_range_are_refused(
         (EstimateConfig, "nu", "q2.5"),
         (EstimateConfig, "mu", 0.0),
         (EstimateConfig, "norm_epsilon", 0.0),
-        (WorkerConfig, "num_workers", 0),
-        (WorkerConfig, "num_workers", "auto"),
-        (WorkerConfig, "gpus_per_worker", 0.25),
-        (WorkerConfig, "gpus_per_worker", 1.0),
-        (WorkerConfig, "gpus_per_worker", 2.0),
-        (WorkerConfig, "gpus_per_worker", "auto"),
-        (WorkerConfig, "threads_per_worker", 1),
-        (WorkerConfig, "capacity_timeout_s", "auto"),
-        (WorkerConfig, "capacity_timeout_s", 0.5),
+        (ComputeSettings, "num_workers", 0),
+        (ComputeSettings, "num_workers", "auto"),
+        (ComputeSettings, "gpus_per_worker", 0.25),
+        (ComputeSettings, "gpus_per_worker", 1.0),
+        (ComputeSettings, "gpus_per_worker", 2.0),
+        (ComputeSettings, "gpus_per_worker", "auto"),
+        (ComputeSettings, "threads_per_worker", 1),
+        (ComputeSettings, "capacity_timeout_s", "auto"),
+        (ComputeSettings, "capacity_timeout_s", 0.5),
     ],
 )
 def test_the_edges_of_the_ranges_are_allowed(config: type[Any], name: str, value: object) -> None:
@@ -158,7 +158,7 @@ def test_settings_cannot_be_changed() -> None:
     ],
 )
 def test_a_label_selector_is_what_ray_takes(selector: str, labels: dict[str, str]) -> None:
-    assert labels_of(WorkerConfig(label_selector=selector).label_selector) == labels
+    assert labels_of(ComputeSettings(label_selector=selector).label_selector) == labels
     assert validate_label_selector(labels) is None
 
 
@@ -169,4 +169,4 @@ def test_a_label_selector_is_what_ray_takes(selector: str, labels: dict[str, str
 )  # fmt: skip
 def test_a_malformed_label_selector_is_told(selector: str) -> None:
     with pytest.raises(ConfigError, match=r"label_selector is .* it must be KEY=VALUE"):
-        WorkerConfig(label_selector=selector)
+        ComputeSettings(label_selector=selector)

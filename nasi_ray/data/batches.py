@@ -13,10 +13,10 @@ from torch import Tensor
 from nasi_ray.arrays import IntArray
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.data.labels import Labels, resolve_labels
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.seeding import generator
 
-Labels = Literal["true", "random", "permuted"]
 Augment = Literal["none", "crop-flip"]
 CROP_PADDING = 4
 
@@ -155,26 +155,6 @@ def crop_flip(pixels: PixelArray, rng: np.random.Generator) -> PixelArray:
         columns[:, None, None, :],
     ]
     return cropped
-
-
-def resolve_labels(labels: Labels | Literal["auto"], data: str) -> Labels:
-    """Turn ``auto`` into what it stands for, and refuse what the data cannot give.
-
-    Args:
-        labels: ``SampleConfig.labels``.
-        data: ``SampleConfig.data``.
-
-    Raises:
-        ConfigError: If true labels are asked of random data.
-    """
-    if data == "random":
-        if labels in ("true", "permuted"):
-            raise ConfigError(
-                f"labels is {labels!r} and data is 'random', which has no labels; use labels auto "
-                "or random, or a data set"
-            )
-        return "random"
-    return "true" if labels == "auto" else labels
 
 
 def make_batches(config: SampleConfig, images: ImageSet | None) -> Batches:

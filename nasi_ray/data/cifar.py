@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from nasi_ray.data.decode import allocate, fit
 from nasi_ray.data.image_set import ImageSet, make_image_set
 from nasi_ray.errors import DataError
 
-CIFAR_NAMES = ("CIFAR10", "CIFAR100")
 ROOT_VARIABLE = "NASI_DATA_ROOT"
 _SPLITS = ("train", "test")
 
@@ -26,7 +26,7 @@ def read_cifar(name: str, *, image_size: int, split: str) -> ImageSet:
     """Read the set under ``data_root()``; download it where it is not there.
 
     Args:
-        name: One of ``CIFAR_NAMES``.
+        name: ``CIFAR10`` or ``CIFAR100``.
         image_size: Height and width S in pixels; the images have 32.
         split: ``train`` (50,000 images) or ``test`` (10,000).
 
@@ -55,3 +55,7 @@ def read_cifar(name: str, *, image_size: int, split: str) -> ImageSet:
         images[position] = fit(Image.fromarray(image), image_size)
     labels = np.array(dataset.targets, dtype=np.int64)
     return make_image_set(images, labels, num_classes=len(dataset.classes), source=name)
+
+
+read_cifar10 = partial(read_cifar, "CIFAR10")
+read_cifar100 = partial(read_cifar, "CIFAR100")

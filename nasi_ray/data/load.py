@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nasi_ray.data.cifar import CIFAR_NAMES, read_cifar
 from nasi_ray.data.folder import read_folder
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.parquet import choose_split, find_parquet_files, read_parquet
+from nasi_ray.data.sources import SOURCES
 from nasi_ray.errors import DataError, UnknownNameError
 
-_SOURCES = ["random", *CIFAR_NAMES, "a Parquet file or directory", "an image folder (class/file)"]
+_PATHS = ["a Parquet file or directory", "an image folder (class/file)"]
 
 
 def load_images(source: str, *, image_size: int, split: str = "train") -> ImageSet:
@@ -21,9 +21,9 @@ def load_images(source: str, *, image_size: int, split: str = "train") -> ImageS
     centre cropped; images of S x S pixels stay as they are, bit for bit.
 
     Args:
-        source: ``CIFAR10``, ``CIFAR100``, or the path of a Parquet file, of a directory of them
-            (Hugging Face layout) or of an image folder. A folder that has one of those names is
-            reached as ``./CIFAR10``.
+        source: A name (``CIFAR10``, ``CIFAR100``, or a plug-in's), or the path of a Parquet file,
+            of a directory of them (Hugging Face layout) or of an image folder. A folder that has
+            one of those names is reached as ``./CIFAR10``.
         image_size: Height and width S in pixels (≥ 1).
         split: Split to read, where the source has splits.
 
@@ -36,12 +36,16 @@ def load_images(source: str, *, image_size: int, split: str = "train") -> ImageS
         raise ValueError("random data are drawn, not loaded; see RandomBatches")
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; it must be at least 1")
-    if source in CIFAR_NAMES:
-        return read_cifar(source, image_size=image_size, split=split)
+    if source in SOURCES:
+        return SOURCES.get(source)(image_size=image_size, split=split)
     try:
         return _read_path(_existing_path(source), image_size=image_size, split=split, source=source)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error})") from error
+
+
+def _sources() -> list[str]:
+    return ["random", *SOURCES.names(), *_PATHS]
 
 
 def _existing_path(source: str) -> Path:
@@ -52,17 +56,17 @@ def _existing_path(source: str) -> Path:
         return path
     if len(path.parts) > 1 or source.startswith((".", "~")) or path.suffix:
         raise DataError(
-            f"no such file or directory: {source}; data can be {', '.join(_SOURCES)} "
+            f"no such file or directory: {source}; data can be {', '.join(_sources())} "
             f"(looked in {Path.cwd()})"
         )
-    raise UnknownNameError("data source", source, _SOURCES)
+    raise UnknownNameError("data source", source, _sources())
 
 
 def _read_path(path: Path, *, image_size: int, split: str, source: str) -> ImageSet:
     if path.is_file():
         return read_parquet([path], image_size=image_size, source=source)
     if not any(path.iterdir()):
-        raise DataError(f"{source}: the directory is empty; data can be {', '.join(_SOURCES)}")
+        raise DataError(f"{source}: the directory is empty; data can be {', '.join(_sources())}")
     files = find_parquet_files(path)
     if files:
         chosen = choose_split(files, path, split)

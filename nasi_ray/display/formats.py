@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
+
+WIDTH = 80
+"""Columns that texts for people fit in, where their words do."""
 
 _ESCAPE_SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -31,6 +35,17 @@ def format_rate(per_second: float | None) -> str:
     return f"{rate:.1f}/{unit}" if rate < 9.95 else f"{rate:.0f}/{unit}"
 
 
+def format_bytes(count: float | None) -> str:
+    """``512 B``, ``1.95 GB``: three significant digits, in powers of 1000; ``?`` if not known."""
+    if count is None or not math.isfinite(count):
+        return "?"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}" if count < 999.5 else f"{count:.0f} {unit}"
+
+
 def format_number(value: float | None) -> str:
     """Four significant digits; ``?`` where the number is not known or not finite."""
     if value is None or not math.isfinite(value):
@@ -48,10 +63,33 @@ def format_uncertain(value: float | None, error: float | None) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
+def printable(text: str) -> str:
+    """The text without escape sequences, line breaks and other control characters."""
+    return "".join(c for c in _ESCAPE_SEQUENCE.sub("", text) if c.isprintable())
+
+
 def one_line(text: str) -> str:
-    """The text without line breaks, escape sequences and other control characters."""
-    bare = _ESCAPE_SEQUENCE.sub("", text)
-    return "".join(c for c in " ".join(bare.split()) if c.isprintable())
+    """The text on one line: printable, and a single space for every run of white space."""
+    return printable(" ".join(_ESCAPE_SEQUENCE.sub("", text).split()))
+
+
+def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[str]:
+    """The text in printable lines of at most 80 columns; a longer word stands alone.
+
+    Args:
+        text: Prose.
+        indent: Put before every line.
+        hanging: Put before all lines but the first, in place of ``indent``.
+    """
+    rest = indent if hanging is None else hanging
+    return textwrap.wrap(
+        one_line(text),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def plural(count: int, noun: str) -> str:

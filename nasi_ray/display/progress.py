@@ -1,8 +1,7 @@
-"""Displays of a running search: a bar on a terminal, plain lines everywhere else."""
+"""Displays of a running job: a bar on a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from nasi_ray.display.formats import (
+    format_bytes,
     format_number,
     format_rate,
     format_seconds,
@@ -20,36 +20,32 @@ from nasi_ray.display.formats import (
     one_line,
     plural,
 )
+from nasi_ray.display.terminal import can_write, is_capable, terminal_size, wants_color
 from nasi_ray.progress import Progress, ProgressState
 
-_GLYPHS = "━─±…"
 _MAX_BAR, _MIN_BAR = 40, 8
-_DEFAULT_SIZE = (80, 24)
 
 
 def make_progress(stream: TextIO, *, environ: Mapping[str, str] | None = None) -> Progress:
     """The display that suits a stream.
 
-    A terminal gets the bar, unless ``TERM`` is ``dumb``, ``CI`` is set, or its encoding has no
-    line-drawing characters; ``NO_COLOR`` keeps the bar and takes the colours away. Anything else
-    (a file, a pipe, the log of a Ray job) gets plain lines.
+    A capable terminal gets the bar (``terminal.is_capable``); ``NO_COLOR`` takes its colours away.
+    Anything else (a file, a pipe, the log of a Ray job, CI) gets plain lines.
 
     Args:
         stream: Where to write, usually ``sys.stderr``; it stays open.
         environ: Environment variables; None: those of this process.
     """
-    environ = os.environ if environ is None else environ
-    in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
-    dumb = environ.get("TERM", "").lower() in ("dumb", "unknown")
-    if in_ci or dumb or not stream.isatty() or not _can_write(stream, _GLYPHS):
+    if not is_capable(stream, environ=environ):
         return LogProgress(stream)
-    return TerminalProgress(stream, color=not environ.get("NO_COLOR"))
+    return TerminalProgress(stream, color=wants_color(stream, environ=environ))
 
 
 class LogProgress:
-    """Plain lines without escape codes, at most one per interval beside the first and the last.
+    """Plain lines without escape codes: the first and the last state, and one per interval.
 
-    A message comes after the state that was there before it.
+    A job that goes through several titles gets the first and the last state of each. A message
+    comes after the state before it.
     """
 
     def __init__(
@@ -70,6 +66,7 @@ class LogProgress:
         self._interval_s = interval_s
         self._clock = clock
         self._shown_at: float | None = None
+        self._title: str | None = None
         self._pending: ProgressState | None = None
         self._closed = False
 
@@ -78,6 +75,9 @@ class LogProgress:
         if self._closed:
             return
         now = self._clock()
+        if state.title != self._title:
+            self._show_pending()
+            self._title, self._shown_at = state.title, None
         self._pending = state
         if self._shown_at is None or now - self._shown_at >= self._interval_s:
             self._shown_at = now
@@ -95,12 +95,13 @@ class LogProgress:
 
     def _show_pending(self) -> None:
         if self._pending is not None:
-            self._write(", ".join([*_speed_parts(self._pending), *_detail_parts(self._pending)]))
+            self._write(_log_line(self._pending))
         self._pending = None
 
     def _write(self, line: str) -> None:
-        if not _can_write(self._stream, line):
-            line = line.replace("±", "+/-").encode("ascii", "replace").decode()
+        if not can_write(self._stream, line):
+            encoding = self._stream.encoding
+            line = line.replace("±", "+/-").encode(encoding, "replace").decode(encoding)
         self._stream.write(line + "\n")
         self._stream.flush()
 
@@ -155,7 +156,7 @@ class TerminalProgress:
         self._closed = True
 
     def _fit(self) -> tuple[int, int]:
-        size = _terminal_size(self._stream)
+        size = terminal_size(self._stream)
         self._console.size = ConsoleDimensions(*size)
         return size
 
@@ -172,7 +173,7 @@ class TerminalProgress:
 
 
 def state_lines(state: ProgressState, width: int) -> list[Text]:
-    """Three lines for a terminal, each at most ``width`` columns.
+    """Two or three lines for a terminal, each at most ``width`` columns.
 
     Args:
         state: What to show.
@@ -188,54 +189,47 @@ def state_lines(state: ProgressState, width: int) -> list[Text]:
         first.append("━" * filled, style=style).append("─" * (bar_width - filled), style="dim")
         first.append("  ")
     first.append(numbers, style="bold")
-    *details, margin = _detail_parts(state)
-    second, third = Text(", ".join(details)), Text(margin)
-    for line in (first, second, third):
+    details = [", ".join(_worker_parts(state)), ", ".join(_subject_parts(state))]
+    lines = [first, *(Text(line) for line in details if line)]
+    for line in lines:
         line.no_wrap = True
         line.truncate(max(1, width), overflow="ellipsis")
-    return [first, second, third]
+    return lines
+
+
+def _log_line(state: ProgressState) -> str:
+    return ", ".join([*_speed_parts(state), *_worker_parts(state), *_subject_parts(state)])
 
 
 def _speed_parts(state: ProgressState, *, has_unit: bool = True) -> list[str]:
-    return [
-        f"{state.num_done}/{state.num_total}" + has_unit * f" {state.unit}",
-        format_rate(state.samples_per_s),
-        f"{format_seconds(state.eta_s)} left",
-    ]
+    if state.unit == "bytes":
+        count = f"{format_bytes(state.num_done)} of {format_bytes(state.num_total)}"
+        rate = f"{format_bytes(state.per_second)}/s"
+    else:
+        count = f"{state.num_done}/{state.num_total}" + has_unit * f" {one_line(state.unit)}"
+        rate = format_rate(state.per_second)
+    return [count, rate, f"{format_seconds(state.eta_s)} left"]
 
 
-def _detail_parts(state: ProgressState) -> list[str]:
-    workers = plural(state.num_workers, "worker")
-    if state.num_worker_deaths:
-        workers += f" ({state.num_worker_deaths} died)"
-    parts = [workers]
+def _worker_parts(state: ProgressState) -> list[str]:
+    parts = []
+    if state.num_workers is not None:
+        died = f" ({state.num_worker_deaths} died)" if state.num_worker_deaths else ""
+        parts.append(plural(state.num_workers, "worker") + died)
     if state.num_failed:
         parts.append(f"{state.num_failed} failed")
+    if state.title is None:
+        parts.append(f"mean e {format_number(state.mean_trace_norm)}")
+    return parts
+
+
+def _subject_parts(state: ProgressState) -> list[str]:
     if state.title is not None:
-        return [*parts, state.title]
-    parts.append(f"mean e {format_number(state.mean_trace_norm)}")
+        return [one_line(state.title)]
     if state.smallest_margin is None:
-        return [*parts, "smallest margin ?"]
+        return ["smallest margin ?"]
     decision, margin, error = state.smallest_margin
-    return [*parts, f"smallest margin {format_uncertain(margin, error)} at {decision}"]
-
-
-def _terminal_size(stream: TextIO) -> tuple[int, int]:
-    # rich asks about the process's own three streams, which may be files while this one is not.
-    try:
-        columns, lines = os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        return _DEFAULT_SIZE
-    # A terminal that was never told its size says 0.
-    return columns or _DEFAULT_SIZE[0], lines or _DEFAULT_SIZE[1]
-
-
-def _can_write(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return [f"smallest margin {format_uncertain(margin, error)} at {one_line(decision)}"]
 
 
 if TYPE_CHECKING:

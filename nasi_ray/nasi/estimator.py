@@ -9,7 +9,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig, quantile_of
-from nasi_ray.errors import NasiRayError
+from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import SearchSpace
 
@@ -66,13 +66,13 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
         config: T, method, ν, μ, ξ.
 
     Raises:
-        NasiRayError: If no sample is good.
+        NoGoodSamplesError: If no sample is good.
     """
     used = table.below(config.num_samples)
     e = used.trace_norm[used.ok]
     if not len(e):
         why = next(iter(used.errors.values()), "none was evaluated")
-        raise NasiRayError(f"none of the {len(used)} samples is good: {why}")
+        raise NoGoodSamplesError(f"none of the {len(used)} samples is good: {why}")
     if config.nu == "sweep":
         nu = _adapted(np.full(len(e), np.median(e)), e, config)
         terms = _swept_terms(used.grad[used.ok], e, config)
@@ -189,7 +189,9 @@ def _constraint(e: FloatArray, config: EstimateConfig, table: SampleTable) -> Fl
     if nu == "auto":
         first = table.below(NUM_ARCHITECTURES_FOR_NU)
         if not first.ok.any():
-            raise NasiRayError("nu=auto needs good samples among the first 50; give --nu a number")
+            raise NoGoodSamplesError(
+                "nu=auto needs good samples among the first 50; give --nu a number"
+            )
         nu = float(first.trace_norm[first.ok].mean())
     elif isinstance(nu, str):
         nu = float(np.percentile(e, quantile_of(nu) or 0.0))

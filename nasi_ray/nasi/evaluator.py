@@ -13,13 +13,14 @@ import torch
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.data.batches import make_batches
+from nasi_ray.data.image_set import ImageSet
 from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.networks.by_space import networks_of
 from nasi_ray.networks.initialization import build, draw_parameters
-from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.records.rows import Sample
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.spaces import get_space
@@ -38,12 +39,12 @@ class Evaluator:
         self._device = resolve_device(device)
         kind = device_kind(self._device)
         self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{kind}"
-        family = SUPERNETS[config.space]
-        num_cells = resolve_num_cells(config.space, config.num_cells)
-        self._cell_types = family.cell_types(num_cells)
+        networks = networks_of(self._space)
+        num_cells = self._space.resolve_num_cells(config.num_cells)
+        self._cell_types = networks.cell_types(num_cells)
         net = build(
             partial(
-                family.make,
+                networks.supernet,
                 init_channels=config.init_channels,
                 num_cells=num_cells,
                 num_classes=self._batches.num_classes,

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasi_ray.networks.by_space import SpaceNetworks
 from nasi_ray.networks.mixture import Candidate, Mixer
 from nasi_ray.networks.ops import OPS, ConvNorm
-from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES
+from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES, DartsSpace
 from nasi_ray.spaces.genotype import DARTS_OPS
 
 STEM_MULTIPLIER = 3
-DEFAULT_NUM_CELLS = 8
 
 
 class MixedNode(nn.Module):
@@ -93,6 +93,11 @@ def cell_types(num_cells: int) -> tuple[str, ...]:
     """Type of each cell; reduction at ⌊L/3⌋ and ⌊2L/3⌋."""
     reductions = {num_cells // 3, 2 * num_cells // 3}
     return tuple("reduce" if i in reductions else "normal" for i in range(num_cells))
+
+
+def networks(space: DartsSpace) -> SpaceNetworks:
+    """The networks of the space."""
+    return SpaceNetworks(supernet=DartsSupernet, cell_types=cell_types)
 
 
 def _identity(x: Tensor) -> Tensor:

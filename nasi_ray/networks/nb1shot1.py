@@ -19,8 +19,6 @@ from nasi_ray.networks.stages import reductions
 from nasi_ray.spaces.graph import CONV1X1, CONV3X3, MAXPOOL3X3, NB101_OPS, OUTPUT
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space, node_names
 
-DEFAULT_NUM_CELLS = 9
-
 
 class ConvNormRelu(nn.Module):
     """Convolution (stride 1), batch norm, ReLU.

@@ -15,10 +15,6 @@ from nasi_ray.networks.ops import avg_pool_3x3
 from nasi_ray.networks.stages import reductions
 from nasi_ray.spaces.nb201 import EDGES, NB201_OPS, NUM_NODES, NB201Architecture
 
-DEFAULT_NUM_CELLS = 15
-MAX_NUM_CELLS = 30
-"""Evaluation nests 27 frames a cell at most; Python allows 1,000 in all."""
-
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 """Operations with parameters -> kernel size."""
 
@@ -135,7 +131,7 @@ class NB201Supernet(nn.Module):
     """Stem, three stages of cells with residual blocks of stride 2 between, bn-ReLU, linear.
 
     The network is evaluated from its end, as a cell that does not connect its input to its output
-    asks for nothing before it. So calls nest, which ``MAX_NUM_CELLS`` bounds.
+    asks for nothing before it. So calls nest, which ``NB201Space.max_num_cells`` bounds.
     """
 
     def __init__(self, *, init_channels: int, num_cells: int, num_classes: int) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasi_ray.networks import nb1shot1, stages
+from nasi_ray.networks.by_space import SpaceNetworks
 from nasi_ray.networks.mixture import add
 from nasi_ray.networks.nb1shot1 import ConvNormRelu, make_op
 from nasi_ray.spaces.graph import Matrix, prune, vertex_channels
+from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -112,3 +116,23 @@ class NB101Network(nn.Module):
             x = stack(F.max_pool2d(x, 2) if i else x)
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits
+
+
+def nb101_network(architecture: NB1Shot1Architecture, **settings: int) -> NB101Network:
+    """NAS-Bench-101's network of an architecture of S1, S2 or S3; loose ends are pruned.
+
+    Args:
+        architecture: The cell.
+        settings: ``NB101Network``'s keywords.
+    """
+    return NB101Network(architecture.matrix(), architecture.vertex_ops(), **settings)
+
+
+def networks(space: NB1Shot1Space) -> SpaceNetworks:
+    """The networks of S1, S2 or S3."""
+    return SpaceNetworks(
+        supernet=partial(nb1shot1.NB1Shot1Supernet, space),
+        cell_types=stages.cell_types,
+        chosen=partial(nb1shot1.chosen, space),
+        standalone=nb101_network,
+    )

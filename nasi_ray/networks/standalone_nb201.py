@@ -5,10 +5,18 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasi_ray.networks import stages
+from nasi_ray.networks.by_space import SpaceNetworks
 from nasi_ray.networks.mixture import add
-from nasi_ray.networks.nb201 import KERNEL_SIZES, ConvNorm, ResidualReduction
+from nasi_ray.networks.nb201 import (
+    KERNEL_SIZES,
+    ConvNorm,
+    NB201Supernet,
+    ResidualReduction,
+    chosen,
+)
 from nasi_ray.networks.ops import avg_pool_3x3
-from nasi_ray.spaces.nb201 import EDGES, NUM_NODES, NB201Architecture
+from nasi_ray.spaces.nb201 import EDGES, NUM_NODES, NB201Architecture, NB201Space
 
 NUM_STAGES = 3
 
@@ -93,3 +101,13 @@ class NB201Network(nn.Module):
         x = F.relu(self.norm(self.body(self.stem(x))))
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits
+
+
+def networks(space: NB201Space) -> SpaceNetworks:
+    """The networks of NAS-Bench-201."""
+    return SpaceNetworks(
+        supernet=NB201Supernet,
+        cell_types=stages.cell_types,
+        chosen=chosen,
+        standalone=NB201Network,
+    )

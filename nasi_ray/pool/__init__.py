@@ -1,5 +1,6 @@
-"""Evaluation of samples on a Ray cluster; the only package that imports Ray.
+"""Evaluates samples on a Ray cluster; the only package that imports Ray.
 
-It knows nothing of NASI: it maps indices to results. ``scheduler`` is pure; ``ray_runner`` carries
-its decisions out with Ray; ``connection`` connects, ``nodes`` plans workers.
+It knows nothing of NASI: it maps indices to results. ``connection`` connects to Ray, ``nodes``
+plans the workers, and ``ray_runner`` carries out with Ray what ``scheduler``, which is pure,
+decides. ``cost`` and ``metering`` say what a run cost.
 """

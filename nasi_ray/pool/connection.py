@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start one on this machine."""
+"""Connects to a Ray cluster, or starts Ray on this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import ray_constants
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ClusterError, ConfigError
 
 _PROBE_S = 5.0
@@ -27,28 +26,30 @@ _CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @contextlib.contextmanager
 def connect(
-    address: str | None, workers: WorkerConfig, *, has_dashboard: bool = False
+    address: str | None, workers: ComputeSettings, *, has_dashboard: bool = False
 ) -> Iterator[None]:
-    """Have Ray connected while the context is open; on exit shut down only what was started here.
+    """Keep Ray connected while the context is open.
+
+    If Ray is connected already, nothing happens, neither now nor at the end.
 
     Args:
-        address: ``host:port`` of a cluster's GCS, or ``auto`` for one running on this machine;
-            None: the environment's RAY_ADDRESS, else a Ray of our own on this machine. A Ray that
-            is connected already is used as it is.
-        workers: What will be asked for; a Ray of our own gets CPUs enough for it, never GPUs that
-            are not there.
-        has_dashboard: Serve Ray's dashboard from a Ray of our own.
+        address: ``host:port`` of a cluster's GCS, or ``auto`` for a cluster that runs on this
+            machine; None: RAY_ADDRESS, or if that is not set a local Ray, started here and shut
+            down at the end.
+        workers: The workers that will be requested; a local Ray gets enough CPUs for them, but
+            only the GPUs that exist.
+        has_dashboard: Whether a local Ray serves its dashboard.
 
     Raises:
         ConfigError: If the address is malformed.
-        ClusterError: If it is no cluster's or does not answer, or no Ray starts here.
+        ClusterError: If no cluster answers at the address, or no local Ray starts.
     """
     if ray.is_initialized():
         yield
         return
     given = address or os.environ.get("RAY_ADDRESS") or "local"
     handler = signal.getsignal(signal.SIGTERM)
-    with _raylets_logged(), _shut_down_at_last():
+    with _raylet_output_logged(), _shut_down_at_end():
         if given == "local":
             _start(workers, has_dashboard)
         else:
@@ -57,14 +58,14 @@ def connect(
         yield
 
 
-def _start(workers: WorkerConfig, has_dashboard: bool) -> None:
+def _start(workers: ComputeSettings, has_dashboard: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _use_token()
     num_cpus = None
     if workers.num_workers != "auto":
         num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
     try:
-        with _on_loopback(), _in_a_group_of_its_own():
+        with _on_loopback(), _in_own_process_group():
             ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise ClusterError(f"Ray did not start on this machine: {_first_line(error)}") from error
@@ -79,7 +80,7 @@ def _join(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _shut_down_at_last() -> Iterator[None]:
+def _shut_down_at_end() -> Iterator[None]:
     try:
         yield
     finally:
@@ -89,9 +90,9 @@ def _shut_down_at_last() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    # Ray's C++ core puts SIGTERM's default action back when it ends, behind Python's back: a
-    # second SIGTERM would kill this process while Ray's own processes are being stopped. Closing
-    # the state is what Ray does right after its core has ended.
+    # When Ray's C++ core ends it restores SIGTERM's default action, unnoticed by Python: a second
+    # SIGTERM would kill this process while Ray's own processes are being stopped. Ray closes the
+    # state right after its core has ended.
     state: Any = ray._private.state.state
     disconnect = state.disconnect
 
@@ -111,9 +112,9 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _raylets_logged() -> Iterator[None]:
-    # When a node or worker is lost Ray prints pages of raylet logs, coloured, on standard output,
-    # with log_to_driver=False too. The pool says in its own words what was lost.
+def _raylet_output_logged() -> Iterator[None]:
+    # When a node or worker is lost, Ray prints pages of coloured raylet logs on standard output,
+    # even with log_to_driver=False. The pool reports the loss itself.
     worker: Any = ray._private.worker
     printer = getattr(worker, "print_to_stdstream", None)
 
@@ -134,21 +135,21 @@ def _quiet() -> dict[str, Any]:
 
 
 def _probe(address: str) -> None:
-    # Ray itself tries for two minutes, prints warnings all the while, and then ends the process.
+    # Ray itself would try for two minutes, print warnings, and then end the process.
     if address == "auto":
         return
     if "://" in address:
         raise ConfigError(
-            f"{address} is no cluster address; give host:port of the GCS (port 6379 by default), "
-            "or run the command on the cluster with `ray job submit`"
+            f"{address} is not a cluster address; give host:port of the GCS (the default port is "
+            "6379), or run the command on the cluster with `ray job submit`"
         )
     host, _, port = address.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
-        raise ConfigError(f"{address!r} is no cluster address; give host:port, or auto")
+        raise ConfigError(f"{address!r} is not a cluster address; give host:port, or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
-    except UnicodeError:  # no name at all: an empty label, or one that is too long
-        raise ConfigError(f"{host!r} in {address!r} is no host name; give host:port") from None
+    except UnicodeError:  # an empty label, or one that is too long
+        raise ConfigError(f"{host!r} in {address!r} is not a host name; give host:port") from None
     except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({_first_line(error)}); check the address and "
@@ -158,9 +159,9 @@ def _probe(address: str) -> None:
 
 @contextlib.contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started meanwhile listen on loopback only, as on macOS and Windows."""
-    # On Linux, Ray turns a 127.0.0.1 that it is told into the machine's address. The processes it
-    # starts read the variable; this one has, when Ray was imported.
+    """Make a Ray started in this context listen on loopback only, as on macOS and Windows."""
+    # On Linux, Ray replaces a given 127.0.0.1 by the machine's address. The processes it starts
+    # read the variable; this process read it when it imported Ray.
     variable, constant = os.environ.get(_CLUSTER_VARIABLE), ray_constants.ENABLE_RAY_CLUSTER
     os.environ[_CLUSTER_VARIABLE] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -174,15 +175,15 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_a_group_of_its_own() -> Iterator[None]:
-    """Have a Ray that is started meanwhile in process groups other than this process's."""
+def _in_own_process_group() -> Iterator[None]:
+    """Put the processes of a Ray started in this context into other groups than this process's."""
     # A signal to our whole group (a closed terminal, a supervisor's stop) would end the raylet at
-    # once, and Ray's core ends a driver that has lost its raylet: before it has stored or said
-    # anything. The kernel still ends Ray's processes when this one dies.
+    # once. Ray's core then ends the driver, too, before it has stored or reported anything. The
+    # kernel still ends Ray's processes when this one dies.
     utils: Any = ray._private.utils
     services: Any = ray._private.services
     if not utils.detect_fate_sharing_support_linux():
-        yield  # a process that reaps the group is all that would end them
+        yield  # here Ray ends its processes through their group
         return
     popen = services.ConsolePopen
     services.ConsolePopen = partial(popen, process_group=0)
@@ -193,16 +194,16 @@ def _in_a_group_of_its_own() -> Iterator[None]:
 
 
 def _use_token() -> None:
-    # Ray would make a token and leave it in ~/.ray, which later `ray start`s then insist on.
+    # Ray would create a token in ~/.ray, which every later `ray start` would then require.
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     is_set = any(name in os.environ for name in names)
-    if not is_set and not (Path.home() / ".ray" / "auth_token").exists():
+    # Unlike Path.home(), this works for a user without a home directory.
+    if not is_set and not os.path.exists(os.path.expanduser("~/.ray/auth_token")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _restore_sigterm(handler: Any) -> None:
-    # ray.init puts its own handler in the place of the caller's, which is None if it is no Python
-    # function.
+    # ray.init replaces the caller's handler, which is None if it is not a Python function.
     is_set = callable(handler) or isinstance(handler, signal.Handlers)
     if is_set and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)

@@ -1,8 +1,7 @@
-"""What a run cost: node-hours by node type, from looks at the cluster, times a price list.
+"""What a run cost: node-hours of each node type times the user's prices.
 
-Pure: who looks (``ray.nodes()``) and at what time is the caller's matter. Only the time between
-the first and the last look is counted, so neither the start-up of nodes nor disks, traffic and
-storage.
+Pure: the caller lists the nodes (``ray.nodes()``) from time to time. Only the time between the
+first and the last observation counts; the start-up of nodes, disks, traffic and storage do not.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ _HIGHEST_USD = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeUse:
-    """What was used of one node type."""
+    """Use of one node type."""
 
     num_nodes: int
-    """Different nodes seen."""
+    """Number of different nodes."""
     hours: float
-    """Node-hours, over all of them."""
+    """Node-hours of all these nodes together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +37,7 @@ class PriceList:
     usd_per_hour: Mapping[str, float]
     """Node type -> USD per node-hour (≥ 0)."""
     source: str
-    """Where they are from, for people."""
+    """Where the prices come from, for people."""
 
 
 def load_prices(path: str) -> PriceList:
@@ -56,11 +55,11 @@ def load_prices(path: str) -> PriceList:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the price list {path}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"the price list {path} is no valid JSON: {error}") from error
+        raise ConfigError(f"the price list {path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or not content:
         raise ConfigError(
-            f'the price list {path} must be a JSON object such as {{"gpu_spot": 0.45}}, node type '
-            "to USD per hour"
+            f"the price list {path} must be a JSON object of node types and their USD per hour, "
+            'such as {"gpu_spot": 0.45}'
         )
     for name, price in content.items():
         if not _is_price(price):
@@ -81,7 +80,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} appears twice")
     return dict(pairs)
 
 
@@ -89,7 +88,7 @@ def node_type(node: Mapping[str, Any]) -> str:
     """The type of a node: its group in the cluster's configuration, else its instance type.
 
     Args:
-        node: As ``ray.nodes()`` lists it.
+        node: An entry of ``ray.nodes()``.
     """
     labels = node.get("Labels") or {}
     for name in _LABELS:
@@ -99,10 +98,10 @@ def node_type(node: Mapping[str, Any]) -> str:
 
 
 class CostMeter:
-    """Integrates the lifetimes of nodes over looks at the cluster.
+    """Measures the lifetimes of nodes from repeated observations of the cluster.
 
-    A node counts from the first look that sees it to the first that does not (or to the last
-    look), so it is off by at most the time between two looks at either end.
+    A node counts from the first observation that has it to the first that does not, or to the last
+    one. At each end this is off by at most the time between two observations.
     """
 
     def __init__(self) -> None:
@@ -112,17 +111,17 @@ class CostMeter:
         self._seen_s = 0.0
 
     def observe(self, nodes: Sequence[Mapping[str, Any]], now_s: float) -> None:
-        """Take one look into account.
+        """Add one observation.
 
         Args:
-            nodes: As ``ray.nodes()`` returns them, dead ones included or not.
-            now_s: Time of the look, in seconds on a clock that never goes back.
+            nodes: The entries of ``ray.nodes()``, with or without dead nodes.
+            now_s: Time of the observation, in seconds of a monotonic clock.
 
         Raises:
-            ValueError: If ``now_s`` is before the last look.
+            ValueError: If ``now_s`` is before the last observation.
         """
         if self._types and now_s < self._seen_s:
-            raise ValueError(f"a look at {now_s} s after one at {self._seen_s} s")
+            raise ValueError(f"an observation at {now_s} s after one at {self._seen_s} s")
         for node_id in self._alive:
             self._seconds[node_id] += now_s - self._seen_s
         alive = {str(node["NodeID"]): node_type(node) for node in nodes if node["Alive"]}
@@ -133,7 +132,7 @@ class CostMeter:
         self._seen_s = now_s
 
     def use(self) -> dict[str, NodeUse]:
-        """Node type -> what was used of it, most hours first."""
+        """Node type -> its use, most hours first."""
         uses = {
             kind: NodeUse(
                 num_nodes=sum(k == kind for k in self._types.values()),
@@ -147,7 +146,7 @@ class CostMeter:
     def summary(self, prices: PriceList) -> str:
         """One line: ``cost: gpu_spot 1.20 h (3 nodes), head 0.60 h: about $0.94 (prices: p.json)``.
 
-        Types without a price are named as such and left out of the sum.
+        Types without a price are named and left out of the sum.
 
         Args:
             prices: The user's price list.

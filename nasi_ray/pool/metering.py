@@ -1,4 +1,4 @@
-"""A runner that looks at the cluster's nodes as it goes, for the cost of a run."""
+"""A runner that observes the cluster's nodes, to know what a run cost."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from nasi_ray.pool.cost import CostMeter
 from nasi_ray.runner import Runner, RunnerStatus
 
 R = TypeVar("R")
-_LOOK_S = 5.0
+_INTERVAL_S = 5.0
 
 
 def list_nodes() -> list[Mapping[str, Any]]:
-    """The connected cluster's nodes, as Ray lists them."""
+    """The entries of ``ray.nodes()`` of the connected cluster."""
     nodes: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return nodes
 
 
 class MeteredRunner(Generic[R]):
-    """Passes everything on to another runner, and meters the nodes while it runs."""
+    """Forwards to another runner, and observes the nodes while it runs."""
 
     def __init__(
         self,
         runner: Runner[R],
         meter: CostMeter,
         *,
-        look: Callable[[], Sequence[Mapping[str, Any]]] = list_nodes,
+        list_nodes: Callable[[], Sequence[Mapping[str, Any]]] = list_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runner, self._meter, self._look, self._clock = runner, meter, look, clock
+        self._runner, self._meter = runner, meter
+        self._list_nodes, self._clock = list_nodes, clock
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
-        """As the other runner does; looks at the nodes at both ends and every few seconds.
+        """Run the other runner; observe the nodes at both ends and every few seconds.
 
-        A run that breaks off is not looked at once more: Ray may be going down, and looking at it
-        would then wait for ever.
+        There is no last observation if the run breaks off: Ray may be shutting down, and would
+        then never answer.
         """
-        next_look = self._observe()
+        next_s = self._observe()
         for batch in self._runner.run(indices):
-            if self._clock() >= next_look:
-                next_look = self._observe()
+            if self._clock() >= next_s:
+                next_s = self._observe()
             yield batch
         self._observe()
 
@@ -57,5 +58,5 @@ class MeteredRunner(Generic[R]):
 
     def _observe(self) -> float:
         now = self._clock()
-        self._meter.observe(self._look(), now)
-        return now + _LOOK_S
+        self._meter.observe(self._list_nodes(), now)
+        return now + _INTERVAL_S

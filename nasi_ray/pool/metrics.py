@@ -1,4 +1,4 @@
-"""Counters and gauges of the pool, exported by Ray's metrics agent; never in the way of a run."""
+"""Counters and gauges of the pool, exported by Ray's metrics agent; a run never fails on them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ray.util.metrics import Counter, Gauge
 
 
 class PoolMetrics:
-    """``ray_nasi_*`` metrics; does nothing where Ray cannot export them."""
+    """``ray_nasi_*`` metrics; does nothing if Ray cannot export them."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
         try:
             self._counters = {
                 "samples": Counter("nasi_samples", "Samples evaluated."),
@@ -27,16 +27,16 @@ class PoolMetrics:
             self._counters, self._gauges = {}, {}
 
     def report(self, *, samples: int, requeued: int, deaths: int, live: int, target: int) -> None:
-        """Export totals since the pool began (samples, requeued, deaths) and present numbers."""
+        """Export totals since the pool began (samples, requeued, deaths) and current numbers."""
         totals = {"samples": samples, "requeued": requeued, "deaths": deaths}
-        present = {"live": live, "target": target}
+        current = {"live": live, "target": target}
         try:
             for name, counter in self._counters.items():
-                more = totals[name] - self._told.get(name, 0)
+                more = totals[name] - self._reported.get(name, 0)
                 if more > 0:
                     counter.inc(more)
-                    self._told[name] = totals[name]
+                    self._reported[name] = totals[name]
             for name, gauge in self._gauges.items():
-                gauge.set(present[name])
+                gauge.set(current[name])
         except Exception:
             logging.getLogger(__name__).debug("no metrics", exc_info=True)

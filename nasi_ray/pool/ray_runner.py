@@ -1,4 +1,4 @@
-"""The Ray side of the worker pool: carries the scheduler's decisions out and reports events."""
+"""The Ray side of the worker pool: carries out the scheduler's decisions and reports events."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Generic, Literal, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from nasi_ray.config import WorkerConfig, labels_of
 from nasi_ray.errors import NasiRayError, NoCapacityError, UnequalResultsError, WorkerError
 from nasi_ray.pool import nodes as cluster
 from nasi_ray.pool.metrics import PoolMetrics
+from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.pool.reasons import loss_reason
 from nasi_ray.pool.scheduler.decisions import (
     Decision,
@@ -23,7 +23,7 @@ from nasi_ray.pool.scheduler.decisions import (
     Finished,
     GiveUp,
     OutOfCapacity,
-    PausePlace,
+    Quarantine,
     RetireWorker,
     StartWorker,
     SubmitCall,
@@ -55,23 +55,21 @@ class _Awaited:
 
 
 class RayRunner(Generic[R]):
-    """Evaluates samples on Ray actors, whatever happens to the actors.
+    """Evaluates samples on Ray actors, and recovers when actors are lost.
 
-    ``factory(*args)`` is called once in every worker and returns the function that maps a sample
-    index to its result. Ray must be connected (``connection.connect``) while a runner is used.
+    Each worker calls ``factory(*args)`` once; it returns the function that maps a sample index to
+    its result. Ray must be connected (``connection.connect``) while a runner is used.
 
     Args:
-        factory: Makes the evaluating function; importable on the workers, or picklable by value.
-        args: Its arguments, put in the object store once (ObjectRefs are taken as they are);
-            arrays are read there without a copy, and are therefore read-only.
-        workers: How many workers, and of what.
+        factory: Makes the evaluating function. The workers must be able to import it, unless it is
+            pickled by value (defined in ``__main__`` or inside a function).
+        args: Its arguments, put in the object store once (ObjectRefs are passed on). Workers read
+            arrays there without a copy, so these are read-only.
+        plan: How many workers, and what each one needs (``nodes.plan_for``).
         on_failed: Makes the result of a sample that failed for good, from its index and, in one
             line, the reason.
         same: Whether two results of one sample are equal; None: second results are not checked.
-        policy: The pool's limits; None: the defaults, with the capacity timeout of ``workers``.
-
-    Raises:
-        NoCapacityError: If no node of the cluster can ever hold a worker.
+        policy: The pool's limits; None: the defaults, with the plan's capacity timeout.
     """
 
     def __init__(
@@ -79,35 +77,26 @@ class RayRunner(Generic[R]):
         factory: Callable[..., Callable[[int], R]],
         args: Sequence[Any],
         *,
-        workers: WorkerConfig,
+        plan: WorkerPlan,
         on_failed: Callable[[int, str], R],
         same: Callable[[R, R], bool] | None = None,
         policy: PoolPolicy | None = None,
     ) -> None:
-        self._config = workers
+        self._plan = plan
         self._on_failed = on_failed
-        has_autoscaler = cluster.has_autoscaler()
-        self._plan = cluster.plan_workers(
-            cluster.live_nodes(labels_of(workers.label_selector)),
-            workers,
-            has_autoscaler=has_autoscaler,
-        )
-        timeout_s = cluster.capacity_timeout_s(workers, has_autoscaler=has_autoscaler)
         self._given = [
             arg if isinstance(arg, ray.ObjectRef) else ray.put(arg) for arg in (factory, *args)
         ]
         self._scheduler: Scheduler[R] = Scheduler(
-            policy or PoolPolicy(capacity_timeout_s=timeout_s), same
+            policy or PoolPolicy(capacity_timeout_s=plan.capacity_timeout_s), same
         )
         self._actor_class = ray.remote(Worker).options(
-            **worker_options(
-                self._plan.cpus_per_worker, self._plan.gpus_per_worker, self._plan.labels
-            )
+            **worker_options(plan.cpus_per_worker, plan.gpus_per_worker, plan.labels)
         )
         self._actors: dict[int, _Actor] = {}
         self._awaited: dict[Any, _Awaited] = {}
         self._metrics = PoolMetrics()
-        self._target = self._plan.num_workers
+        self._target = plan.num_workers
         self._num_samples = 0
         self._tick_at = 0.0
         self._replan_at = time.monotonic() + _REPLAN_S
@@ -120,10 +109,10 @@ class RayRunner(Generic[R]):
             Results in order of arrival; an empty batch about every half second without any.
 
         Raises:
-            NoCapacityError: If there was no worker for ``capacity_timeout_s``.
+            NoCapacityError: If there was no worker for the capacity timeout.
             WorkerError: If workers or samples keep failing.
             UnequalResultsError: If a sample evaluated twice gave two results.
-            NasiRayError: What the factory raised, if it was one.
+            NasiRayError: Any that the factory raised.
         """
         if self._is_closed:
             raise RuntimeError("the runner is closed")
@@ -138,7 +127,7 @@ class RayRunner(Generic[R]):
                     has_begun = True
                     is_finished = self._decide(batch)
                 except NasiRayError:
-                    # What came at the same moment is none the worse for it.
+                    # Results that came together with the error are still good.
                     if batch:
                         yield batch
                     raise
@@ -153,7 +142,7 @@ class RayRunner(Generic[R]):
         """The workers as they are now."""
         return RunnerStatus(
             num_alive=self._scheduler.num_ready,
-            num_starting=self._scheduler.num_coming,
+            num_starting=self._scheduler.num_starting,
             num_deaths=self._scheduler.num_deaths,
             num_requeued=self._scheduler.num_requeued,
         )
@@ -170,14 +159,9 @@ class RayRunner(Generic[R]):
         if now < self._tick_at:
             return
         self._tick_at = now + _TICK_S
-        if self._config.num_workers == "auto" and now >= self._replan_at:
+        if self._plan.is_auto and now >= self._replan_at:
             self._replan_at = now + _REPLAN_S
-            slots = cluster.count_slots(
-                cluster.live_nodes(self._plan.labels),
-                self._plan.cpus_per_worker,
-                self._plan.gpus_per_worker,
-            )
-            self._target = max(1, slots)
+            self._target = max(1, cluster.num_workers_that_fit(self._plan))
         nodes = cluster.draining_nodes()
         draining = {w for w, actor in self._actors.items() if actor.node in nodes}
         self._scheduler.tick(self._target, draining)
@@ -193,7 +177,7 @@ class RayRunner(Generic[R]):
         )
 
     def _decide(self, batch: list[R]) -> bool:
-        """Have decisions made and carry them out; returns whether the run is finished."""
+        """Carry out the scheduler's decisions; returns whether the run is finished."""
         self._tick()
         decisions = self._scheduler.decide(time.monotonic())
         self._carry_out(decisions, batch)
@@ -212,7 +196,7 @@ class RayRunner(Generic[R]):
                 case FailSample(index, reason):
                     logger.warning("sample %d failed: %s", index, reason)
                     batch.append(self._on_failed(index, reason))
-                case PausePlace():
+                case Quarantine():
                     logger.warning("%s", decision)
                 case GiveUp(reason, is_contradiction):
                     raise (UnequalResultsError if is_contradiction else WorkerError)(reason)
@@ -222,11 +206,10 @@ class RayRunner(Generic[R]):
                     pass
 
     def _no_capacity(self, waited_s: float) -> str:
-        labels = self._plan.labels
-        nodes = cluster.describe_nodes(cluster.live_nodes(labels), labels)
+        nodes = cluster.describe_nodes(self._plan.labels)
         return (
             f"no worker ({self._plan.request} each) could be started in {waited_s:.0f} s; the "
-            f"cluster has {nodes}: free some, add a node, or raise capacity_timeout_s"
+            f"cluster has {nodes}: free resources, add a node, or raise capacity_timeout_s"
         )
 
     def _start(self, worker: int) -> None:
@@ -245,7 +228,7 @@ class RayRunner(Generic[R]):
             ray.kill(actor.handle)
 
     def _collect(self, batch: list[R]) -> None:
-        """Wait for events (half a second at most), report all that have come, add results."""
+        """Wait at most half a second for events, report them, and add results to the batch."""
         refs = list(self._awaited)
         if not refs:
             time.sleep(_WAIT_S)
@@ -271,8 +254,8 @@ class RayRunner(Generic[R]):
 
     def _succeeded(self, awaited: _Awaited, value: Any) -> list[R]:
         if awaited.kind == "hello":
-            self._actors[awaited.worker].node, place = value
-            self._scheduler.placed(awaited.worker, place)
+            self._actors[awaited.worker].node, device = value
+            self._scheduler.placed(awaited.worker, device)
         elif awaited.kind == "prepare":
             self._scheduler.ready(awaited.worker)
         else:

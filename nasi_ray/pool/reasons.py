@@ -1,4 +1,4 @@
-"""One line that says why a worker, a call or a sample failed."""
+"""Why a worker, a call or a sample failed, in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loss_reason(error: BaseException) -> str:
 
 
 def _death_cause(message: str) -> str:
-    # Ray's message is a first sentence, indented facts, and last what happened.
+    # Ray's message is a sentence, then indented facts, then what happened.
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     raised = [line for line in lines if _RAISED.match(line)]
     if raised:

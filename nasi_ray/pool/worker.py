@@ -1,4 +1,4 @@
-"""The Ray actor that evaluates samples: a thin shell round a plain function."""
+"""The Ray actor that evaluates samples: a thin shell around a plain function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ray
 from nasi_ray.pool.reasons import one_line
 
 Reply = tuple[list[tuple[int, Any]], list[tuple[int, str]], float]
-"""(index, result) of what worked, (index, reason) of what raised, seconds spent."""
+"""(index, result) of the samples that worked, (index, reason) of those that raised, seconds."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -22,10 +22,11 @@ THREAD_VARIABLES = (
 
 
 class Worker:
-    """Evaluates samples with what the factory made.
+    """Evaluates samples with the function that the factory made.
 
-    The constructor does nothing: what takes long or may fail is in ``prepare``, whose exceptions
-    reach the driver as they are, and a worker that has its place is told from one that waits.
+    The constructor does nothing. All that takes long or may fail is in ``prepare``: so its
+    exceptions reach the driver unchanged, and ``hello`` tells a worker that is up from one that
+    still waits for a node.
     """
 
     def __init__(self) -> None:
@@ -33,27 +34,26 @@ class Worker:
 
     @ray.method
     def hello(self) -> tuple[str, str]:
-        """Say that the process is up.
+        """Report that the process is up.
 
         Returns:
-            The id of its node (hex), and its place, for people too: the node, and its GPUs if it
-            has any.
+            The id of its node (hex), and a readable name of the node, with its GPUs if it has any.
         """
         context = ray.get_runtime_context()
         node = str(context.get_node_id())
         gpus = ", ".join(context.get_accelerator_ids().get("GPU", ()))
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        place = f"node {address} ({node[:8]})"
-        return node, f"{place}, GPU {gpus}" if gpus else place
+        name = f"node {address} ({node[:8]})"
+        return node, f"{name}, GPU {gpus}" if gpus else name
 
     @ray.method
     def prepare(self, factory: Callable[..., Callable[[int], Any]], *args: Any) -> None:
-        """Make the function that evaluates samples."""
+        """Call the factory, which makes the evaluating function."""
         self._evaluate = factory(*args)
 
     @ray.method
     def evaluate(self, indices: Sequence[int]) -> Reply:
-        """Evaluate samples one after the other; one that raises does not stop the others."""
+        """Evaluate samples one by one; one that raises does not stop the others."""
         assert self._evaluate is not None
         results: list[tuple[int, Any]] = []
         errors: list[tuple[int, str]] = []
@@ -67,15 +67,16 @@ class Worker:
 
 
 def worker_options(cpus: int, gpus: float, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Actor options of one worker: the pool recovers from losses, so Ray must not.
+    """Ray's options for the actor of one worker.
+
+    Ray restarts and retries nothing, because the pool recovers from losses itself. The environment
+    has the thread counts before the process starts, because libraries read them when they are
+    imported, and unpickling the arguments may import anything.
 
     Args:
         cpus: CPUs, and threads.
         gpus: GPUs, or a fraction of one.
         labels: Label -> condition of the nodes it may run on.
-
-    The thread counts are in the environment before the process starts, because libraries read
-    them when they are imported, and pickled arguments may import anything.
     """
     return {
         "num_cpus": cpus,

@@ -8,36 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError, UnknownNameError
-from nasi_ray.spaces import SPACES
-from nasi_ray.spaces.graph import Bytes
-from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
-from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
-
-RankedSpace = NB1Shot1Space | NB201Space
-RankedArchitecture = NB1Shot1Architecture | NB201Architecture
-
-RANKED_SPACES: dict[str, RankedSpace] = {space.name: space for space in (S1, S2, S3, NB201)}
-"""Spaces that can be enumerated, and that tables of accuracies exist for."""
+from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
+from nasi_ray.spaces import get_tabular_space
+from nasi_ray.spaces.base import Keys, first_positions
 
 _MAX_NAMED = 5
-
-
-def get_ranked_space(name: str) -> RankedSpace:
-    """Look a space up.
-
-    Raises:
-        ConfigError: If it is a search space without an enumeration.
-        UnknownNameError: If there is none of that name.
-    """
-    if name in RANKED_SPACES:
-        return RANKED_SPACES[name]
-    if name in SPACES:
-        raise ConfigError(
-            f"space is {name!r}, whose cells no table has the accuracies of; a ranking is of "
-            f"{', '.join(sorted(RANKED_SPACES))}"
-        )
-    raise UnknownNameError("space to rank", name, list(RANKED_SPACES))
 
 
 @cache
@@ -87,36 +62,20 @@ def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArra
     return np.sort(positions[order[:number]])
 
 
-def table_keys(name: str, positions: IntArray) -> Bytes | list[str]:
-    """What a table finds architectures by: hashes, shape (n, 16), or NAS-Bench-201 strings.
+@cache
+def table_keys(name: str) -> Keys:
+    """What a table finds a space's configurations by, in the order of its enumeration.
 
     Args:
-        name: Of a ranked space.
-        positions: In the space's enumeration, shape (n,).
+        name: Of a tabular space.
     """
-    space = RANKED_SPACES[name]
-    if isinstance(space, NB1Shot1Space):
-        return _hashes(name)[positions]
-    return [space.architecture(position).to_string() for position in positions.tolist()]
+    return get_tabular_space(name).keys()
 
 
 @cache
 def _first_positions(name: str) -> IntArray:
     """Of every position: the first one with the same architecture; shape (num_architectures,)."""
-    space = RANKED_SPACES[name]
-    if isinstance(space, NB201Space):
-        return np.arange(space.num_architectures, dtype=np.int64)
-    hashes = _hashes(name).view("V16").reshape(-1)
-    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    positions: IntArray = first[inverse].astype(np.int64)
-    return positions
-
-
-@cache
-def _hashes(name: str) -> Bytes:
-    space = RANKED_SPACES[name]
-    assert isinstance(space, NB1Shot1Space)
-    return np.ascontiguousarray(space.hashes())
+    return first_positions(table_keys(name))
 
 
 def _read_file(name: str, path: Path) -> IntArray:
@@ -132,13 +91,14 @@ def _read_file(name: str, path: Path) -> IntArray:
             f"architectures is {str(path)!r}, which cannot be read ({reason}); give all, a number "
             "of random ones, or a file with one architecture string a line"
         ) from None
-    space, positions, bad = RANKED_SPACES[name], [], []
+    space, bad = get_tabular_space(name), []
+    positions: list[int] = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         try:
-            positions.append(_position(space, text))
+            positions.append(space.index(space.parse(text)))
         except InvalidGenotypeError as error:
             bad.append(f"line {number}: {error}")
     if bad:
@@ -147,15 +107,7 @@ def _read_file(name: str, path: Path) -> IntArray:
             f"{path} has lines that are no {name} cell: {'; '.join(bad[:_MAX_NAMED])}{more}"
         )
     if not positions:
-        raise DataError(f"{path} has no architecture; give one a line, as {_example(space)}")
+        raise DataError(
+            f"{path} has no architecture; give one a line, as {space.architecture(0).to_string()}"
+        )
     return np.unique(_first_positions(name)[positions])
-
-
-def _position(space: RankedSpace, text: str) -> int:
-    if isinstance(space, NB1Shot1Space):
-        return space.index(space.parse(text))
-    return space.index(space.parse(text))
-
-
-def _example(space: RankedSpace) -> str:
-    return space.architecture(0).to_string()

@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nasi_ray.data import make_batches, resolve_labels
+import torch
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.data.batches import make_batches
+from nasi_ray.data.image_set import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
-from nasi_ray.networks.supernets import resolve_num_cells
-from nasi_ray.pool.cost import CostMeter, load_prices
 from nasi_ray.progress import Progress
-from nasi_ray.ranking.architectures import get_ranked_space
-from nasi_ray.ranking.plan import RankJob, RankPlan, make_plan, score_identity
-from nasi_ray.ranking.result import ScoreStore, conclude
+from nasi_ray.ranking.architectures import select_positions, table_keys
+from nasi_ray.ranking.result import (
+    RankingResult,
+    ScoreStore,
+    conclude,
+)
+from nasi_ray.ranking.scores import record_indices
 from nasi_ray.ranking.scoring import handle, lost_score, make_score_evaluator, same_score
+from nasi_ray.ranking.settings import RankConfig, RankJob, options_without_effect
 from nasi_ray.ranking.summary import BootstrapConfig
-from nasi_ray.ranking.tracker import ScoreBoard
-from nasi_ray.records import IdentityValue, RecordStore, ScoreRows, read_identity
+from nasi_ray.ranking.tracker import ScoreProgress
+from nasi_ray.records import IdentityValue, RecordStore, ScoreRows
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
-from nasi_ray.run.compute import (
-    connect_device,
-    load,
-    memory_told,
-    running,
-    settle_device,
-    to_json,
-)
-from nasi_ray.run.identity import CONFIG_NAME, data_source, found_out, read_source, remembered
+from nasi_ray.run.compute import Session, explain_out_of_memory
+from nasi_ray.run.finish import to_json
+from nasi_ray.run.identity import SOURCE_NAME
+from nasi_ray.run.plan import RunPlan, plan_run
+from nasi_ray.run.settings import settings_yaml
 from nasi_ray.runner import Runner, RunnerStatus
-from nasi_ray.storage import Storage, open_storage
+from nasi_ray.spaces import get_tabular_space
+from nasi_ray.tables.accuracies import Accuracies, open_accuracies
+
+SCORING_VERSION = 1
+"""Raised when a score of the same settings becomes another one."""
 
 
-def run_rank(job: RankJob, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Wanted:
+    """The scores asked for, all names resolved."""
+
+    proxies: tuple[str, ...]
+    positions: IntArray
+    """Of the architectures in the space's enumeration."""
+    seeds: tuple[int, ...]
+    accuracies: Accuracies | None
+    error_percent: FloatArray | None
+    """Test errors, shape (architectures,)."""
+    total: int
+    """Architectures of the space."""
+
+    def indices(self, proxy: str) -> list[int]:
+        """Of a proxy's records."""
+        wanted: list[int] = record_indices(proxy, self.total, self.positions, self.seeds).tolist()
+        return wanted
+
+
+def run_rank(job: RankJob, progress: Progress) -> RankingResult:
     """Run or continue a ranking, or answer it from its records.
 
     Args:
@@ -44,115 +71,141 @@ def run_rank(job: RankJob, progress: Progress) -> dict[str, Any]:
         progress: Display; not closed here.
 
     Returns:
-        The content of ``ranking.json`` (``docs/ranking.md``), which is also written, as are
-        ``ranking.md``, ``scores.csv`` and, with accuracies, the pictures.
+        What was found. ``ranking.json`` (``docs/ranking.md``), ``ranking.md``, ``scores.csv``, the
+        settings and, with accuracies, the pictures are written.
 
     Raises:
         NasiRayError: Whatever a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
-    resolve_labels(job.scores.labels, job.scores.data)
-    if job.scores.network == "supernet":
-        resolve_num_cells(job.scores.space, job.scores.num_cells)
-    prices = load_prices(job.price_list) if job.price_list else None
-    plan = make_plan(job)
-    meter = CostMeter()
-    storage = open_storage(job.run_uri)
-    with storage.lock():
-        stores = _complete_records(job, plan, storage)
+    wanted = _resolve(job)
+    plan = plan_rank(job)
+    for line in options_without_effect(job):
+        progress.message(f"note: {line}")
+    with Session(progress) as session, plan.storage.lock():
+        stores = _complete_records(plan, wanted)
         if stores is None:
-            stores = _evaluate(job, plan, storage, progress, meter)
+            stores = _evaluate(job, plan, wanted, session)
 
         def run() -> dict[str, Any]:
-            cost = {"cost": meter.summary(prices)} if prices else {}
+            cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
             return {"seconds": time.perf_counter() - start, **cost}
 
         return conclude(
-            storage,
+            plan.storage,
             stores,
             space=job.scores.space,
-            positions=plan.positions,
-            seeds=plan.seeds,
+            positions=wanted.positions,
+            seeds=wanted.seeds,
             asked=job.architectures,
-            accuracies=plan.accuracies,
+            accuracies=wanted.accuracies,
+            error_percent=wanted.error_percent,
             bootstrap=BootstrapConfig(num_bootstrap=job.num_bootstrap, seed=0),
             run=run,
         )
 
 
+def _resolve(job: RankJob) -> _Wanted:
+    space = job.scores.space
+    positions = select_positions(space, job.architectures, subset_seed=job.subset_seed)
+    accuracies = None if job.table is None else open_accuracies(space, job.table, job.metric)
+    return _Wanted(
+        proxies=job.proxy_names,
+        positions=positions,
+        seeds=tuple(dict.fromkeys(job.seeds)),
+        accuracies=accuracies,
+        error_percent=None if accuracies is None else _errors(accuracies, positions),
+        total=get_tabular_space(space).num_architectures,
+    )
+
+
+def _errors(accuracies: Accuracies, positions: IntArray) -> FloatArray:
+    keys = table_keys(accuracies.space.name)
+    wanted = [keys[p] for p in positions] if isinstance(keys, list) else keys[positions]
+    return accuracies.errors_percent(wanted)
+
+
+def plan_rank(job: RankJob) -> RunPlan:
+    """Resolve what a ranking is; see ``run.plan``."""
+    scores = job.scores
+    settings: dict[str, IdentityValue] = dataclasses.asdict(scores)
+    settings["num_channels"] = scores.resolved_channels
+    if scores.network == "supernet":
+        space = get_tabular_space(scores.space)
+        settings["num_cells"] = space.resolve_num_cells(scores.num_cells)
+    else:
+        del settings["num_cells"]
+    settings["scoring_version"] = SCORING_VERSION
+    return plan_run(
+        job.run_uri, samples=scores.sample_config(0), compute=job.compute, settings=settings
+    )
+
+
 def _open(
-    plan: RankPlan, storage: Storage, identity: Mapping[str, IdentityValue]
+    plan: RunPlan, wanted: _Wanted, identity: Mapping[str, IdentityValue]
 ) -> dict[str, ScoreStore]:
     return {
-        proxy: RecordStore.open(storage, identity=identity, rows=ScoreRows(proxy))
-        for proxy in plan.proxies
+        proxy: RecordStore.open(plan.storage, identity=identity, rows=ScoreRows(proxy))
+        for proxy in wanted.proxies
     }
 
 
-def _complete_records(
-    job: RankJob, plan: RankPlan, storage: Storage
-) -> dict[str, ScoreStore] | None:
+def _complete_records(plan: RunPlan, wanted: _Wanted) -> dict[str, ScoreStore] | None:
     """The run's records if they hold all scores asked for, without looking at any image."""
-    stored = read_identity(storage)
-    if stored is None or read_source(storage) != data_source(job.scores.data):
+    identity = plan.stored_identity()
+    if identity is None:
+        plan.refuse_other_settings(ScoreRows(wanted.proxies[0]))
         return None
-    known = remembered(job.scores.sample_config(0), stored[0])
-    stores = _open(plan, storage, score_identity(job.scores, job.workers, known))
-    is_complete = not any(store.missing(plan.indices(p)) for p, store in stores.items())
+    stores = _open(plan, wanted, identity)
+    is_complete = not any(store.missing(wanted.indices(p)) for p, store in stores.items())
     return stores if is_complete else None
 
 
 def _evaluate(
-    job: RankJob, plan: RankPlan, storage: Storage, progress: Progress, meter: CostMeter
+    job: RankJob, plan: RunPlan, wanted: _Wanted, session: Session
 ) -> dict[str, ScoreStore]:
-    source = data_source(job.scores.data)
-    images = load(job.scores.data, job.scores.image_size, progress)
-    make_batches(job.scores.sample_config(0), images)  # what is wrong with the settings shows here
-    device, workers = settle_device(job.scores.device, job.workers, storage)
-    job = dataclasses.replace(
-        job, scores=dataclasses.replace(job.scores, device=device), workers=workers
-    )
-    with contextlib.ExitStack() as stack:
-        found = connect_device(job, device, stack, progress)
-        identity = score_identity(job.scores, job.workers, found_out(images, found))
-        stores = _open(plan, storage, identity)
-        storage.write(CONFIG_NAME, to_json(source))
-        threads = job.workers.threads_per_worker
-        in_process = job.workers.num_workers == 0
-        runner = stack.enter_context(
-            running(
-                job,
-                _make_guarded_evaluator if in_process else make_score_evaluator,
-                (job.scores, images, plan.proxies, found, threads),
-                on_failed=lost_score,
-                is_equal=same_score,
-                noun="score",
-                progress=progress,
-                meter=meter,
-            )
-        )
-        _collect_all(job, plan, stores, runner, progress)
+    images = session.load(plan, job.scores.image_size)
+    batches = make_batches(job.scores.sample_config(0), images)  # shows what is wrong with settings
+    data: dict[str, IdentityValue] = {**data_identity(images)}
+    if images is not None:
+        data["num_classes"] = batches.num_classes
+    device = session.device(plan)
+    stores = _open(plan, wanted, plan.fresh_identity(data, device, torch.__version__))
+    plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
+    resolved = {"out": plan.storage.uri, "data": plan.source.source, "device": device}
+    plan.storage.write("settings.yaml", settings_yaml(job, "rank", **resolved))
+    scores: RankConfig = dataclasses.replace(job.scores, device=plan.device)
+    in_process = plan.compute.num_workers == 0
+    with session.runner(
+        plan,
+        _make_guarded_evaluator if in_process else make_score_evaluator,
+        (scores, images, wanted.proxies, device, plan.compute.threads_per_worker),
+        on_failed=lost_score,
+        is_equal=same_score,
+        noun="score",
+    ) as runner:
+        _collect_all(job.scores.space, wanted, stores, runner, session.progress)
     return stores
 
 
 def _collect_all(
-    job: RankJob,
-    plan: RankPlan,
+    space: str,
+    wanted: _Wanted,
     stores: Mapping[str, ScoreStore],
     runner: Runner[ProxyScore],
     progress: Progress,
 ) -> None:
     """One proxy after the other, so that one writer is active; each in order of seeds."""
     for position, (proxy, store) in enumerate(stores.items()):
-        wanted = plan.indices(proxy)
-        missing = store.missing(wanted)
+        indices = wanted.indices(proxy)
+        missing = store.missing(indices)
         if not missing:
             continue
-        board = ScoreBoard(
-            store.read().only(wanted),
+        tracker = ScoreProgress(
+            store.read().only(indices),
             missing,
             title=f"{proxy} ({position + 1} of {len(stores)})",
-            name=partial(_name, job.scores.space, proxy),
+            name=partial(_name, space, proxy),
             clock=time.monotonic,
         )
         try:
@@ -161,35 +214,42 @@ def _collect_all(
                 runner=_OneProxy(runner, position),
                 store=store,
                 progress=progress,
-                board=board,
+                tracker=tracker,
                 may_fail=True,
                 named_in="ranking.json counts",
             )
         except SearchStoppedError as stop:
-            try:
-                left = {name: len(s.missing(plan.indices(name))) for name, s in stores.items()}
-            except NasiRayError as error:  # a stop is one though the storage cannot be read
-                raise stop from error
-            asked = sum(len(plan.indices(name)) for name in stores)
-            raise SearchStoppedError(
-                f"stopped with {asked - sum(left.values())} of {asked} scores stored; the same "
-                "command continues from them"
-            ) from None
+            raise _stopped(wanted, stores, stop) from None
+
+
+def _stopped(
+    wanted: _Wanted, stores: Mapping[str, ScoreStore], stop: SearchStoppedError
+) -> SearchStoppedError:
+    """Count what is stored of all proxies."""
+    try:
+        left = sum(len(store.missing(wanted.indices(p))) for p, store in stores.items())
+    except NasiRayError:  # a stop is one even if the storage cannot be read
+        return stop
+    asked = sum(len(wanted.indices(proxy)) for proxy in stores)
+    return SearchStoppedError(
+        f"stopped with {asked - left} of {asked} scores stored; the same command continues from "
+        "them"
+    )
 
 
 def _name(space: str, proxy: str, index: int) -> str:
-    ranked = get_ranked_space(space)
-    seed, position = divmod(index, ranked.num_architectures)
-    return f"{proxy} of {ranked.architecture(position).to_string()} at seed {seed}"
+    tabular = get_tabular_space(space)
+    seed, position = divmod(index, tabular.num_architectures)
+    return f"{proxy} of {tabular.architecture(position).to_string()} at seed {seed}"
 
 
 def _make_guarded_evaluator(*args: Any) -> Callable[[int], ProxyScore]:
-    """In this process, too, what raises is a lost score, and no end of the run."""
+    """In this process, too, an exception makes a lost score and does not end the run."""
     evaluate = make_score_evaluator(*args)
 
     def guarded(given: int) -> ProxyScore:
         try:
-            with memory_told():
+            with explain_out_of_memory():
                 return evaluate(given)
         except NasiRayError:
             raise

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from nasi_ray.arrays import FloatArray
+from nasi_ray.display.figures import BLUE, ORANGE, new_figure, render
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import mean_over_seeds
+from nasi_ray.statistics import mean_over_seeds
 
 DPI = 130
-_POINT, _LINE, _BAND, _GRID = "#0072B2", "#D55E00", "#F3D3BC", "#E4E4E4"
+_BAND = "#F3D3BC"
 _MAX_COLUMNS = 4
 _PANEL = (3.1, 2.6)
 _LOG_RANGE = 30.0
@@ -48,25 +46,15 @@ def save_ranking_plots(
         _draw_deciles(axes, entry)
 
     title = f"{result['space']}, {result['architectures']['num']} architectures"
-    return {
-        **_save("scatter", f"Test error against score: {title}", result, scores, scatter),
-        **_save("deciles", f"Mean test error by tenth of the score: {title}", result, scores, bins),
+    figures = {
+        "scatter": _panels(f"Test error against score: {title}", result, scores, scatter),
+        "deciles": _panels(f"Mean test error by tenth of the score: {title}", result, scores, bins),
     }
-
-
-def _save(
-    name: str,
-    title: str,
-    result: Mapping[str, Any],
-    scores: Sequence[ProxyScores],
-    draw: Draw,
-) -> dict[str, bytes]:
-    svg, png = io.BytesIO(), io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "nasi_ray", "svg.fonttype": "path"}):
-        figure = _panels(title, result, scores, draw)
-        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
+    return {
+        f"{name}.{kind}": data
+        for name, figure in figures.items()
+        for kind, data in render(figure).items()
+    }
 
 
 def _panels(
@@ -74,16 +62,18 @@ def _panels(
 ) -> Figure:
     columns = min(_MAX_COLUMNS, len(scores))
     rows = math.ceil(len(scores) / columns)
-    size = (_PANEL[0] * columns, _PANEL[1] * rows + 0.4)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, panels = new_figure(
+        len(scores),
+        size=(_PANEL[0] * columns, _PANEL[1] * rows + 0.4),
+        num_columns=columns,
+        tick_size=7,
+        dpi=DPI,
+    )
     figure.suptitle(title, fontsize=11, fontweight="bold")
-    for position, (proxy, entry) in enumerate(zip(scores, result["proxies"], strict=True)):
-        axes = figure.add_subplot(rows, columns, position + 1)
+    for position, (axes, proxy, entry) in enumerate(
+        zip(panels, scores, result["proxies"], strict=True)
+    ):
         axes.set_title(_heading(entry), fontsize=9)
-        axes.tick_params(labelsize=7)
-        axes.grid(color=_GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if position % columns == 0:
             axes.set_ylabel("test error, %", fontsize=8)
@@ -103,7 +93,7 @@ def _draw_scatter(axes: Axes, score: FloatArray, error_percent: FloatArray) -> N
     if not len(x):
         _say(axes, "no scores")
         return
-    axes.scatter(x, y, s=4, c=_POINT, alpha=0.35, linewidths=0, rasterized=True)
+    axes.scatter(x, y, s=4, c=BLUE, alpha=0.35, linewidths=0, rasterized=True)
     _scale_x(axes, x)
     _scale_y(axes, y)
 
@@ -116,7 +106,7 @@ def _draw_deciles(axes: Axes, entry: Mapping[str, Any]) -> None:
     x, y, std = (np.array([group[key] for group in groups]) for key in ("score", "error", "std"))
     # Half a standard deviation to either side, as in Figure 3 of the paper.
     axes.fill_between(x, y - std / 2, y + std / 2, color=_BAND, linewidth=0)
-    axes.plot(x, y, color=_LINE, marker="o", markersize=3.5, linewidth=1.4)
+    axes.plot(x, y, color=ORANGE, marker="o", markersize=3.5, linewidth=1.4)
     _scale_x(axes, x)
 
 

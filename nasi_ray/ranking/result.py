@@ -1,22 +1,16 @@
-"""The end of a ranking: accuracies out of a table, and the files of the run directory."""
+"""The end of a ranking: the files of the run directory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import DataError, StorageError, UnknownNameError
 from nasi_ray.proxies import get_proxy
-from nasi_ray.ranking.architectures import (
-    RANKED_SPACES,
-    distinct_positions,
-    get_ranked_space,
-    table_keys,
-)
+from nasi_ray.ranking.architectures import distinct_positions
 from nasi_ray.ranking.plot import save_ranking_plots
-from nasi_ray.ranking.scores import ProxyScores, gather
+from nasi_ray.ranking.scores import ProxyScores, RunScores, gather
 from nasi_ray.ranking.scores_csv import scores_csv
 from nasi_ray.ranking.summary import (
     RANKING_SCHEMA,
@@ -27,53 +21,48 @@ from nasi_ray.ranking.summary import (
 from nasi_ray.ranking.text import ranking_markdown
 from nasi_ray.records import RecordStore, read_identity
 from nasi_ray.records.rows import ProxyScore, ScoreTable
-from nasi_ray.run.compute import to_json
+from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.provenance import versions
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Space
+from nasi_ray.spaces import get_tabular_space
 from nasi_ray.storage import Storage
-from nasi_ray.tables.metric import Metric
-from nasi_ray.tables.tabular import TabularBenchmark
+from nasi_ray.tables.accuracies import Accuracies
+
+if TYPE_CHECKING:
+    import pandas
 
 ScoreStore = RecordStore[ProxyScore, ScoreTable]
 
 _MAX_PARTS = 100
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Accuracies:
-    """Test errors of the architectures asked for."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+class RankingResult:
+    """A finished ranking."""
 
-    table: str
-    """Where they are from."""
-    metric: Metric
-    """What they are."""
-    error_percent: FloatArray
-    """shape (architectures,)"""
+    content: Mapping[str, Any]
+    """The content of ``ranking.json`` (``docs/ranking.md``)."""
+    uri: str
+    """The run directory: an absolute path or ``s3://bucket/prefix``."""
+    scores: RunScores
+    """Every score asked for."""
 
+    def __repr__(self) -> str:
+        num = len(self.scores.positions)
+        names = ", ".join(self.scores.by_proxy)
+        return f"RankingResult({self.scores.space!r}, {num} architectures, {names}, {self.uri!r})"
 
-def read_accuracies(path: str, metric: str | None, space: str, positions: IntArray) -> Accuracies:
-    """Look the architectures up.
+    @property
+    def num_lost(self) -> int:
+        """Scores that no attempt completed; the same ranking tries them again."""
+        return sum(proxy["num_lost"] for proxy in self.content["proxies"])
 
-    Args:
-        path: Parquet table.
-        metric: Its column; None: the only one there is.
-        space: Name of the space.
-        positions: Of the architectures, shape (architectures,).
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``ranking.json``."""
+        return dict(self.content)
 
-    Raises:
-        DataError: If the table cannot be read, is of another space, has several columns and none
-            was named, or lacks an architecture.
-        UnknownNameError: If it has no such column.
-    """
-    table = TabularBenchmark.open(path)
-    key = "hash" if isinstance(RANKED_SPACES[space], NB1Shot1Space) else "arch"
-    if table.key != key:
-        raise DataError(
-            f"{path} is keyed by {table.key!r} and no table of {space}, which is keyed by {key!r}"
-        )
-    chosen = _choose(table, metric)
-    errors = table.errors_percent(chosen, table_keys(space, positions))
-    return Accuracies(table=path, metric=chosen, error_percent=errors)
+    def to_pandas(self) -> pandas.DataFrame:
+        """Scores, a row per architecture; see ``RunScores.to_pandas``."""
+        return self.scores.to_pandas()
 
 
 def conclude(
@@ -85,9 +74,10 @@ def conclude(
     seeds: Sequence[int],
     asked: str,
     accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
     bootstrap: BootstrapConfig,
     run: Callable[[], Mapping[str, Any]],
-) -> dict[str, Any]:
+) -> RankingResult:
     """Say what the scores say, and write the run directory's files.
 
     Args:
@@ -97,14 +87,15 @@ def conclude(
         positions: Of the architectures asked for.
         seeds: Asked for.
         asked: ``--architectures``.
-        accuracies: Of those architectures, or None.
+        accuracies: The table, or None.
+        error_percent: Of those architectures, shape (architectures,), or None.
         bootstrap: Of the correlations' intervals.
         run: Gives what to say of this run itself, last of all.
 
     Raises:
         StorageError: If the files cannot be written; the scores are stored.
     """
-    total = get_ranked_space(space).num_architectures
+    total = get_tabular_space(space).num_architectures
     scores = []
     for proxy, store in stores.items():
         if store.num_parts > _MAX_PARTS:
@@ -112,7 +103,7 @@ def conclude(
         scores.append(
             gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
         )
-    names = [get_ranked_space(space).architecture(p).to_string() for p in positions.tolist()]
+    names = [get_tabular_space(space).architecture(p).to_string() for p in positions.tolist()]
     result = {
         "schema": RANKING_SCHEMA,
         "space": space,
@@ -123,40 +114,33 @@ def conclude(
         },
         "seeds": list(seeds),
         **_accuracy_fields(accuracies),
-        **_proxy_fields(scores, accuracies, names, bootstrap),
+        **_proxy_fields(scores, error_percent, names, bootstrap),
         "settings": (read_identity(storage) or ({}, {}))[0],
         "versions": versions(),
         **run(),
     }
-    _write(storage, result, scores, positions, accuracies)
-    return result
-
-
-def _choose(table: TabularBenchmark, metric: str | None) -> Metric:
-    if metric is not None:
-        if metric not in table.metrics:
-            raise UnknownNameError(f"metric of {table.name}", metric, list(table.metrics))
-        return table.metrics[metric]
-    if len(table.metrics) == 1:
-        return next(iter(table.metrics.values()))
-    has = "; ".join(m.describe() for m in table.metrics.values()) or "no accuracies"
-    raise DataError(f"{table.name} has {has}; choose with --metric")
+    _write(storage, result, scores, positions, error_percent)
+    by_proxy = {found.proxy: found for found in scores}
+    return RankingResult(
+        content=result,
+        uri=storage.uri,
+        scores=RunScores(space=space, positions=positions, by_proxy=by_proxy),
+    )
 
 
 def _accuracy_fields(accuracies: Accuracies | None) -> dict[str, Any]:
     if accuracies is None:
         return {"table": None, "metric": None}
-    return {"table": accuracies.table, "metric": asdict(accuracies.metric)}
+    return {"table": accuracies.benchmark.name, "metric": asdict(accuracies.metric)}
 
 
 def _proxy_fields(
     scores: Sequence[ProxyScores],
-    accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
     names: Sequence[str],
     bootstrap: BootstrapConfig,
 ) -> dict[str, Any]:
-    errors = None if accuracies is None else accuracies.error_percent
-    entries = [summarise_proxy(s, get_proxy(s.proxy), errors, bootstrap) for s in scores]
+    entries = [summarise_proxy(s, get_proxy(s.proxy), error_percent, bootstrap) for s in scores]
     for entry in entries:
         best = entry.get("best")
         if best is not None:
@@ -169,20 +153,16 @@ def _write(
     result: dict[str, Any],
     scores: Sequence[ProxyScores],
     positions: IntArray,
-    accuracies: Accuracies | None,
+    error_percent: FloatArray | None,
 ) -> None:
-    errors = None if accuracies is None else accuracies.error_percent
     files = {
-        "scores.csv": scores_csv(result["space"], positions, scores, errors),
+        "scores.csv": scores_csv(result["space"], positions, scores, error_percent),
         "ranking.md": ranking_markdown(result).encode(),
         "ranking.json": to_json(result),
     }
-    if errors is not None:
-        files |= save_ranking_plots(result, scores, errors)
-    try:
-        for name, data in files.items():
-            storage.write(name, data)
-    except StorageError as error:
-        raise StorageError(
-            f"{error}; the scores are stored, and the same command answers from them"
-        ) from error
+    if error_percent is not None:
+        files |= save_ranking_plots(result, scores, error_percent)
+    asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
+    asked["proxies"] = [entry["name"] for entry in result["proxies"]]
+    files[answer_name(asked)] = files["ranking.json"]
+    write_results(storage, files, noun="scores")

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
 from nasi_ray.ranking.settings import SIZE_PROXIES
 from nasi_ray.records import RecordStore, ScoreRows
 from nasi_ray.records.reader import identity_of
 from nasi_ray.records.rows import ScoreTable
+from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 from nasi_ray.storage import open_storage
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,7 +43,7 @@ class ProxyScores:
     """Wall time of each evaluation there is a record of."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RunScores:
     """All scores of a run."""
 
@@ -50,9 +54,20 @@ class RunScores:
     by_proxy: Mapping[str, ProxyScores]
     """Proxy -> its scores of those architectures."""
 
-    def architectures(self) -> list[RankedArchitecture]:
+    def __repr__(self) -> str:
+        return f"RunScores({self.space!r}, {len(self.positions)} architectures)"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row per architecture: its fields, and the mean over seeds of every proxy's score."""
+        import pandas  # takes a second to import
+
+        columns = {name: found.scores.mean(axis=0) for name, found in self.by_proxy.items()}
+        named = pandas.DataFrame([a.fields() for a in self.architectures()])
+        return named.assign(**columns)
+
+    def architectures(self) -> list[TabularArchitecture]:
         """The architectures, in the order of the columns of ``scores``."""
-        space = get_ranked_space(self.space)
+        space = get_tabular_space(self.space)
         return [space.architecture(position) for position in self.positions.tolist()]
 
 
@@ -134,7 +149,7 @@ def read_scores(uri: str) -> RunScores:
     storage = open_storage(uri)
     identity, _ = identity_of(storage, "scores")
     name = str(identity["space"])
-    total = get_ranked_space(name).num_architectures
+    total = get_tabular_space(name).num_architectures
     proxies = sorted({path.split("/")[1] for path in storage.list("scores/") if "/part-" in path})
     tables = {
         proxy: RecordStore.open(storage, identity=identity, rows=ScoreRows(proxy)).read()

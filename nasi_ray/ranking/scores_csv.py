@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.ranking.architectures import get_ranked_space
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import mean_over_seeds
-from nasi_ray.spaces.result import architecture_fields
+from nasi_ray.spaces import get_tabular_space
+from nasi_ray.statistics import mean_over_seeds
 
 
 def scores_csv(
@@ -33,8 +32,8 @@ def scores_csv(
         UTF-8. Columns: ``architecture``, ``hash`` (NAS-Bench-101 cells), ``error_percent``, then
         per proxy its mean over seeds and, with several seeds, ``<proxy>_seed<n>`` each.
     """
-    ranked = get_ranked_space(space)
-    named = [architecture_fields(ranked.architecture(p)) for p in positions.tolist()]
+    ranked = get_tabular_space(space)
+    named = [ranked.architecture(p).fields() for p in positions.tolist()]
     columns: dict[str, Sequence[object]] = {
         key: [fields[key] for fields in named] for key in (named[0] if named else {})
     }

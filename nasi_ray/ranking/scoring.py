@@ -13,22 +13,20 @@ from os import getpid
 import torch
 from torch import Tensor, nn
 
-from nasi_ray.data import ImageSet, make_batches
+from nasi_ray.data.batches import make_batches
+from nasi_ray.data.image_set import ImageSet
 from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.loss import LOSSES
-from nasi_ray.networks import nb1shot1, nb201
+from nasi_ray.networks.by_space import make_standalone, networks_of
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
-from nasi_ray.networks.standalone import make_standalone
-from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
 from nasi_ray.proxies import get_proxy
 from nasi_ray.proxies.gradients import is_batch_norm
-from nasi_ray.ranking.architectures import RankedArchitecture, get_ranked_space
 from nasi_ray.ranking.settings import SIZE_PROXIES, RankConfig
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.seeding import torch_seed
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
+from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 
 _HANDLE_STRIDE = 1 << 48
 
@@ -120,7 +118,8 @@ class ScoreEvaluator:
         self._config = config
         self._images = images
         self._proxies = tuple(proxies)
-        self._space = get_ranked_space(config.space)
+        self._space = get_tabular_space(config.space)
+        self._networks = networks_of(self._space)
         self._dtype = DTYPES[config.dtype]
         self._device = resolve_device(device)
         kind = device_kind(self._device)
@@ -159,7 +158,7 @@ class ScoreEvaluator:
             worker=self._worker,
         )
 
-    def _score(self, proxy: str, architecture: RankedArchitecture, seed: int) -> float:
+    def _score(self, proxy: str, architecture: TabularArchitecture, seed: int) -> float:
         if proxy in SIZE_PROXIES:
             x, y = self._meta_image(), torch.empty(0, dtype=torch.int64)
             net = self._shape_of(architecture)
@@ -171,28 +170,30 @@ class ScoreEvaluator:
         # Weights are index 0 of the stream; a proxy that draws its own takes another one.
         return score(net, x, y, loss=loss, seed=torch_seed(seed, "weights", 1))
 
-    def _network(self, architecture: RankedArchitecture, seed: int) -> nn.Module:
+    def _network(self, architecture: TabularArchitecture, seed: int) -> nn.Module:
         if self._config.network == "supernet":
             return self._path(self._supernet(seed), architecture)
         return self._build(partial(self._make_standalone, architecture), seed)
 
-    def _shape_of(self, architecture: RankedArchitecture) -> nn.Module:
+    def _shape_of(self, architecture: TabularArchitecture) -> nn.Module:
         """The network on the meta device: its shapes, and no numbers."""
         if self._config.network == "supernet":
             return self._path(self._shape_only(), architecture)
         with torch.device("meta"):
             return self._make_standalone(architecture)
 
-    def _path(self, supernet: nn.Module, architecture: RankedArchitecture) -> nn.Module:
-        if isinstance(architecture, NB1Shot1Architecture):
-            assert isinstance(self._space, NB1Shot1Space)
-            chosen = nb1shot1.chosen(self._space, architecture)
-        else:
-            chosen = nb201.chosen(architecture)
+    def _path(self, supernet: nn.Module, architecture: TabularArchitecture) -> nn.Module:
+        chosen_of = self._networks.chosen
+        if chosen_of is None:
+            raise ConfigError(
+                f"space {self._space.name!r} does not say which path of its supernet an "
+                "architecture takes; use --network standalone"
+            )
+        chosen = chosen_of(architecture)
         used = layers_used(self._shape_only(), chosen, self._meta_image())
         return sub_network(supernet, chosen, used)
 
-    def _make_standalone(self, architecture: RankedArchitecture) -> nn.Module:
+    def _make_standalone(self, architecture: TabularArchitecture) -> nn.Module:
         return make_standalone(
             self._config.space,
             architecture,
@@ -209,9 +210,9 @@ class ScoreEvaluator:
 
     def _supernet_maker(self) -> Callable[[], nn.Module]:
         return partial(
-            SUPERNETS[self._config.space].make,
+            self._networks.supernet,
             init_channels=self._config.resolved_channels,
-            num_cells=resolve_num_cells(self._config.space, self._config.num_cells),
+            num_cells=self._space.resolve_num_cells(self._config.num_cells),
             num_classes=self._num_classes,
         )
 

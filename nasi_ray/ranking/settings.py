@@ -1,15 +1,29 @@
-"""What a score is made with: the identity of a ranking's records."""
+"""What a ranking is asked for: its settings and its command line. Light to import."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from nasi_ray.config import Auto, SampleConfig
-from nasi_ray.errors import ConfigError
-from nasi_ray.ranking.architectures import get_ranked_space
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Space
+import tyro
+
+from nasi_ray.config import Auto, ComputeSettings, Device, SampleConfig
+from nasi_ray.data.labels import resolve_labels
+from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.proxies import PROXIES
+from nasi_ray.run.identity import digest_of, source_name
+from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.settings import (
+    ConfigFile,
+    changed_from,
+    compute_options_without_effect,
+    given_options,
+    read_settings,
+    with_settings,
+)
+from nasi_ray.spaces import get_tabular_space
 
 SIZE_PROXIES = ("num_params", "multiply_adds")
 """Baselines of every ranking. They depend on no seed: their records are those of seed 0."""
@@ -28,7 +42,7 @@ class RankConfig:
     """Space: s1 | s2 | s3 | nb201."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
-    CIFAR10 | CIFAR100."""
+    CIFAR10 | CIFAR100 | the name of a plug-in."""
     labels: Literal["auto", "true", "random", "permuted"] = "auto"
     """Labels of the batch; auto: true ones where the data has them, else random."""
     batch_size: int = 64
@@ -52,11 +66,12 @@ class RankConfig:
     """Loss of the proxies that need one; mse is against one-hot labels."""
     dtype: Literal["float32", "float64"] = "float32"
     """Arithmetic of the evaluation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where scores are evaluated; auto: cuda where workers hold GPUs, else cpu."""
 
     def __post_init__(self) -> None:
-        space = get_ranked_space(self.space)
+        space = get_tabular_space(self.space)
+        resolve_labels(self.labels, self.data)
         if self.num_channels != "auto" and not 1 <= self.num_channels <= _MAX_CHANNELS:
             raise ConfigError(
                 f"num_channels is {self.num_channels}; it must be auto, or 1 to {_MAX_CHANNELS}"
@@ -67,11 +82,12 @@ class RankConfig:
                 f"num_cells is {self.num_cells}, but the benchmark fixes the cells of a "
                 "stand-alone network; leave it out, or use --network supernet"
             )
-        needed = space.num_parents[-1] if isinstance(space, NB1Shot1Space) else 1
-        if self.network == "standalone" and self.resolved_channels < needed:
+        if self.network == "supernet":
+            space.resolve_num_cells(self.num_cells)
+        elif self.resolved_channels < space.min_channels:
             raise ConfigError(
-                f"num_channels is {self.num_channels}; cells of {self.space} concatenate {needed} "
-                f"vertices and need at least {needed}"
+                f"num_channels is {self.num_channels}; cells of {self.space} concatenate "
+                f"{space.min_channels} vertices and need at least {space.min_channels}"
             )
 
     @property
@@ -79,7 +95,9 @@ class RankConfig:
         """``num_channels``, or what auto stands for."""
         if self.num_channels != "auto":
             return self.num_channels
-        return 128 if self.network == "standalone" and self.space != "nb201" else 16
+        if self.network == "supernet":
+            return SampleConfig().init_channels
+        return get_tabular_space(self.space).num_channels
 
     def sample_config(self, seed: int) -> SampleConfig:
         """The settings of batches and supernet at one seed."""
@@ -90,3 +108,126 @@ class RankConfig:
             if field.name in shared
         }
         return SampleConfig(**settings, seed=seed, init_channels=self.resolved_channels)
+
+
+DEFAULT_PROXIES = ("trace_norm", "grad_norm", "snip", "synflow", "jacob_cov", "naswot")
+"""Cheap ones: at most two passes over one batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankJob:
+    """Rank architectures by training-free proxies, and compare with their accuracies."""
+
+    config: ConfigFile = None
+    scores: RankConfig = field(default_factory=RankConfig)
+    proxies: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            metavar="NAME [NAME ...]",
+            help=f"Proxies: all, or some of {', '.join(PROXIES)}. The last two are always there.",
+        ),
+    ] = DEFAULT_PROXIES
+    architectures: str = "all"
+    """all: every distinct architecture of the space | a number of random ones | a file with one
+    architecture string a line."""
+    subset_seed: int = 0
+    """Which random ones."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of parameters and batches; an architecture's score is the mean over them."""
+    table: str | None = None
+    """Parquet table of accuracies (docs/tables.md), or the directory that has it; without one there
+    are scores only."""
+    metric: str | None = None
+    """Column of the table, where it has several."""
+    num_bootstrap: int = 1000
+    """Bootstrap draws of the correlations' 95 % intervals; 0: no intervals."""
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    out: str = ""
+    """Run directory, a path or s3://bucket/prefix; empty: runs/rank-<named after the settings>."""
+
+    def __post_init__(self) -> None:
+        if not self.proxies:
+            raise ConfigError("proxies is empty; name some, or all")
+        bad = [seed for seed in self.seeds if not 0 <= seed <= MAX_SEED]
+        if bad or not self.seeds:
+            raise ConfigError(f"seeds is {list(self.seeds)}; give one or more from 0 to {MAX_SEED}")
+        if self.num_bootstrap < 0 or self.num_bootstrap > 100_000:
+            raise ConfigError(f"num_bootstrap is {self.num_bootstrap}; it must be 0 to 100000")
+        if self.subset_seed < 0:
+            raise ConfigError(f"subset_seed is {self.subset_seed}; it must be at least 0")
+        if self.metric is not None and self.table is None:
+            raise ConfigError(f"metric is {self.metric!r} without a table; give --table, too")
+
+    @property
+    def proxy_names(self) -> tuple[str, ...]:
+        """The proxies asked for, each once, after those of every ranking.
+
+        Raises:
+            UnknownNameError: If there is no proxy of a name.
+        """
+        names = PROXIES.names() if "all" in self.proxies else self.proxies
+        for name in names:
+            if name not in PROXIES:
+                raise UnknownNameError("proxy", name, PROXIES.names())
+        return tuple(dict.fromkeys((*SIZE_PROXIES, *names)))
+
+    @property
+    def run_uri(self) -> str:
+        """``out``, or the default that the score settings determine."""
+        if self.out:
+            return self.out
+        settings = dataclasses.asdict(self.scores)
+        settings["data"] = source_name(self.scores.data)
+        settings["threads_per_worker"] = self.compute.threads_per_worker
+        return f"runs/rank-{self.scores.space}-{digest_of(settings)}"
+
+
+def make_rank_job(settings: Mapping[str, Any], *, where: str = "rank") -> RankJob:
+    """A ranking with these settings.
+
+    Args:
+        settings: Name -> value, as options are called, with underscores.
+        where: Where the settings were given, for messages.
+
+    Raises:
+        ConfigError: If a name or value is not allowed.
+        UnknownNameError: If there is no such space or proxy.
+    """
+    job = with_settings(RankJob(), settings, where=where)
+    _ = job.proxy_names
+    return job
+
+
+def parse_rank(argv: Sequence[str]) -> RankJob:
+    """Read the ranking job's command line; precedence: default < ``--config`` < flag.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    path = given_options(argv, "config")["config"]
+    settings = read_settings(path, "rank") if path is not None else {}
+    job = tyro.cli(
+        RankJob,
+        prog="nasi-ray rank",
+        args=list(argv),
+        description=f"{RankJob.__doc__}\n\n{EXIT_STATUSES}",
+        default=with_settings(RankJob(), settings, where=str(path)),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    _ = job.proxy_names
+    return job
+
+
+def options_without_effect(job: RankJob) -> list[str]:
+    """What was asked for and changes nothing, one line each."""
+    changed = set(changed_from(job, RankJob()))
+    lines = []
+    if "num_classes" in changed and job.scores.data != "random":
+        lines.append("--num-classes has no effect: the data set brings its own classes")
+    if "subset_seed" in changed and not job.architectures.isdigit():
+        lines.append("--subset-seed has no effect: no random architectures are asked for")
+    return lines + compute_options_without_effect(job.compute)

@@ -12,14 +12,14 @@ import numpy as np
 from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies.base import Proxy
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import (
+from nasi_ray.statistics import (
     Correlation,
-    correlations,
+    coefficient,
     deciles,
-    kendall,
+    finite_or_none,
     mean_over_seeds,
+    rank_correlations,
     seed_agreement,
-    spearman,
 )
 
 RANKING_SCHEMA = "nasi_ray.ranking/1"
@@ -66,17 +66,17 @@ def summarise_proxy(
         "reasons": dict(islice(scores.reasons.items(), _MAX_REASONS)),
         "seconds_per_score": float(scores.seconds.mean()) if len(scores.seconds) else None,
         "seeds": list(scores.seeds),
-        "seed_agreement": seed_agreement(scores.scores),
+        "seed_agreement": finite_or_none(seed_agreement(scores.scores)),
     }
     if error_percent is None:
         return summary
     accuracy, error = 100.0 - error_percent[there], error_percent[there]
-    rho, tau = correlations(
+    rho, tau = rank_correlations(
         mean[there], accuracy, num_bootstrap=bootstrap.num_bootstrap, seed=bootstrap.seed
     )
     return summary | {
-        "spearman": asdict(rho),
-        "kendall": asdict(tau),
+        "spearman": _correlation_fields(rho),
+        "kendall": _correlation_fields(tau),
         "per_seed": _per_seed(scores, error_percent),
         "deciles": [asdict(decile) for decile in deciles(mean[there], error)],
         "best": _best(mean, error_percent, higher_is_better=proxy.higher_is_better),
@@ -89,25 +89,30 @@ def warnings_of(proxies: Sequence[dict[str, Any]]) -> list[str]:
     Args:
         proxies: Entries of ``proxies``, with or without correlations.
     """
-    rho = {p["name"]: Correlation(**p["spearman"]) for p in proxies if "spearman" in p}
-    found = rho.get("trace_norm")
-    if found is None or found.value is None:
+    rho = {p["name"]: p["spearman"] for p in proxies if "spearman" in p}
+    value, high = (rho.get("trace_norm", {}).get(key) for key in ("value", "high"))
+    if value is None:
         return []
     lines = []
-    if found.value < 0:
-        sure = found.high is not None and found.high < 0
+    if value < 0:
+        sure = high is not None and high < 0
         lines.append(
-            f"the trace norm is anti-correlated with accuracy (Spearman {found.value:+.3f}, "
+            f"the trace norm is anti-correlated with accuracy (Spearman {value:+.3f}, "
             f"{'its interval is below 0' if sure else 'though its interval includes 0'}): "
             "networks it scores higher are worse"
         )
-    params = rho.get("num_params")
-    if params is not None and params.value is not None and found.value < params.value:
+    params = rho.get("num_params", {}).get("value")
+    if params is not None and value < params:
         lines.append(
-            f"the trace norm ranks worse than the number of parameters (Spearman "
-            f"{found.value:+.3f} against {params.value:+.3f})"
+            f"the trace norm ranks worse than the number of parameters (Spearman {value:+.3f} "
+            f"against {params:+.3f})"
         )
     return lines
+
+
+def _correlation_fields(found: Correlation) -> dict[str, float | None]:
+    ends = {key: finite_or_none(getattr(found, key)) for key in ("value", "low", "high")}
+    return {**ends, "n": found.num_pairs}
 
 
 def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, Any]]:
@@ -119,8 +124,8 @@ def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, 
             {
                 "seed": seed,
                 "n": int(there.sum()),
-                "spearman": spearman(x, accuracy),
-                "kendall": kendall(x, accuracy),
+                "spearman": finite_or_none(coefficient(x, accuracy, "spearman")),
+                "kendall": finite_or_none(coefficient(x, accuracy, "kendall")),
             }
         )
     return rows

@@ -1,17 +1,27 @@
-"""A ranking in text: the table of proxies for a terminal and as Markdown, with its warnings."""
+"""A ranking in text: tables of the proxies for a terminal and as Markdown, with warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from nasi_ray.display.formats import format_number, format_seconds, one_line, plural
+from nasi_ray.display.formats import (
+    format_number,
+    format_seconds,
+    one_line,
+    plural,
+    printable,
+    wrapped,
+)
+from nasi_ray.display.tables import markdown_table, text_table
 
 _HEADINGS = ("proxy", "n", "missing", "Spearman", "Kendall τ-b", "seeds agree", "error of best, %")
+_TERMINAL_TABLES = ((0, 1, 3, 4), (0, 2, 5, 6))
+"""Columns of ``_HEADINGS`` that share a table of at most 80 columns."""
 
 
 def ranking_lines(result: Mapping[str, Any]) -> str:
-    """The table for a terminal.
+    """The tables for a terminal, in lines of at most 80 columns.
 
     Args:
         result: The content of ``ranking.json``.
@@ -19,10 +29,10 @@ def ranking_lines(result: Mapping[str, Any]) -> str:
     Returns:
         Lines of text, each ended by a line break.
     """
-    table = [_headings(result), *_rows(result)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [_title(result), "", *_table(table, widths), "", *_remarks(result)]
-    return "".join(line + "\n" for line in lines)
+    remarks = [*_notes(result), *(f"WARNING: {text}" for text in result["warnings"])]
+    lines = [*wrapped(_title(result)), "", *_tables(result), ""]
+    lines += [line for remark in remarks for line in wrapped(remark)]
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def ranking_markdown(result: Mapping[str, Any]) -> str:
@@ -31,13 +41,13 @@ def ranking_markdown(result: Mapping[str, Any]) -> str:
     Args:
         result: The content of ``ranking.json``.
     """
-    lines = [f"# {_title(result)}", ""]
+    lines = [f"# {one_line(_title(result))}", ""]
     lines += [f"**Warning:** {one_line(text)}." + "\n" for text in result["warnings"]]
-    lines += _markdown_table(_headings(result), _rows(result))
-    lines += ["", *(f"{line}\n" for line in _notes(result)), *_deciles(result)]
+    lines += markdown_table(_headings(result), _rows(result))
+    lines += ["", *(f"{one_line(note)}\n" for note in _notes(result)), *_deciles(result)]
     lines += ["## Settings", ""]
     settings = sorted((str(k), _plain(v)) for k, v in result["settings"].items())
-    lines += _markdown_table(("setting", "value"), settings)
+    lines += markdown_table(("setting", "value"), settings)
     return "\n".join(lines) + "\n"
 
 
@@ -53,6 +63,18 @@ def _title(result: Mapping[str, Any]) -> str:
 
 def _headings(result: Mapping[str, Any]) -> tuple[str, ...]:
     return _HEADINGS if result["metric"] else _HEADINGS[:3]
+
+
+def _tables(result: Mapping[str, Any]) -> list[str]:
+    """What ``_rows`` has, in tables that fit a terminal."""
+    rows = _rows(result)
+    if not result["metric"]:
+        return text_table(_headings(result), rows)
+    lines: list[str] = []
+    for columns in _TERMINAL_TABLES:
+        headings, *cells = [[row[i] for i in columns] for row in (_HEADINGS, *rows)]
+        lines += ["", *text_table(headings, cells)]
+    return lines[1:]
 
 
 def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -78,8 +100,8 @@ def _rho(proxy: Mapping[str, Any]) -> float:
 
 
 def _counts(proxy: Mapping[str, Any]) -> tuple[str, ...]:
-    name = proxy["name"] if proxy["higher_is_better"] else f"{proxy['name']} (lower is better)"
-    return (name, str(proxy["num_scored"]), str(proxy["num_missing"]))
+    mark = "" if proxy["higher_is_better"] else " *"
+    return (proxy["name"] + mark, str(proxy["num_scored"]), str(proxy["num_missing"]))
 
 
 def _interval(correlation: Mapping[str, float | None]) -> str:
@@ -93,17 +115,6 @@ def _signed(value: float | None) -> str:
     return "?" if value is None else f"{value:+.3f}"
 
 
-def _table(table: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-
-
-def _remarks(result: Mapping[str, Any]) -> list[str]:
-    return [*_notes(result), *(f"WARNING: {one_line(text)}" for text in result["warnings"])]
-
-
 def _notes(result: Mapping[str, Any]) -> list[str]:
     """What the numbers are, and what is missing."""
     metric = result["metric"]
@@ -112,16 +123,21 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     else:
         lines = [
             f"Accuracy: {metric['column']} of {result['table']} ({metric['dataset']} "
-            f"{metric['split']}, {metric['epochs']} epochs). Correlations are of the score as it "
-            "is, its sign not turned; in brackets their 95 % bootstrap intervals."
+            f"{metric['split']}, {metric['epochs']} epochs).",
+            "Spearman and Kendall: rank correlation of raw score and accuracy, with its 95 % "
+            "bootstrap interval in brackets.",
+            "seeds agree: mean Spearman correlation of the scores of two seeds.",
+            "error of best: test error of the architecture with the best score.",
         ]
+    if not all(proxy["higher_is_better"] for proxy in result["proxies"]):
+        lines.append("A * marks proxies for which a lower score is better.")
     for proxy in result["proxies"]:
         if proxy["num_failed"] or proxy["num_lost"]:
             lines.append(_missing(proxy))
     if num_lost := sum(proxy["num_lost"] for proxy in result["proxies"]):
         lines.append(
             f"{plural(num_lost, 'score')} lost at every attempt: this is the ranking of the "
-            "others, and the same command tries again."
+            "others; the same command tries them again."
         )
     return lines
 
@@ -150,12 +166,7 @@ def _deciles(result: Mapping[str, Any]) -> list[str]:
     for proxy in result["proxies"]:
         cells = [f"{d['error']:.2f} ± {d['std']:.2f}" for d in proxy["deciles"]]
         rows.append((proxy["name"], *cells, *[""] * (most - len(cells))))
-    return [*lines, *_markdown_table(("proxy", *map(str, range(1, most + 1))), rows), ""]
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    table = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return [*lines, *markdown_table(("proxy", *map(str, range(1, most + 1))), rows), ""]
 
 
 def _plain(value: object) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from nasi_ray.progress import ProgressState
 from nasi_ray.records.rows import ProxyScore, ScoreTable
-from nasi_ray.run.tracker import Tally
+from nasi_ray.run.tracker import Counter
 from nasi_ray.runner import RunnerStatus
 
 
-class ScoreBoard:
-    """The ``Board`` of one proxy of a ranking."""
+class ScoreProgress:
+    """The ``ProgressTracker`` of one proxy of a ranking."""
 
     def __init__(
         self,
@@ -22,53 +23,39 @@ class ScoreBoard:
         name: Callable[[int], str],
         clock: Callable[[], float],
     ) -> None:
-        """Count.
+        """Begin with the scores that are stored.
 
         Args:
-            stored: Scores that are there already, and belong to what is asked for.
+            stored: Those that belong to what is asked for.
             indices: What will be evaluated.
             title: What the display says beside the numbers.
-            name: Index -> what messages call a score.
-            clock: Seconds that never go back.
+            name: Index -> how messages name a score.
+            clock: Monotonic seconds.
         """
         self._title, self._name = title, name
-        self._tally = Tally(stored.index, stored.ok, indices, clock)
+        self._counter = Counter(stored.index, stored.ok, indices, clock)
 
     @property
     def num_total(self) -> int:
-        """See ``Board``."""
-        return self._tally.num_total
+        """See ``ProgressTracker``."""
+        return self._counter.num_total
 
     @property
     def is_due(self) -> bool:
-        """See ``Board``."""
-        return self._tally.is_due
+        """See ``ProgressTracker``."""
+        return self._counter.is_due
 
     def name(self, row: ProxyScore) -> str:
-        """See ``Board``."""
+        """See ``ProgressTracker``."""
         return self._name(row.index)
 
     def add(self, batch: Sequence[ProxyScore]) -> None:
-        """See ``Board``."""
+        """See ``ProgressTracker``."""
         for score in batch:
-            self._tally.add(score.index, ok=score.status == "ok")
+            self._counter.add(score.index, ok=score.status == "ok")
 
     def state(self, workers: RunnerStatus) -> ProgressState:
-        """See ``Board``."""
-        tally = self._tally
-        began, rate, eta_s = tally.begin()
-        state = ProgressState(
-            num_done=tally.num_done,
-            num_total=tally.num_total,
-            num_failed=tally.num_failed,
-            samples_per_s=rate,
-            eta_s=eta_s,
-            num_workers=workers.num_alive,
-            num_worker_deaths=workers.num_deaths,
-            mean_trace_norm=None,
-            smallest_margin=None,
-            unit="scores",
-            title=self._title,
-        )
-        tally.end(began)
-        return state
+        """See ``ProgressTracker``."""
+        began, state = self._counter.begin(workers)
+        self._counter.end(began)
+        return replace(state, unit="scores", title=self._title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,27 @@ def establish(
         storage.write(IDENTITY_NAME, data)
 
 
+def refuse_other_settings(
+    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RowFormat[Any, Any]
+) -> None:
+    """Compare an identity with that of the records that are there; nothing is written.
+
+    Raises:
+        RecordConflictError: If the run holds records of other settings or of another kind; names
+            each difference.
+        RecordCorruptError: If the identity that is there cannot be read.
+        StorageError: If the storage fails.
+    """
+    stored = read_identity(storage)
+    if stored is None:
+        return
+    try:
+        _compare(storage.uri, stored, (dict(identity), dict(rows_of.parameters)))
+    except RecordConflictError:
+        if storage.list(f"{kind_of(stored[1])}/"):
+            raise
+
+
 def read_identity(storage: Storage) -> Stored | None:
     """The settings of a run and the parameters of its records' format; None where none has begun.
 
@@ -87,14 +109,21 @@ def read_identity(storage: Storage) -> Stored | None:
             f"{where} has version {version!r}, this program reads {_VERSION}; use the program "
             "that wrote it, or another run directory"
         )
-    names_a_format = type(parameters.get("num_logits")) is int or parameters == {"rows": "scores"}
-    if not isinstance(identity, dict) or not names_a_format:
+    # A search names no kind: its records came before others.
+    names_a_kind = (
+        type(parameters.get("num_logits")) is int or _is_kind(parameters.get("rows"))
+    )
+    if not isinstance(identity, dict) or not names_a_kind:
         raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
     return identity, parameters
 
 
+def _is_kind(rows: object) -> bool:
+    return isinstance(rows, str) and re.fullmatch("[a-z][a-z0-9_-]*", rows) is not None
+
+
 def kind_of(parameters: Mapping[str, Any]) -> str:
-    """Which records a run's format parameters stand for: ``samples`` or ``scores``."""
+    """Which records a run's format parameters stand for: ``samples``, ``scores``, ..."""
     return str(parameters.get("rows", "samples"))
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from nasi_ray.errors import NasiRayError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, NoGoodSamplesError, SearchStoppedError
 from nasi_ray.progress import Progress
 from nasi_ray.records import RecordStore, Row
 from nasi_ray.run.recorder import Recorder
-from nasi_ray.run.tracker import Board
+from nasi_ray.run.tracker import ProgressTracker
 from nasi_ray.runner import Runner
 
 _MAX_TOLD = 5
@@ -25,7 +25,7 @@ def collect_rows(
     runner: Runner[R],
     store: RecordStore[R, Any],
     progress: Progress,
-    board: Board[R],
+    tracker: ProgressTracker[R],
     may_fail: bool = False,
     named_in: str = "result.json names",
     clock: Callable[[], float] = time.monotonic,
@@ -37,7 +37,7 @@ def collect_rows(
         runner: Who evaluates.
         store: Where the records go.
         progress: Told of the state about twice a second.
-        board: What is shown of the records; knows all of the run, ``indices`` included.
+        tracker: What is shown of the records; knows all of the run, ``indices`` included.
         may_fail: Whether a failed record is an answer like any other, so that only lost ones
             end a run in which there is nothing else.
         named_in: Where a user finds the failed records that messages do not name.
@@ -46,22 +46,22 @@ def collect_rows(
     Raises:
         NasiRayError: As ``collect``.
     """
-    failures = _Failures(progress, board, store.noun, named_in, may_fail=may_fail)
+    failures = _Failures(progress, tracker, store.noun, named_in, may_fail=may_fail)
     with Recorder(store, progress, clock) as recorder:
         try:
             for batch in runner.run(indices):
                 recorder.add(batch)
-                board.add(batch)
+                tracker.add(batch)
                 failures.tell(batch)
-                if board.is_due:
-                    progress.update(board.state(runner.status()))
+                if tracker.is_due:
+                    progress.update(tracker.state(runner.status()))
             recorder.flush()
-            progress.update(board.state(runner.status()))
+            progress.update(tracker.state(runner.status()))
         except BaseException as error:
             _store_rest(recorder, progress, error)
             if not isinstance(error, KeyboardInterrupt):
                 raise
-            raise _stopped(indices, store, progress, board) from None
+            raise _stopped(indices, store, progress, tracker) from None
 
 
 def _store_rest(recorder: Recorder[Any], progress: Progress, end: BaseException) -> None:
@@ -75,15 +75,18 @@ def _store_rest(recorder: Recorder[Any], progress: Progress, end: BaseException)
 
 
 def _stopped(
-    indices: Sequence[int], store: RecordStore[Any, Any], progress: Progress, board: Board[Any]
+    indices: Sequence[int],
+    store: RecordStore[Any, Any],
+    progress: Progress,
+    tracker: ProgressTracker[Any],
 ) -> SearchStoppedError:
     try:
         # Counted in the store: the signal may have come between storing a batch and showing it.
-        num_stored = board.num_total - len(store.missing(indices))
+        num_stored = tracker.num_total - len(store.missing(indices))
     except NasiRayError as failure:
         progress.message(str(failure))
         return SearchStoppedError("stopped; the same command continues from what is stored")
-    num = f"{num_stored} of {board.num_total} {store.noun}s stored"
+    num = f"{num_stored} of {tracker.num_total} {store.noun}s stored"
     progress.message(f"stopping, {num}")
     return SearchStoppedError(f"stopped with {num}; the same command continues from them")
 
@@ -92,9 +95,15 @@ class _Failures(Generic[R]):
     """Tells of records that are not ok, the first by name, and ends a run in which all are so."""
 
     def __init__(
-        self, progress: Progress, board: Board[R], noun: str, named_in: str, *, may_fail: bool
+        self,
+        progress: Progress,
+        tracker: ProgressTracker[R],
+        noun: str,
+        named_in: str,
+        *,
+        may_fail: bool,
     ) -> None:
-        self._progress, self._board, self._noun = progress, board, noun
+        self._progress, self._tracker, self._noun = progress, tracker, noun
         self._named_in, self._may_fail = named_in, may_fail
         self._num_bad = 0
         self._num_told = 0
@@ -104,7 +113,7 @@ class _Failures(Generic[R]):
         """Take a batch into account.
 
         Raises:
-            NasiRayError: If the first records of the run were all bad.
+            NoGoodSamplesError: If the first records of the run were all bad.
         """
         for row in batch:
             if row.status == "ok":
@@ -116,7 +125,7 @@ class _Failures(Generic[R]):
                 continue
             self._num_bad += 1
             if not self._num_good and self._num_bad >= _HOPELESS:
-                raise NasiRayError(
+                raise NoGoodSamplesError(
                     f"the first {self._num_bad} {self._noun}s all failed, the last one: "
                     f"{row.error}; change the settings that cause it"
                 )
@@ -124,6 +133,6 @@ class _Failures(Generic[R]):
     def _tell_one(self, row: R) -> None:
         self._num_told += 1
         if self._num_told <= _MAX_TOLD:
-            self._progress.message(f"{self._board.name(row)} {row.status}: {row.error}")
+            self._progress.message(f"{self._tracker.name(row)} {row.status}: {row.error}")
         elif self._num_told == _MAX_TOLD + 1:
             self._progress.message(f"more {self._noun}s failed; {self._named_in} them all")

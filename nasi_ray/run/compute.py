@@ -1,148 +1,158 @@
-"""What jobs that evaluate share: images, device, Ray or this process, and what goes wrong there."""
+"""Where jobs evaluate: images, device, Ray or this process, and what goes wrong there."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from nasi_ray.config import WorkerConfig, labels_of
-from nasi_ray.data import ImageSet, load_images
+from nasi_ray.config import ComputeSettings, Device
+from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.load import load_images
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
-from nasi_ray.pool import nodes as cluster
+from nasi_ray.pool import nodes
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import MeteredRunner
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.progress import Progress
-from nasi_ray.records import Row, read_identity
-from nasi_ray.run.identity import data_source
+from nasi_ray.records import Row
+from nasi_ray.run.extensions import added, make_with_added
+from nasi_ray.run.identity import DataSource
+from nasi_ray.run.plan import RunPlan
 from nasi_ray.runner import InProcessRunner, Runner
-from nasi_ray.storage import Storage
 
 R = TypeVar("R", bound=Row)
-Device = Literal["auto", "cpu", "cuda"]
 
 
-class Evaluation(Protocol):
-    """What a job says of where it evaluates."""
+class Session:
+    """What the runs of a job share: one connection to Ray, made when it is first needed."""
 
-    @property
-    def workers(self) -> WorkerConfig:
-        """Who evaluates."""
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.meter = CostMeter()
+        self._stack = contextlib.ExitStack()
+        self._is_connected = False
+        self._plans: dict[ComputeSettings, nodes.WorkerPlan] = {}
 
-    @property
-    def address(self) -> str | None:
-        """Of a Ray cluster."""
+    def __enter__(self) -> Session:
+        return self
 
-    @property
-    def price_list(self) -> str | None:
-        """Prices of its nodes."""
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def load(self, plan: RunPlan, image_size: int) -> ImageSet | None:
+        """Decode the images of a run; None for random data.
+
+        Raises:
+            ConfigError: If the device that was asked for is not there.
+            DataError: If the data are missing, broken or too large.
+        """
+        self._check_device(plan)
+        if plan.source.source == "random":
+            return None
+        start = time.perf_counter()
+        images = _decode(plan.data, plan.source, image_size)
+        seconds = time.perf_counter() - start
+        self.progress.message(f"{len(images)} images of {plan.data} decoded in {seconds:.1f} s")
+        return images
+
+    def device(self, plan: RunPlan) -> str:
+        """``cpu`` or ``cuda``: what a run is evaluated on; connects to Ray where it has workers.
+
+        Raises:
+            ConfigError: If the workers of a run on GPUs hold none.
+            NasiRayError: If there is no cluster, or no node can ever hold a worker.
+        """
+        if plan.compute.num_workers == 0:
+            return _device_here(plan.device)
+        workers = self._workers(plan.compute)
+        if plan.device == "cuda" and not workers.gpus_per_worker:
+            raise ConfigError(
+                "device is cuda, but the workers hold no GPU; use --device cpu, add a node with "
+                "GPUs, or give --gpus-per-worker"
+            )
+        if plan.device != "auto":
+            return plan.device
+        return "cuda" if workers.gpus_per_worker else "cpu"
+
+    @contextlib.contextmanager
+    def runner(
+        self,
+        plan: RunPlan,
+        factory: Callable[..., Callable[[int], R]],
+        args: Sequence[Any],
+        *,
+        on_failed: Callable[[int, str], R],
+        is_equal: Callable[[R, R], bool],
+        noun: str,
+    ) -> Iterator[Runner[R]]:
+        """A runner of ``factory(*args)`` on Ray, or in this process where there are no workers.
+
+        Args:
+            plan: The run.
+            factory: Makes the evaluating function.
+            args: Its arguments.
+            on_failed: Index and reason -> the record of a sample that no attempt completed.
+            is_equal: Whether two evaluations of an index agree bit for bit.
+            noun: What messages call a record.
+        """
+        if plan.compute.num_workers == 0:
+            with explain_out_of_memory():
+                evaluate = factory(*args)
+            yield InProcessRunner(explain_out_of_memory()(evaluate))
+            return
+        runner = RayRunner(
+            make_with_added,
+            (added(), factory, *args),
+            plan=self._workers(plan.compute),
+            on_failed=on_failed,
+            same=partial(is_same, self.progress, noun, is_equal),
+        )
+        try:
+            yield MeteredRunner(runner, self.meter) if plan.prices else runner
+        finally:
+            runner.close()
+
+    def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
+        if not self._is_connected:
+            self.progress.message("connecting to Ray")
+            self._stack.enter_context(connect(compute.address, compute))
+            self._is_connected = True
+        if compute not in self._plans:
+            self._plans[compute] = nodes.plan_for(compute)
+        return self._plans[compute]
+
+    def _check_device(self, plan: RunPlan) -> None:
+        """Refuse GPUs that this machine lacks before data are decoded and Ray is started."""
+        is_here = not (plan.compute.address or os.environ.get("RAY_ADDRESS"))
+        if plan.compute.num_workers == 0 or (is_here and plan.device == "cuda"):
+            _device_here(plan.device)
 
 
-def load(data: str, image_size: int, progress: Progress) -> ImageSet | None:
-    """Decode the images of ``data``; None for random data."""
-    if data == "random":
-        return None
-    start = time.perf_counter()
-    images = _decode(data, image_size, data_source(data)["stamp"])
-    seconds = time.perf_counter() - start
-    progress.message(f"{len(images)} images of {data} decoded in {seconds:.1f} s")
-    return images
+def _device_here(device: Device) -> str:
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    found = device if device != "auto" else found
+    resolve_device(found)
+    return found
 
 
 @lru_cache(maxsize=1)
-def _decode(data: str, image_size: int, stamp: str) -> ImageSet:
-    """The images, kept for the next run of the same process; ``stamp`` tells of a change."""
+def _decode(data: str, source: DataSource, image_size: int) -> ImageSet:
+    """The images, kept for the next run of the process; ``source`` shows if they have changed."""
     return load_images(data, image_size=image_size)
-
-
-def settle_device(
-    device: Device, workers: WorkerConfig, storage: Storage
-) -> tuple[Device, WorkerConfig]:
-    """Settle ``auto`` where the records have, and hold no GPUs for a run on CPUs."""
-    stored = read_identity(storage)
-    if device == "auto" and stored is not None and stored[0].get("device") in ("cpu", "cuda"):
-        device = stored[0]["device"]
-    if device == "cpu" and workers.gpus_per_worker == "auto":
-        workers = dataclasses.replace(workers, gpus_per_worker=0.0)
-    return device, workers
-
-
-def connect_device(
-    job: Evaluation, device: Device, stack: contextlib.ExitStack, progress: Progress
-) -> str:
-    """Connect to Ray if it is needed, and say which device is evaluated on."""
-    if job.workers.num_workers == 0:
-        found = "cuda" if torch.cuda.is_available() else "cpu"
-        found = device if device != "auto" else found
-        resolve_device(found)
-        return found
-    progress.message("connecting to Ray")
-    stack.enter_context(connect(job.address, job.workers))
-    if device != "auto":
-        return device
-    plan = cluster.plan_workers(
-        cluster.live_nodes(labels_of(job.workers.label_selector)),
-        job.workers,
-        has_autoscaler=cluster.has_autoscaler(),
-    )
-    return "cuda" if plan.gpus_per_worker > 0 else "cpu"
-
-
-@contextlib.contextmanager
-def running(
-    job: Evaluation,
-    factory: Callable[..., Callable[[int], R]],
-    args: Sequence[Any],
-    *,
-    on_failed: Callable[[int, str], R],
-    is_equal: Callable[[R, R], bool],
-    noun: str,
-    progress: Progress,
-    meter: CostMeter,
-) -> Iterator[Runner[R]]:
-    """A runner of ``factory(*args)`` on Ray, or in this process where no workers are asked for.
-
-    Args:
-        job: Where to evaluate.
-        factory: Makes the evaluating function.
-        args: Its arguments.
-        on_failed: Index and reason -> the record of what no evaluation came to an end of.
-        is_equal: Whether two evaluations of an index agree bit for bit.
-        noun: What messages call a record.
-        progress: Display.
-        meter: Told of the nodes where the job has a price list.
-    """
-    if job.workers.num_workers == 0:
-        with memory_told():
-            evaluate = factory(*args)
-        yield InProcessRunner(memory_told()(evaluate))
-        return
-    runner = RayRunner(
-        factory,
-        args,
-        workers=job.workers,
-        on_failed=on_failed,
-        same=partial(is_same, progress, noun, is_equal),
-    )
-    try:
-        yield MeteredRunner(runner, meter) if job.price_list else runner
-    finally:
-        runner.close()
 
 
 def is_same(
     progress: Progress, noun: str, is_equal: Callable[[R, R], bool], first: R, second: R
 ) -> bool:
-    """Whether a record evaluated twice came out the same; unlike devices may differ, and are told.
+    """Whether a record evaluated twice came out the same; devices of two kinds may differ.
 
     The worker's name ends in what decides the bits.
     """
@@ -152,14 +162,14 @@ def is_same(
     if kinds[0] == kinds[1]:
         return False
     progress.message(
-        f"{noun} {first.index} differs between {' and '.join(kinds)}; the first is kept, and the "
-        "result is the same again on one kind of device only"
+        f"{noun} {first.index} differs between {' and '.join(kinds)}; the first is kept, and only "
+        "one kind of device gives the same result again"
     )
     return True
 
 
 @contextlib.contextmanager
-def memory_told() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Say what to do where memory does not suffice."""
     try:
         yield
@@ -171,8 +181,3 @@ def memory_told() -> Iterator[None]:
             f"out of memory ({str(error).partition(chr(10))[0].rstrip('.')}); use a smaller "
             "batch_size, image_size, number of channels or num_cells"
         ) from error
-
-
-def to_json(content: Mapping[str, Any]) -> bytes:
-    """A file's content; raises where a number is not finite."""
-    return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"

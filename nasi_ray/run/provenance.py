@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import nasi_ray
+from nasi_ray.version import __version__
 
 _PACKAGES = ("torch", "ray", "numpy", "pyarrow")
 
@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         # Not asked of the installation: a job's own code comes with it and is not installed.
-        "nasi_ray": nasi_ray.__version__,
+        "nasi_ray": __version__,
         **{name: version(name) for name in _PACKAGES},
     }
 

@@ -1,8 +1,7 @@
-"""The records so far, for a progress display."""
+"""How far the records of a run are, for a progress display."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -10,18 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.progress import ProgressState
+from nasi_ray.progress import DISPLAY_INTERVAL_S, ProgressState, Rate
 from nasi_ray.runner import RunnerStatus
 
-_DISPLAY_INTERVAL_S = 0.5
 _DISPLAY_SHARE = 0.01
-_RATE_WINDOW_S = 30.0
 
 R_contra = TypeVar("R_contra", contravariant=True)
 
 
-class Board(Protocol[R_contra]):
-    """The records so far, and what a progress display shows of them."""
+class ProgressTracker(Protocol[R_contra]):
+    """Follows the records of a run, and says what a progress display shows of them."""
 
     @property
     def num_total(self) -> int:
@@ -32,17 +29,17 @@ class Board(Protocol[R_contra]):
         """Whether it is time to show the state again."""
 
     def name(self, row: R_contra) -> str:
-        """What messages call a record: ``sample 3``."""
+        """How messages name a record: ``sample 3``."""
 
     def add(self, batch: Sequence[R_contra]) -> None:
-        """Take records."""
+        """Count records."""
 
     def state(self, workers: RunnerStatus) -> ProgressState:
-        """What to show now."""
+        """The state to show now."""
 
 
-class Tally:
-    """Which records are there, how fast they come, and when to show it next."""
+class Counter:
+    """Counts the records of a run: which are there, how fast they come, when to show it next."""
 
     def __init__(
         self,
@@ -51,26 +48,26 @@ class Tally:
         indices: Sequence[int],
         clock: Callable[[], float],
     ) -> None:
-        """Count.
+        """Begin with the records that are stored.
 
         Args:
-            stored: Sorted indices of the records that are there already, shape (stored,).
-            is_ok: Which of those are good, shape (stored,).
+            stored: Their indices, sorted, shape (stored,).
+            is_ok: Which of them are good, shape (stored,).
             indices: What will be evaluated.
-            clock: Seconds that never go back.
+            clock: Monotonic seconds.
         """
         self._clock = clock
         self.index = np.union1d(stored, np.asarray(indices, dtype=np.int64))
-        """What there will be, sorted."""
+        """Indices of all records there will be, sorted, shape (records,)."""
         self.done = np.isin(self.index, stored)
-        """Which of it is there."""
+        """Which of them are there, shape (records,)."""
         self.ok = np.zeros(len(self.index), dtype=np.bool_)
-        """Which of it is there and good."""
+        """Which of them are there and good, shape (records,)."""
         self.ok[self.done] = is_ok
         self._num_done = int(self.done.sum())
         self._num_ok = int(self.ok.sum())
-        self._arrivals: deque[tuple[float, int]] = deque([(clock(), self._num_done)])
         self._next_display = clock()
+        self._rate = Rate(self._num_done, self._next_display)
 
     @property
     def num_done(self) -> int:
@@ -98,7 +95,7 @@ class Tally:
         return self._clock() >= self._next_display
 
     def add(self, index: int, *, ok: bool) -> int:
-        """Take a record; returns its position in ``index``."""
+        """Count a record; returns its position in ``index``."""
         row = int(self.index.searchsorted(index))
         self._num_done += not self.done[row]
         self._num_ok += ok - int(self.ok[row])
@@ -106,22 +103,22 @@ class Tally:
         self.ok[row] = ok
         return row
 
-    def begin(self) -> tuple[float, float | None, float | None]:
-        """Begin to make a display: the time, records a second, and seconds left."""
+    def begin(self, workers: RunnerStatus) -> tuple[float, ProgressState]:
+        """Begin to make a display: the time, and the state as far as it follows from counts."""
         now = self._clock()
-        rate = self._rate(now)
-        left = self.num_total - self.num_done
-        return now, rate, left / rate if rate else None
+        per_second, eta_s = self._rate.update(self.num_done, self.num_total, now)
+        return now, ProgressState(
+            num_done=self.num_done,
+            num_total=self.num_total,
+            num_failed=self.num_failed,
+            per_second=per_second,
+            eta_s=eta_s,
+            num_workers=workers.num_alive,
+            num_worker_deaths=workers.num_deaths,
+        )
 
     def end(self, began: float) -> None:
         """End it: the longer it took to make, the later the next one."""
         # A long history makes the estimate slow; showing it must not take a noticeable share.
         now = self._clock()
-        self._next_display = now + max(_DISPLAY_INTERVAL_S, (now - began) / _DISPLAY_SHARE)
-
-    def _rate(self, now: float) -> float | None:
-        self._arrivals.append((now, self.num_done))
-        while len(self._arrivals) > 2 and now - self._arrivals[0][0] > _RATE_WINDOW_S:
-            self._arrivals.popleft()
-        since, before = self._arrivals[0]
-        return (self.num_done - before) / (now - since) if self.num_done > before else None
+        self._next_display = now + max(DISPLAY_INTERVAL_S, (now - began) / _DISPLAY_SHARE)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,15 +14,15 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path
 from matplotlib.text import Text
 
+from nasi_ray.display.figures import BLUE, DPI, GREEN, GREY, INK, YELLOW, render
 from nasi_ray.search.cell_layout import Box, CellLayout, Point, Wire, layout_cell
 from nasi_ray.spaces.genotype import Edge, Genotype
 
-DPI = 144
 KINDS = {
-    "pooling": ("#E69F00", "#FCEFD3"),
-    "skip connection": ("#8C8C8C", "#EFEFEF"),
-    "separable convolution": ("#0072B2", "#D6E8F4"),
-    "dilated convolution": ("#009E73", "#D3EFE6"),
+    "pooling": (YELLOW, "#FCEFD3"),
+    "skip connection": (GREY, "#EFEFEF"),
+    "separable convolution": (BLUE, "#D6E8F4"),
+    "dilated convolution": (GREEN, "#D3EFE6"),
 }
 """Kind of operation -> outline and fill (Okabe and Ito's palette and tints of it)."""
 
@@ -37,7 +36,7 @@ OP_KINDS = {
     "dil_conv_5x5": "dilated convolution",
 }
 
-_INK, _WIRE, _CONCAT_WIRE = "#222222", "#4A4A4A", "#B4B4B4"
+_WIRE, _CONCAT_WIRE = "#4A4A4A", "#B4B4B4"
 _MARGIN, _MIN_WIDTH = 0.30, 6.4
 _HEADING, _LEGEND, _CELL_GAP = 0.36, 0.50, 0.38
 _TITLE_LINE = 0.24
@@ -94,20 +93,7 @@ def save_genotype_plot(
         ``svg`` and ``png`` -> the file's content.
     """
     about = {"Title": title or "DARTS cell", "Description": genotype.to_darts()}
-    svg, png = io.BytesIO(), io.BytesIO()
-    # These settings have no argument; the context puts the caller's values back.
-    with mpl.rc_context(
-        {
-            "svg.hashsalt": "nasi_ray",
-            "svg.fonttype": "path",
-            "savefig.bbox": None,
-            "path.sketch": None,
-        }
-    ):
-        figure = plot_genotype(genotype, margins=margins, title=title)
-        figure.savefig(png, format="png", dpi=DPI, metadata={**about, "Software": None})
-        figure.savefig(svg, format="svg", metadata={**about, "Date": None, "Creator": None})
-    return {"svg": svg.getvalue(), "png": png.getvalue()}
+    return render(plot_genotype(genotype, margins=margins, title=title), about=about)
 
 
 def _inch_axes(figure: Figure) -> Axes:
@@ -127,15 +113,15 @@ def _draw_cell(axes: Axes, layout: CellLayout, edges: Sequence[Edge], origin: Po
         _draw_lines(axes, _stubs(layout, wires), origin, color=_CONCAT_WIRE, zorder=zorder)
         _draw_wires(axes, wires, origin, color=_WIRE, zorder=zorder)
     for box, name in zip(layout.inputs, ("$c_{k-2}$", "$c_{k-1}$"), strict=True):
-        _draw_box(axes, box, origin, name, edge=_INK, fill="white", size=11)
+        _draw_box(axes, box, origin, name, edge=INK, fill="white", size=11)
     for i, (box, (op, _)) in enumerate(zip(layout.ops, edges, strict=True)):
         edge, fill = KINDS[OP_KINDS[op]]
         _draw_box(axes, box, origin, op, edge=edge, fill=fill, size=9)
         ends = ((box.right, box.y), (layout.nodes[i // 2].left, box.y))
         _draw_wires(axes, [Wire(0, ends)], origin, color=_WIRE, zorder=2)
     for i, box in enumerate(layout.nodes):
-        _draw_box(axes, box, origin, str(i), edge=_INK, fill="#F4F1E8", size=10.5)
-    _draw_box(axes, layout.output, origin, "$c_k$", edge=_INK, fill="white", size=11)
+        _draw_box(axes, box, origin, str(i), edge=INK, fill="#F4F1E8", size=10.5)
+    _draw_box(axes, layout.output, origin, "$c_k$", edge=INK, fill="white", size=11)
 
 
 def _draw_margins(
@@ -246,7 +232,7 @@ def _text(
     text: str,
     *,
     size: float,
-    color: str = _INK,
+    color: str = INK,
     weight: str = "normal",
     align: str = "center",
     math: bool = True,
@@ -264,3 +250,29 @@ def _text(
         parse_math=math,
         zorder=6,
     )
+
+
+def cell_files(result: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a DARTS cell; none for other spaces.
+
+    Args:
+        result: The content of ``result.json``.
+
+    Returns:
+        ``genotype.json``, ``genotype.txt``, ``cell.svg``, ``cell.png`` -> content.
+    """
+    if "genotype" not in result:
+        return {}
+    genotype = Genotype.from_dict(result["genotype"])
+    title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
+    drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
+    return {
+        "genotype.json": genotype.to_json().encode(),
+        "genotype.txt": genotype.to_darts().encode() + b"\n",
+        **{f"cell.{kind}": data for kind, data in drawn.items()},
+    }
+
+
+def cell_svg(genotype: Genotype) -> str:
+    """The picture of a cell, for notebooks."""
+    return save_genotype_plot(genotype)["svg"].decode()

@@ -12,7 +12,7 @@ from nasi_ray.records import RecordStore
 from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.run.collect import collect_rows
 from nasi_ray.runner import Runner
-from nasi_ray.search.tracker import SampleBoard
+from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.spaces.base import SearchSpace
 
 
@@ -47,5 +47,7 @@ def collect(
             computed has been stored, or a message and a note of the error say how much was not.
     """
     stored = store.read().below(num_samples_needed(config))
-    board = SampleBoard(stored, indices, space, config, clock)
-    collect_rows(indices, runner=runner, store=store, progress=progress, board=board, clock=clock)
+    tracker = SampleProgress(stored, indices, space, config, clock)
+    collect_rows(
+        indices, runner=runner, store=store, progress=progress, tracker=tracker, clock=clock
+    )

@@ -1,217 +1,164 @@
-"""The search job: settings -> records, result, genotype and pictures in a run directory."""
+"""The search job: settings -> records, result, cell and pictures in a run directory."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
+import torch
 
-from nasi_ray.config import PRESETS, EstimateConfig, SampleConfig, WorkerConfig
-from nasi_ray.data import ImageSet, make_batches, resolve_labels
-from nasi_ray.errors import StorageError
+from nasi_ray.data.batches import make_batches
+from nasi_ray.data.image_set import data_identity
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.nasi.evaluator import lost_sample, make_evaluator, same_sample
-from nasi_ray.networks.supernets import resolve_num_cells
-from nasi_ray.pool.cost import CostMeter, load_prices
 from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, SampleRows, read_identity
 from nasi_ray.records.rows import Sample, SampleTable
-from nasi_ray.run.compute import connect_device, load, running, settle_device, to_json
-from nasi_ray.run.identity import (
-    CONFIG_NAME,
-    data_source,
-    found_out,
-    read_source,
-    remembered,
-    sample_identity,
-    sample_settings,
-)
-from nasi_ray.run.provenance import versions
-from nasi_ray.runner import Runner
-from nasi_ray.search.cell_plot import save_genotype_plot
+from nasi_ray.run.compute import Session
+from nasi_ray.run.finish import answer_name, to_json, write_results
+from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
+from nasi_ray.run.plan import RunPlan, plan_run
+from nasi_ray.run.settings import flat_settings, settings_yaml
+from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import RESULT_SCHEMA, summarise
-from nasi_ray.spaces import Genotype, get_space
-from nasi_ray.storage import Storage, open_storage
+from nasi_ray.search.result import SearchResult, make_result
+from nasi_ray.search.settings import SearchJob, options_without_effect
+from nasi_ray.spaces import get_space
+from nasi_ray.spaces.base import SearchSpace
 
 _MAX_PARTS = 100
 
 SampleStore = RecordStore[Sample, SampleTable]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchJob:
-    """Search a cell at initialization, without training."""
-
-    preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts;
-    nasi-ntk, settled on s1 and s2 in docs/study.md, for the other spaces (it fails on nb201)."""
-    samples: SampleConfig = field(default_factory=SampleConfig)
-    estimate: EstimateConfig = field(default_factory=EstimateConfig)
-    workers: WorkerConfig = field(default_factory=WorkerConfig)
-    out: str = ""
-    """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
-    address: str | None = None
-    """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this search."""
-    price_list: str | None = None
-    """JSON file, node type to USD per hour; with it the summary says what the nodes cost."""
-
-    @property
-    def run_uri(self) -> str:
-        """``out``, or the default that the sample settings determine."""
-        if self.out:
-            return self.out
-        settings = sample_settings(self.samples)
-        settings["data"] = data_source(self.samples.data)["source"]
-        settings["threads_per_worker"] = self.workers.threads_per_worker
-        text = json.dumps(settings, sort_keys=True)
-        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
-        return f"runs/{self.samples.space}-seed{self.samples.seed}-{digest}"
-
-
-def run_search(job: SearchJob, progress: Progress) -> dict[str, Any]:
+def run_search(
+    job: SearchJob, progress: Progress, *, session: Session | None = None
+) -> SearchResult:
     """Run or continue a search, or answer it from its records.
 
     Args:
         job: Settings.
         progress: Display; not closed here.
+        session: Of a job that makes several searches; None: one for this search alone.
 
     Returns:
-        The content of ``result.json`` (``docs/result.md``), which is also written, as are
-        ``genotype.json``, ``genotype.txt``, ``cell.svg`` and ``cell.png``.
+        What was found. ``result.json`` (``docs/result.md``), the settings and, of a DARTS cell,
+        ``genotype.json``, ``genotype.txt``, ``cell.svg`` and ``cell.png`` are written.
 
     Raises:
         NasiRayError: Whatever a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
-    get_space(job.samples.space)
-    resolve_labels(job.samples.labels, job.samples.data)
-    resolve_num_cells(job.samples.space, job.samples.num_cells)
-    prices = load_prices(job.price_list) if job.price_list else None
-    meter = CostMeter()
-    storage = open_storage(job.run_uri)
-    with storage.lock():
-        store = _complete_records(job, storage)
+    space = get_space(job.samples.space)
+    plan = plan_search(job)
+    for line in options_without_effect(job):
+        progress.message(f"note: {line}")
+    with contextlib.ExitStack() as stack:
+        session = session or stack.enter_context(Session(progress))
+        stack.enter_context(plan.storage.lock())
+        store = _complete_records(job, plan, space)
         if store is None:
-            store = _evaluate(job, storage, progress, meter)
-        cost = {"cost": meter.summary(prices)} if prices else {}
-        return _conclude(job, storage, store, {"seconds": time.perf_counter() - start, **cost})
+            store = _evaluate(job, plan, space, session)
+        cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
+        run = {"seconds": time.perf_counter() - start, **cost}
+        return _conclude(job, plan, space, store, run)
 
 
-def is_answered(job: SearchJob) -> bool:
-    """Whether the run's records hold every sample asked for, so that none will be evaluated."""
-    return _complete_records(job, open_storage(job.run_uri)) is not None
+def plan_search(job: SearchJob) -> RunPlan:
+    """Resolve what a search is; see ``run.plan``."""
+    space = get_space(job.samples.space)
+    settings: dict[str, IdentityValue] = sample_settings(job.samples)
+    settings["num_cells"] = space.resolve_num_cells(job.samples.num_cells)
+    settings["sampling_version"] = SAMPLING_VERSION
+    return plan_run(job.run_uri, samples=job.samples, compute=job.compute, settings=settings)
 
 
-def _complete_records(job: SearchJob, storage: Storage) -> SampleStore | None:
-    """The run's records if they hold all samples asked for, without looking at any image.
-
-    The data are taken to be those of the records when no file of theirs has changed since.
-    """
-    stored = read_identity(storage)
-    if stored is None or read_source(storage) != data_source(job.samples.data):
+def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> SampleStore | None:
+    """The run's records if they hold all samples asked for, without looking at any image."""
+    identity = plan.stored_identity()
+    if identity is None:
+        plan.refuse_other_settings(SampleRows(space.num_logits))
         return None
-    asked = sample_identity(job.samples, job.workers, remembered(job.samples, stored[0]))
-    store = _open(job, storage, asked)
+    store = _open(plan, space, identity)
     return None if store.missing(range(num_samples_needed(job.estimate))) else store
 
 
-def _evaluate(
-    job: SearchJob, storage: Storage, progress: Progress, meter: CostMeter
-) -> SampleStore:
-    source = data_source(job.samples.data)
-    images = load(job.samples.data, job.samples.image_size, progress)
-    make_batches(job.samples, images)  # whatever is wrong with the settings shows here
-    job = _with_device(job, storage)
-    with contextlib.ExitStack() as stack:
-        device = connect_device(job, job.samples.device, stack, progress)
-        identity = sample_identity(job.samples, job.workers, found_out(images, device))
-        store = _open(job, storage, identity)
-        storage.write(CONFIG_NAME, to_json(source))
-        missing = store.missing(range(num_samples_needed(job.estimate)))
-        if missing:
-            runner = stack.enter_context(_runner(job, images, device, progress, meter))
-            collect(
-                missing,
-                runner=runner,
-                store=store,
-                progress=progress,
-                space=get_space(job.samples.space),
-                config=job.estimate,
-            )
+def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> SampleStore:
+    images = session.load(plan, job.samples.image_size)
+    batches = make_batches(job.samples, images)  # whatever is wrong with the settings shows here
+    data: dict[str, IdentityValue] = {**data_identity(images)}
+    if images is not None:
+        data["num_classes"] = batches.num_classes
+    device = session.device(plan)
+    store = _open(plan, space, plan.fresh_identity(data, device, torch.__version__))
+    plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
+    plan.storage.write("settings.yaml", _settings(job, plan, device))
+    missing = store.missing(range(num_samples_needed(job.estimate)))
+    if not missing:
+        return store
+    samples = dataclasses.replace(job.samples, device=plan.device)
+    with session.runner(
+        plan,
+        make_evaluator,
+        (samples, images, device, plan.compute.threads_per_worker),
+        on_failed=lambda index, reason: lost_sample(space.name, index, reason),
+        is_equal=same_sample,
+        noun="sample",
+    ) as runner:
+        collect(
+            missing,
+            runner=runner,
+            store=store,
+            progress=session.progress,
+            space=space,
+            config=job.estimate,
+        )
     return store
 
 
-def _open(job: SearchJob, storage: Storage, identity: Mapping[str, IdentityValue]) -> SampleStore:
-    rows = SampleRows(get_space(job.samples.space).num_logits)
-    return RecordStore.open(storage, identity=identity, rows=rows)
+def _open(plan: RunPlan, space: SearchSpace, identity: Mapping[str, IdentityValue]) -> SampleStore:
+    return RecordStore.open(plan.storage, identity=identity, rows=SampleRows(space.num_logits))
 
 
-def _with_device(job: SearchJob, storage: Storage) -> SearchJob:
-    device, workers = settle_device(job.samples.device, job.workers, storage)
-    return dataclasses.replace(
-        job, samples=dataclasses.replace(job.samples, device=device), workers=workers
-    )
-
-
-def _runner(
-    job: SearchJob, images: ImageSet | None, device: str, progress: Progress, meter: CostMeter
-) -> AbstractContextManager[Runner[Sample]]:
-    return running(
-        job,
-        make_evaluator,
-        (job.samples, images, device, job.workers.threads_per_worker),
-        on_failed=lambda index, reason: lost_sample(job.samples.space, index, reason),
-        is_equal=same_sample,
-        noun="sample",
-        progress=progress,
-        meter=meter,
-    )
+def _settings(job: SearchJob, plan: RunPlan, device: str) -> bytes:
+    resolved = {
+        "out": plan.storage.uri,
+        "data": plan.source.source,
+        "labels": plan.settings["labels"],
+        "num_cells": plan.settings["num_cells"],
+        "device": device,
+    }
+    return settings_yaml(job, "search", **resolved)
 
 
 def _conclude(
-    job: SearchJob, storage: Storage, store: SampleStore, run: Mapping[str, Any]
-) -> dict[str, Any]:
-    space = get_space(job.samples.space)
+    job: SearchJob,
+    plan: RunPlan,
+    space: SearchSpace,
+    store: SampleStore,
+    run: Mapping[str, Any],
+) -> SearchResult:
     if store.num_parts > _MAX_PARTS:
         store.compact()
-    result = {
-        "schema": RESULT_SCHEMA,
-        "space": job.samples.space,
-        "seed": job.samples.seed,
-        "nu_asked": job.estimate.nu,
-        **summarise(store.read(), space=space, config=job.estimate),
-        "lost": store.missing(range(num_samples_needed(job.estimate))),
-        "samples": (read_identity(storage) or ({}, {}))[0],
-        "versions": versions(),
-        **run,
+    identity = (read_identity(plan.storage) or ({}, {}))[0]
+    result = make_result(
+        store.read(),
+        space=space,
+        config=job.estimate,
+        uri=plan.storage.uri,
+        identity=identity,
+        lost=store.missing(range(num_samples_needed(job.estimate))),
+        run=run,
+    )
+    asked = {"estimate": flat_settings(job.estimate)}
+    files = {
+        "result.json": to_json(result.content),
+        "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
+        answer_name(asked): to_json({**asked, **result.content}),
+        **cell_files(result.content),
     }
-    pictures = _pictures(result) if "genotype" in result else {}
-    try:
-        for name, data in {"result.json": to_json(result), **pictures}.items():
-            storage.write(name, data)
-    except StorageError as error:
-        raise type(error)(
-            f"{error}; the samples are stored, and the same command answers from them"
-        ) from error
+    write_results(plan.storage, files, noun="samples")
     return result
-
-
-def _pictures(result: Mapping[str, Any]) -> dict[str, bytes]:
-    """The cell's files: name -> content."""
-    genotype = Genotype.from_dict(result["genotype"])
-    title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
-    drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
-    return {
-        "genotype.json": genotype.to_json().encode(),
-        "genotype.txt": genotype.to_darts().encode() + b"\n",
-        **{f"cell.{kind}": data for kind, data in drawn.items()},
-    }

@@ -1,4 +1,4 @@
-"""The end of a search in text: each decision with its certainty, then the cell."""
+"""The result of a search in text: each decision with its margin, then the cell."""
 
 from __future__ import annotations
 
@@ -12,15 +12,31 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from nasi_ray.display.formats import format_number, format_seconds, format_uncertain, plural
+from nasi_ray.display.formats import (
+    format_number,
+    format_seconds,
+    format_uncertain,
+    plural,
+    printable,
+    wrapped,
+)
+from nasi_ray.display.tables import table_blocks
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.spaces import Decision, Genotype, get_space
-
-UNDECIDED_BELOW = 2.0
-"""Margins under this many standard errors are marked: the order may be chance."""
+from nasi_ray.statistics import SIGNIFICANT_AT
 
 _MAX_NAMED = 10
-_HEADINGS = ("decision", "first choice", "second choice", "margin", "margin / error")
+_HEADINGS = ("decision", "first choice", "second choice", "margin", "ratio")
+_LEGEND = (
+    ("e", "squared norm of the loss gradient at initialization (eq. 11-12 of the paper)"),
+    ("ν, μ", "a sample's gradient counts 1 - μ times where e is above ν (eq. 13)"),
+    ("margin", "α of the first choice minus α of the second, ± its standard error"),
+    (
+        "ratio",
+        f"margin / standard error; {SIGNIFICANT_AT:g} or more is significant; below that the two "
+        "choices are tied: their order may be chance",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,29 +58,29 @@ class DecisionRow:
         return _ratio(self.margin, self.error)
 
     @property
-    def undecided(self) -> bool:
-        """Whether the order of first and second may be chance, or its certainty is not known."""
-        return self.ratio is None or self.ratio < UNDECIDED_BELOW
+    def is_significant(self) -> bool:
+        """Whether first and second are apart; False also where the error is not known."""
+        return _is_significant(self.ratio)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, under the headings of the table."""
-        mark = "  undecided" if self.undecided else ""
+        mark = "" if self.is_significant else " tied"
         return (
             self.name,
             self.first,
             self.second,
             format_uncertain(self.margin, self.error),
-            _sureness(self.ratio) + mark,
+            _format_ratio(self.ratio) + mark,
         )
 
 
 def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
-    """Say what a search found and how sure it is.
+    """Say what a search found and how sure it is, in lines of at most 80 columns.
 
     Args:
         result: The content of ``result.json``.
-        color: True: with escape codes, for a terminal; False: plain text.
+        color: Write escape codes for colours (see ``display.terminal.wants_color``).
 
     Returns:
         Lines of text, each ended by a line break.
@@ -77,32 +93,37 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
     try:
         rows = decision_rows(result)
         head = _head_lines(result)
+        verdict = [*_verdict(rows, result["num_samples"]), *_kept_verdict(result)]
         cell = _architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
-            f"result has no {error}; run the search again, the records answer at once"
+            f"result has no {error}; run the search again, its records answer at once"
         ) from error
-    lines = [Text(line) for line in head]
-    lines += [Text(), *_table_lines(rows), Text(), Text(_verdict(rows))]
-    lines += [*(Text(line) for line in _kept_verdict(result)), Text()]
-    return _render([*lines, *(Text(line) for line in cell)], color=color)
+    lines = [*_texts(head), Text(), *_table_lines(rows), Text()]
+    for part in (_legend(), verdict):
+        lines += [*_texts(part), Text()]
+    return _render([*lines, *_texts(cell)], color=color)
 
 
 def lost_warning(result: Mapping[str, Any]) -> str | None:
-    """One line on the samples that were lost, for the end of a search; None if none was.
+    """A warning about samples that were lost, for the end of a search; None if none was.
 
     Args:
         result: The content of ``result.json``.
+
+    Returns:
+        Lines without a line break at the end.
     """
     lost = result.get("lost", [])
     if not lost:
         return None
     named = ", ".join(map(str, lost[:_MAX_NAMED])) + (", ..." if len(lost) > _MAX_NAMED else "")
     was, these = ("was", "it") if len(lost) == 1 else ("were", "them")
-    return (
+    text = (
         f"warning: {plural(len(lost), 'sample')} {was} lost at every attempt ({named}): this is "
         f"the answer of the others; result.json says why, and the same command tries {these} again"
     )
+    return "\n".join(wrapped(text))
 
 
 def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
@@ -134,10 +155,10 @@ def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
     return rows
 
 
-def _sureness(ratio: float | None) -> str:
+def _format_ratio(ratio: float | None) -> str:
     if ratio is None:
         return "?"
-    # Cut, not rounded: 1.96 must not read as 2.0 and be called undecided.
+    # Cut, not rounded: 1.96 must not read as 2.0 and be called tied.
     return ">99" if ratio >= 100 else f"{math.floor(ratio * 10) / 10:.1f}"
 
 
@@ -145,7 +166,7 @@ def _choices(decision: Decision, logits: Sequence[float]) -> tuple[str, str]:
     if len(logits) != decision.size:
         raise RecordCorruptError(
             f"alpha of {decision.name} has {len(logits)} logits, the space has {decision.size}; "
-            "the result was made by another version, run the search again"
+            "another version made the result; run the search again"
         )
     # Ties go to the candidate that comes first, as in the space's own selection.
     order = np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")
@@ -165,12 +186,13 @@ def _head_lines(result: Mapping[str, Any]) -> list[str]:
     spread = ", ".join(
         f"{key} {format_number(norms[key])}" for key in ("mean", "std", "min", "max")
     )
-    return [
+    lines = [
         f"Search of {result['space']}, seed {result['seed']}: {samples}{failed} "
         f"in {format_seconds(result['seconds'])}",
         f"method {result['method']}, ν {_nu(result)}, μ {format_number(result['mu'])}",
         f"trace norm e: {spread}",
     ]
+    return [part for line in lines for part in wrapped(line)]
 
 
 def _nu(result: Mapping[str, Any]) -> str:
@@ -187,25 +209,23 @@ def _nu(result: Mapping[str, Any]) -> str:
 
 
 def _table_lines(rows: Sequence[DecisionRow]) -> list[Text]:
-    table = [_HEADINGS, *(row.cells for row in rows)]
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(_HEADINGS))]
-    lines = []
-    for position, cells in enumerate(table):
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        undecided = position > 0 and rows[position - 1].undecided
-        style = "bold" if position == 0 else "yellow" if undecided else ""
-        lines.append(Text("  ".join(padded).rstrip(), style=style))
+    headings, *blocks = table_blocks(_HEADINGS, [row.cells for row in rows])
+    lines = [Text(line, style="bold") for line in headings]
+    for row, block in zip(rows, blocks, strict=True):
+        lines += [Text(line, style="" if row.is_significant else "yellow") for line in block]
     return lines
 
 
-def _verdict(rows: Sequence[DecisionRow]) -> str:
-    num_undecided = sum(row.undecided for row in rows)
-    limit = f"{UNDECIDED_BELOW:g} standard errors"
-    if num_undecided == 0:
-        return f"All {len(rows)} decisions are at least {limit} apart."
-    return (
-        f"{num_undecided} of {len(rows)} decisions are undecided (under {limit}); "
-        "more samples help."
+def _verdict(rows: Sequence[DecisionRow], num_samples: int) -> list[str]:
+    num_tied = sum(not row.is_significant for row in rows)
+    limit = f"{SIGNIFICANT_AT:g} standard errors"
+    if num_tied == 0:
+        return wrapped(f"All {len(rows)} decisions are significant (margin of at least {limit}).")
+    # No number of samples is said to be enough: of equally good choices none is.
+    return wrapped(
+        f"{num_tied} of {len(rows)} decisions are tied (margin under {limit}). Four times the "
+        f"samples (--num-samples {4 * num_samples}) about halve the standard errors; equally good "
+        "choices stay tied."
     )
 
 
@@ -215,11 +235,21 @@ def _kept_verdict(result: Mapping[str, Any]) -> list[str]:
     if not kept or not errors or kept == result["margins"]:
         return []
     ratios = [_ratio(_finite(kept[name]), _finite(errors[name])) for name in kept]
-    num_undecided = sum(ratio is None or ratio < UNDECIDED_BELOW for ratio in ratios)
+    num_tied = sum(not _is_significant(ratio) for ratio in ratios)
+    return wrapped(
+        f"Which candidates the cell keeps (last kept against first left out): {num_tied} of "
+        f"{len(kept)} are tied."
+    )
+
+
+def _legend() -> list[str]:
     return [
-        f"Which candidates the cell keeps (last kept against first left out): {num_undecided} of "
-        f"{len(kept)} undecided."
+        line for name, meaning in _LEGEND for line in wrapped(f"{name}: {meaning}", hanging="    ")
     ]
+
+
+def _is_significant(ratio: float | None) -> bool:
+    return ratio is not None and ratio >= SIGNIFICANT_AT
 
 
 def _ratio(margin: float | None, error: float | None) -> float | None:
@@ -234,7 +264,8 @@ def _architecture_lines(result: Mapping[str, Any]) -> list[str]:
     if result["space"] == "darts":
         return _cell_lines(Genotype.from_dict(result["genotype"]))
     lines = [f"Architecture {result['architecture']}"]
-    return [*lines, f"hash {result['hash']}"] if "hash" in result else lines
+    lines += [f"hash {result['hash']}"] if "hash" in result else []
+    return [part for line in lines for part in wrapped(line)]
 
 
 def _cell_lines(genotype: Genotype) -> list[str]:
@@ -247,6 +278,10 @@ def _cell_lines(genotype: Genotype) -> list[str]:
         lines += [f"    {name}=[", *(f"        {node}," for node in nodes), "    ],"]
         lines.append(f"    {name}_concat={list(concat)!r},")
     return [*lines, ")"]
+
+
+def _texts(lines: Sequence[str]) -> list[Text]:
+    return [Text(printable(line)) for line in lines]
 
 
 def _render(lines: Sequence[Text], *, color: bool) -> str:

@@ -1,8 +1,9 @@
-"""The samples so far, for a progress display."""
+"""How far the samples of a search are, for a progress display."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,22 +12,22 @@ from nasi_ray.errors import NasiRayError
 from nasi_ray.nasi.estimator import estimate, margins
 from nasi_ray.progress import ProgressState
 from nasi_ray.records.rows import Sample, SampleTable
-from nasi_ray.run.tracker import Tally
+from nasi_ray.run.tracker import Counter
 from nasi_ray.runner import RunnerStatus
 from nasi_ray.spaces.base import SearchSpace
 
 _MAX_SHOWN = 20_000
-# The estimate is over all samples: it is made anew once there are so many times more of them, so
-# that in all it costs each sample the same, however slowly they come.
+# The estimate is over all samples. It is repeated once there are this many times more of them, so
+# that its cost per sample stays the same, however slowly they come.
 _GROWTH = 1.1
 
 
-class SampleBoard:
-    """The ``Board`` of a search.
+class SampleProgress:
+    """The ``ProgressTracker`` of a search.
 
-    Gradients are kept of the first ``_MAX_SHOWN`` indices only: the smallest margin that is shown
-    comes from those, so that neither memory nor time grows with a search of millions. It is that of
-    a moment ago, when there were up to a tenth fewer samples, except at the end.
+    It keeps the gradients of the first ``_MAX_SHOWN`` indices only, and shows the smallest margin
+    of those, so that neither memory nor time grows with a search of millions. Except at the end,
+    that margin may be from a moment ago, when there were up to a tenth fewer samples.
     """
 
     def __init__(
@@ -38,36 +39,36 @@ class SampleBoard:
         clock: Callable[[], float],
     ) -> None:
         self._space, self._config = space, config
-        self._tally = tally = Tally(stored.index, stored.ok, indices, clock)
-        self._trace_norm = np.full(min(tally.num_total, _MAX_SHOWN), np.nan)
+        self._counter = counter = Counter(stored.index, stored.ok, indices, clock)
+        self._trace_norm = np.full(min(counter.num_total, _MAX_SHOWN), np.nan)
         self._sum_of_e = float(stored.trace_norm[stored.ok].sum())
         self._margin: tuple[str, float, float] | None = None
         self._margin_at = 0
-        self._grad = np.full((min(tally.num_total, _MAX_SHOWN), space.num_logits), np.nan)
-        shown = tally.done[:_MAX_SHOWN]
+        self._grad = np.full((min(counter.num_total, _MAX_SHOWN), space.num_logits), np.nan)
+        shown = counter.done[:_MAX_SHOWN]
         num_shown = int(shown.sum())
         self._trace_norm[shown] = stored.trace_norm[:num_shown]
         self._grad[shown] = stored.grad[:num_shown]
 
     @property
     def num_total(self) -> int:
-        """See ``Board``."""
-        return self._tally.num_total
+        """See ``ProgressTracker``."""
+        return self._counter.num_total
 
     @property
     def is_due(self) -> bool:
-        """See ``Board``."""
-        return self._tally.is_due
+        """See ``ProgressTracker``."""
+        return self._counter.is_due
 
     def name(self, row: Sample) -> str:
-        """See ``Board``."""
+        """See ``ProgressTracker``."""
         return f"sample {row.index}"
 
     def add(self, batch: Sequence[Sample]) -> None:
-        """See ``Board``."""
+        """See ``ProgressTracker``."""
         for sample in batch:
             is_ok = sample.status == "ok"
-            row = self._tally.add(sample.index, ok=is_ok)
+            row = self._counter.add(sample.index, ok=is_ok)
             if is_ok:
                 self._sum_of_e += sample.trace_norm
             if row < len(self._grad):
@@ -75,31 +76,21 @@ class SampleBoard:
                 self._grad[row] = sample.grad
 
     def state(self, workers: RunnerStatus) -> ProgressState:
-        """See ``Board``."""
-        tally = self._tally
-        began, rate, eta_s = tally.begin()
-        is_last = tally.num_done == tally.num_total
-        if is_last or tally.num_done >= _GROWTH * self._margin_at:
-            self._margin, self._margin_at = self._smallest_margin(), tally.num_done
-        state = ProgressState(
-            num_done=tally.num_done,
-            num_total=tally.num_total,
-            num_failed=tally.num_failed,
-            samples_per_s=rate,
-            eta_s=eta_s,
-            num_workers=workers.num_alive,
-            num_worker_deaths=workers.num_deaths,
-            mean_trace_norm=self._sum_of_e / tally.num_ok if tally.num_ok else None,
-            smallest_margin=self._margin,
-        )
-        tally.end(began)
-        return state
+        """See ``ProgressTracker``."""
+        counter = self._counter
+        began, state = counter.begin(workers)
+        is_last = counter.num_done == counter.num_total
+        if is_last or counter.num_done >= _GROWTH * self._margin_at:
+            self._margin, self._margin_at = self._smallest_margin(), counter.num_done
+        mean = self._sum_of_e / counter.num_ok if counter.num_ok else None
+        counter.end(began)
+        return replace(state, mean_trace_norm=mean, smallest_margin=self._margin)
 
     def _smallest_margin(self) -> tuple[str, float, float] | None:
-        shown = np.flatnonzero(self._tally.done[:_MAX_SHOWN])
+        shown = np.flatnonzero(self._counter.done[:_MAX_SHOWN])
         table = SampleTable(
-            index=self._tally.index[shown],
-            ok=self._tally.ok[shown],
+            index=self._counter.index[shown],
+            ok=self._counter.ok[shown],
             trace_norm=self._trace_norm[shown],
             grad=self._grad[shown],
             seconds=np.zeros(len(shown)),

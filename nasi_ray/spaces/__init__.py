@@ -1,16 +1,24 @@
-"""Search spaces by name. A new space is one file and one line in ``SPACES``."""
+"""Search spaces by name; ``docs/extending.md`` says how to add one."""
 
 from __future__ import annotations
 
-from nasi_ray.errors import UnknownNameError
+from typing import Any
+
+from nasi_ray.errors import ConfigError
+from nasi_ray.registry import Registry
+from nasi_ray.spaces.base import Architecture as Architecture
 from nasi_ray.spaces.base import Decision as Decision
 from nasi_ray.spaces.base import SearchSpace as SearchSpace
-from nasi_ray.spaces.darts import DartsSpace as DartsSpace
+from nasi_ray.spaces.base import TabularArchitecture as TabularArchitecture
+from nasi_ray.spaces.base import TabularSpace as TabularSpace
+from nasi_ray.spaces.darts import DARTS
 from nasi_ray.spaces.genotype import Genotype as Genotype
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3
 from nasi_ray.spaces.nb201 import NB201
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (DartsSpace(), S1, S2, S3, NB201)}
+SPACES: Registry[SearchSpace] = Registry(
+    "space", "nasi_ray.spaces", {space.name: space for space in (DARTS, S1, S2, S3, NB201)}
+)
 
 
 def get_space(name: str) -> SearchSpace:
@@ -18,8 +26,29 @@ def get_space(name: str) -> SearchSpace:
 
     Raises:
         UnknownNameError: If there is none of that name.
+        ConfigError: If it is a plug-in that cannot be imported, or is no space.
     """
-    try:
-        return SPACES[name]
-    except KeyError:
-        raise UnknownNameError("space", name, list(SPACES)) from None
+    space = SPACES.get(name)
+    if not isinstance(space, SearchSpace):
+        raise ConfigError(
+            f"space {name!r} is a {type(space).__name__}; a plug-in must name an instance of a "
+            "subclass of nasi_ray.spaces.SearchSpace"
+        )
+    return space
+
+
+def get_tabular_space(name: str) -> TabularSpace[Any]:
+    """Look up a space that can be enumerated, and that tables of accuracies exist for.
+
+    Raises:
+        UnknownNameError: If there is no space of that name.
+        ConfigError: If it is not such a space.
+    """
+    space = get_space(name)
+    if isinstance(space, TabularSpace):
+        return space
+    tabular = [n for n in SPACES.names() if isinstance(SPACES.get(n), TabularSpace)]
+    raise ConfigError(
+        f"space {name!r} has no table of accuracies, as its cells cannot be enumerated; choose one "
+        f"of {', '.join(sorted(tabular))}"
+    )

@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from nasi_ray.arrays import FloatArray
+import numpy as np
+import numpy.typing as npt
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.errors import ConfigError
+
+MIN_NUM_CELLS = 3
+"""With fewer cells there is none before the first reduction of a supernet."""
+
+Keys = npt.NDArray[np.uint8] | list[str]
+"""What a table finds architectures by: hashes, shape (architectures, 16), or strings."""
+
+
+class Architecture(Protocol):
+    """One architecture of a space: what its decisions amount to."""
+
+    def to_string(self) -> str:
+        """Its notation; ``TabularSpace.parse`` reads it back where there is one."""
+
+    def fields(self) -> dict[str, Any]:
+        """JSON-ready fields that name it in results, such as ``architecture`` and ``hash``."""
+
+    def num_params(self) -> int | None:
+        """Trainable parameters of the benchmark's own network; None where there is none."""
+
+
+class TabularArchitecture(Architecture, Protocol):
+    """An architecture whose accuracy a table may have."""
+
+    @property
+    def key(self) -> str:
+        """What a table finds it by: its hash (hexadecimal) or its string."""
+
+    def num_params(self) -> int:
+        """Trainable parameters of the benchmark's own network."""
+
+
+A = TypeVar("A", bound=TabularArchitecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +93,7 @@ class SearchSpace(ABC):
         """Cell type -> positions (in ``decisions``) of the decisions its cells make."""
 
     @abstractmethod
-    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> Any:
+    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> Architecture:
         """The final architecture A* = argmax p_α(A) (Algorithm 1, line 8).
 
         Args:
@@ -64,6 +101,48 @@ class SearchSpace(ABC):
             pairing: Name of the rule by which inputs and operations are combined, where the
                 space has more than one.
         """
+
+    @property
+    def pairings(self) -> tuple[str, ...]:
+        """Names of the rules that ``select`` has; one name: the setting has no effect."""
+        return ("rank",)
+
+    @property
+    def networks(self) -> Callable[..., Any] | str | None:
+        """A function space -> ``networks.SpaceNetworks``, or where it is: ``module:function``.
+
+        The name of a function keeps torch from being imported before it is needed. None: the space
+        has no networks, and its records can only be read.
+        """
+        return None
+
+    @property
+    def num_cells(self) -> int:
+        """Cells of the supernet unless asked otherwise."""
+        return 8
+
+    @property
+    def max_num_cells(self) -> int | None:
+        """The most cells a supernet may have; None: no limit."""
+        return None
+
+    def resolve_num_cells(self, num_cells: int | Literal["auto"]) -> int:
+        """Turn ``auto`` into the space's usual number of cells.
+
+        Raises:
+            ConfigError: If there are fewer than ``MIN_NUM_CELLS``, or more than the space allows.
+        """
+        resolved = self.num_cells if num_cells == "auto" else num_cells
+        if resolved < MIN_NUM_CELLS:
+            raise ConfigError(
+                f"num_cells is {resolved}; {self.name} needs at least {MIN_NUM_CELLS}, so that a "
+                "cell comes before the first reduction"
+            )
+        if self.max_num_cells is not None and resolved > self.max_num_cells:
+            raise ConfigError(
+                f"num_cells is {resolved}; {self.name} allows at most {self.max_num_cells}"
+            )
+        return resolved
 
     @property
     def num_logits(self) -> int:
@@ -86,3 +165,92 @@ class SearchSpace(ABC):
             alpha: shape (num_logits,)
         """
         return {d.name: alpha[s] for d, s in zip(self.decisions, self.slices, strict=True)}
+
+
+class TabularSpace(SearchSpace, Generic[A]):
+    """A space that can be enumerated, and that tables of accuracies exist for."""
+
+    @abstractmethod
+    def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> A:
+        """See ``SearchSpace``."""
+
+    @property
+    @abstractmethod
+    def num_architectures(self) -> int:
+        """Number of configurations, equal cells counted apart."""
+
+    @abstractmethod
+    def architecture(self, index: int) -> A:
+        """The configuration at a position of the enumeration.
+
+        Raises:
+            IndexError: If there is none.
+        """
+
+    @abstractmethod
+    def index(self, architecture: A) -> int:
+        """Position of an architecture in the enumeration.
+
+        Raises:
+            InvalidGenotypeError: If it is not of this space.
+        """
+
+    @abstractmethod
+    def parse(self, text: str) -> A:
+        """Read ``Architecture.to_string``.
+
+        Raises:
+            InvalidGenotypeError: If it is not of this space.
+        """
+
+    @property
+    @abstractmethod
+    def table_file(self) -> str:
+        """Name of its table in a directory of tables."""
+
+    @property
+    @abstractmethod
+    def epochs(self) -> int:
+        """Epochs of the benchmark's full schedule."""
+
+    @property
+    def key_column(self) -> str:
+        """Column that a table finds architectures by: ``hash`` or ``arch``."""
+        return "arch"
+
+    def keys(self) -> Keys:
+        """The key of every configuration, in the order of the enumeration.
+
+        Configurations of one key are the same architecture.
+        """
+        return [architecture.key for architecture in self]
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the first cells of the benchmark's own networks."""
+        return 16
+
+    @property
+    def min_channels(self) -> int:
+        """The fewest channels that a network of any of its cells can have."""
+        return 1
+
+    def __iter__(self) -> Iterator[A]:
+        return map(self.architecture, range(self.num_architectures))
+
+    def random(self, generator: np.random.Generator) -> A:
+        """Draw uniformly over configurations (not over distinct cells)."""
+        return self.architecture(int(generator.integers(self.num_architectures)))
+
+
+def first_positions(keys: Keys) -> IntArray:
+    """Of every position: the first one with the same key, shape (configurations,).
+
+    Args:
+        keys: As ``TabularSpace.keys`` gives them.
+    """
+    rows = np.array(keys) if isinstance(keys, list) else np.ascontiguousarray(keys)
+    flat = rows if rows.ndim == 1 else rows.view(f"V{rows.shape[1]}").reshape(-1)
+    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+    positions: IntArray = first[inverse].astype(np.int64)
+    return positions

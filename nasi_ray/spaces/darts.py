@@ -30,6 +30,16 @@ class DartsSpace(SearchSpace):
         return "darts"
 
     @property
+    def pairings(self) -> tuple[str, ...]:
+        """``rank`` and ``shared-op``."""
+        return PAIRINGS
+
+    @property
+    def networks(self) -> str:
+        """See ``SearchSpace``."""
+        return "nasi_ray.networks.darts:networks"
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """Per cell type and node: ``<type>/node<i>/op``, then ``<type>/node<i>/input``."""
         return _DECISIONS
@@ -60,6 +70,8 @@ class DartsSpace(SearchSpace):
         normal, reduce = (_select_cell(alpha, t, pairing) for t in CELL_TYPES)
         return Genotype(normal=normal, normal_concat=concat, reduce=reduce, reduce_concat=concat)
 
+
+DARTS = DartsSpace()
 
 _DECISIONS = tuple(
     decision

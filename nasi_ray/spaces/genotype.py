@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.errors import InvalidGenotypeError
+from nasi_ray.registry import import_from
 
 SCHEMA = "nasi_ray.genotype/1"
 
@@ -68,6 +69,23 @@ class Genotype:
             f"Genotype(normal={list(self.normal)!r}, normal_concat={list(self.normal_concat)!r}, "
             f"reduce={list(self.reduce)!r}, reduce_concat={list(self.reduce_concat)!r})"
         )
+
+    def to_string(self) -> str:
+        """As ``to_darts``."""
+        return self.to_darts()
+
+    def fields(self) -> dict[str, Any]:
+        """``genotype``, as ``to_dict``."""
+        return {"genotype": self.to_dict()}
+
+    def num_params(self) -> None:
+        """None: how large its network is depends on cells and channels."""
+
+    def _repr_svg_(self) -> str:
+        """A picture for notebooks."""
+        # Drawing is above this layer and takes a second to import, so it is named, not imported.
+        draw = import_from("nasi_ray.search.cell_plot:cell_svg")
+        return str(draw(self))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Genotype:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
 from math import comb, prod
+from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.spaces.base import Decision, SearchSpace
+from nasi_ray.spaces.base import Decision, TabularSpace
 from nasi_ray.spaces.graph import (
     CONV1X1,
     INPUT,
@@ -139,12 +140,21 @@ class NB1Shot1Architecture:
         """The NAS-Bench-101 hash of the pruned cell, 32 hexadecimal characters."""
         return hash_cell(self.matrix(), self.vertex_ops())
 
+    @property
+    def key(self) -> str:
+        """As ``hash``."""
+        return self.hash()
+
+    def fields(self) -> dict[str, Any]:
+        """``architecture`` in the table's notation, and ``hash``."""
+        return {"architecture": self.to_string(), "hash": self.hash()}
+
     def num_params(self) -> int:
         """Trainable parameters of the benchmark's own network of the cell (128 channels)."""
         return num_params(self.matrix(), self.vertex_ops())
 
 
-class NB1Shot1Space(SearchSpace):
+class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
     """One of the three spaces.
 
     There is no decision for the parents of block 1: its only candidate is the input, so its logit
@@ -233,6 +243,45 @@ class NB1Shot1Space(SearchSpace):
         """Hashes of every configuration, shape (num_architectures, 16), in the same order."""
         return hash_cells(self.all_architectures())
 
+    def keys(self) -> Bytes:
+        """As ``hashes``: loose ends pruned, up to isomorphism."""
+        return self.hashes()
+
+    @property
+    def key_column(self) -> str:
+        """``hash``."""
+        return "hash"
+
+    @property
+    def table_file(self) -> str:
+        """See ``TabularSpace``."""
+        return f"nasbench1shot1_{self._name}.parquet"
+
+    @property
+    def epochs(self) -> int:
+        """See ``TabularSpace``."""
+        return 108
+
+    @property
+    def num_channels(self) -> int:
+        """See ``TabularSpace``."""
+        return 128
+
+    @property
+    def min_channels(self) -> int:
+        """One for each vertex that the output concatenates."""
+        return self.num_parents[-1]
+
+    @property
+    def networks(self) -> str:
+        """See ``SearchSpace``."""
+        return "nasi_ray.networks.standalone_nb101:networks"
+
+    @property
+    def num_cells(self) -> int:
+        """See ``SearchSpace``; as in the benchmark's one-shot code."""
+        return 9
+
     def architecture(self, index: int) -> NB1Shot1Architecture:
         """The configuration at a position of ``all_architectures``.
 
@@ -262,10 +311,6 @@ class NB1Shot1Space(SearchSpace):
         for op in architecture.ops:
             index = index * len(NB101_OPS) + NB101_OPS.index(op)
         return index
-
-    def random(self, generator: np.random.Generator) -> NB1Shot1Architecture:
-        """Draw uniformly over configurations (not over distinct cells)."""
-        return self.architecture(int(generator.integers(self.num_architectures)))
 
     def parse(self, text: str) -> NB1Shot1Architecture:
         """Read an architecture's string.

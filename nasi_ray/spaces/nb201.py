@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.spaces.base import Decision, SearchSpace
+from nasi_ray.spaces.base import Decision, TabularSpace
 
 NB201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Operations, spelled and ordered as in the benchmark."""
@@ -73,6 +74,15 @@ class NB201Architecture:
             )
         return cls(match.groups())
 
+    @property
+    def key(self) -> str:
+        """As ``to_string``."""
+        return self.to_string()
+
+    def fields(self) -> dict[str, Any]:
+        """``architecture``: the benchmark's string."""
+        return {"architecture": self.to_string()}
+
     def is_connected(self) -> bool:
         """Whether a path of operations other than ``none`` leads from the input to the output."""
         reached = {0}
@@ -102,7 +112,7 @@ def _conv(kernel: int, in_channels: int, out_channels: int) -> int:
     return kernel * kernel * in_channels * out_channels + 2 * out_channels
 
 
-class NB201Space(SearchSpace):
+class NB201Space(TabularSpace[NB201Architecture]):
     """6 decisions over 5 operations: 15,625 cells.
 
     The benchmark's own index is a shuffled order that only its tables hold. Positions here are
@@ -169,10 +179,6 @@ class NB201Space(SearchSpace):
             index = index * len(NB201_OPS) + NB201_OPS.index(op)
         return index
 
-    def random(self, generator: np.random.Generator) -> NB201Architecture:
-        """Draw a cell, uniformly."""
-        return self.architecture(int(generator.integers(self.num_architectures)))
-
     def parse(self, text: str) -> NB201Architecture:
         """Read an architecture's string.
 
@@ -180,6 +186,31 @@ class NB201Space(SearchSpace):
             InvalidGenotypeError: If it is not of this space.
         """
         return NB201Architecture.from_string(text)
+
+    @property
+    def table_file(self) -> str:
+        """See ``TabularSpace``."""
+        return "nasbench201.parquet"
+
+    @property
+    def epochs(self) -> int:
+        """See ``TabularSpace``."""
+        return 200
+
+    @property
+    def networks(self) -> str:
+        """See ``SearchSpace``."""
+        return "nasi_ray.networks.standalone_nb201:networks"
+
+    @property
+    def num_cells(self) -> int:
+        """See ``SearchSpace``; as in the benchmark's networks."""
+        return 15
+
+    @property
+    def max_num_cells(self) -> int:
+        """Evaluation nests 27 frames a cell at most; Python allows 1,000 in all."""
+        return 30
 
 
 _DECISIONS = tuple(Decision(f"edge{source}-{node}/op", NB201_OPS) for source, node in EDGES)

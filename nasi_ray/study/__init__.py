@@ -1,4 +1,5 @@
-"""Analyses of a search's records against a table of accuracies: pure functions, no files, no Ray.
+"""Studies of searches against a table of accuracies: one module a table or figure of the paper.
 
-Every number says how it was come by: per seed, over seeds, or of the whole space.
+Each has its analysis (pure), its text, its figure, and ``run``. Every number says whether it is of
+a seed, over seeds, or of the whole space.
 """

@@ -1,86 +1,18 @@
-"""A space and its table: errors of its architectures, of samples, and of the whole space."""
+"""What a table says of the sampled architectures, and of the whole space."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.errors import ConfigError
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.spaces import get_space
-from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
-from nasi_ray.spaces.nb201 import NB201Architecture, NB201Space
-from nasi_ray.tables import Metric, TabularBenchmark
-
-Architecture = NB1Shot1Architecture | NB201Architecture
-TabularSpace = NB1Shot1Space | NB201Space
-
-TABLE_FILES = {
-    "s1": "nasbench1shot1_s1.parquet",
-    "s2": "nasbench1shot1_s2.parquet",
-    "s3": "nasbench1shot1_s3.parquet",
-    "nb201": "nasbench201.parquet",
-}
-"""Space -> name of its table in a directory of tables, as ``jobs/convert.py`` writes them."""
-
-_DEFAULT_EPOCHS = {"s1": 108, "s2": 108, "s3": 108, "nb201": 200}
-
-
-def tabular_space(name: str) -> TabularSpace:
-    """Look up a space that has a table.
-
-    Raises:
-        UnknownNameError: If there is no space of that name.
-        ConfigError: If it has no table of accuracies.
-    """
-    space = get_space(name)
-    if isinstance(space, TabularSpace):
-        return space
-    raise ConfigError(
-        f"space {name} has no table of accuracies to study; choose one of {', '.join(TABLE_FILES)}"
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracies:
-    """Errors in percent, of one metric of one table."""
-
-    space: TabularSpace
-    benchmark: TabularBenchmark
-    metric: Metric
-
-    def errors_percent(self, architectures: Sequence[Architecture]) -> FloatArray:
-        """Of some architectures, shape (architectures,).
-
-        Raises:
-            DataError: If one is not in the table.
-        """
-        return self.benchmark.errors_percent(self.metric, architectures)
-
-    def of_space(self) -> tuple[FloatArray, IntArray]:
-        """Of every architecture, in the space's order; each is equally likely to be sampled.
-
-        Returns:
-            Errors, and numbers of parameters; shape (architectures,) each.
-
-        Raises:
-            DataError: If one is not in the table.
-        """
-        space = self.space
-        if isinstance(space, NB201Space):
-            cells = list(space)
-            num_params = np.array([cell.num_params() for cell in cells])
-            return self.benchmark.errors_percent(self.metric, cells), num_params
-        hashes = space.hashes()
-        # Most configurations are the same cell once pruned, with the same parameters.
-        _, first, cell_of = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
-        counts = np.array([space.architecture(int(i)).num_params() for i in first])
-        return self.benchmark.errors_percent(self.metric, hashes), counts[cell_of.ravel()]
+from nasi_ray.spaces import TabularArchitecture, TabularSpace
+from nasi_ray.tables.accuracies import Accuracies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,34 +29,7 @@ class SampledCells:
     """shape (samples,)"""
 
 
-def open_accuracies(space: str, table: str, metric: str) -> Accuracies:
-    """Open a space's table.
-
-    Args:
-        space: A space that has one.
-        table: A Parquet file, or a directory that has it under the name of ``TABLE_FILES``.
-        metric: Column; empty: test accuracy on CIFAR-10 after the benchmark's full schedule.
-
-    Raises:
-        UnknownNameError: If there is no such space.
-        ConfigError: If the space has no table, or none was named.
-        DataError: If there is no such table or metric.
-    """
-    found = tabular_space(space)
-    if not table:
-        raise ConfigError(
-            "no table was given; add --table with a Parquet table of accuracies, or the directory "
-            f"that has {TABLE_FILES[space]}"
-        )
-    path = Path(table).expanduser()
-    benchmark = TabularBenchmark.open(path / TABLE_FILES[space] if path.is_dir() else path)
-    if metric:
-        return Accuracies(space=found, benchmark=benchmark, metric=_named(benchmark, metric))
-    default = benchmark.metric("test", dataset="cifar10", epochs=_DEFAULT_EPOCHS[space])
-    return Accuracies(space=found, benchmark=benchmark, metric=default)
-
-
-def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace) -> FloatArray:
+def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace[Any]) -> FloatArray:
     """Which candidates samples chose, from the choices in their records.
 
     Args:
@@ -151,8 +56,8 @@ def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace) -> Fl
 
 
 def sampled_architectures(
-    choices: npt.NDArray[np.int16], space: TabularSpace
-) -> list[Architecture]:
+    choices: npt.NDArray[np.int16], space: TabularSpace[Any]
+) -> list[TabularArchitecture]:
     """The architectures of samples; arguments and errors as of ``chosen_candidates``."""
     return [space.select(space.split(row)) for row in chosen_candidates(choices, space)]
 
@@ -179,13 +84,6 @@ def sampled_cells(table: SampleTable, num_samples: int, accuracies: Accuracies) 
     )
 
 
-def _named(benchmark: TabularBenchmark, column: str) -> Metric:
-    if column in benchmark.metrics:
-        return benchmark.metrics[column]
-    has = "; ".join(m.describe() for m in benchmark.metrics.values()) or "no accuracies"
-    raise DataError(f"{benchmark.name} has no metric {column!r}; it has {has}")
-
-
 class SpaceReference:
     """What needs no search: the errors of the whole space, by which a search is to be judged."""
 
@@ -195,6 +93,10 @@ class SpaceReference:
         Raises:
             DataError: If one is not in the table.
         """
+        self.error_name = accuracies.error_name
+        """``test error``, or that of another split."""
+        self.metric = accuracies.metric.describe()
+        """What the errors are: data set, split, schedule, trials."""
         self.errors, self.num_params = accuracies.of_space()
         """Percent and parameters, shape (architectures,) each, in the space's order."""
 
@@ -236,3 +138,15 @@ class SpaceReference:
         largest = int(self.num_params.max())
         errors = self.errors[self.num_params == largest]
         return largest, float(errors.mean()), float(errors.std()), len(errors)
+
+    def to_json(self, num_samples: int) -> dict[str, Any]:
+        """All of it; the oracle picks the best of ``num_samples``."""
+        num_params, mean, std, num = self.most_parameters
+        return {
+            "num_architectures": len(self.errors),
+            "random_mean": self.expected,
+            "random_std": self.std,
+            "oracle_best_of_num_samples": self.best_of(num_samples),
+            "most_parameters": {"num_params": num_params, "mean": mean, "std": std, "num": num},
+            "best": self.best,
+        }

@@ -10,12 +10,14 @@ from typing import Any
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
+from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.spaces.result import architecture_fields
-from nasi_ray.study.selection import mean_over_seeds, undetermined
-
-CLEAR_ABOVE = 2.0
-"""A decision is clear where its margin is at least so many standard errors."""
+from nasi_ray.statistics import SIGNIFICANT_AT
+from nasi_ray.study.outcome import Outcome
+from nasi_ray.study.searches import RunSource, resolve_mode
+from nasi_ray.study.selection import mean_estimate, tied
+from nasi_ray.study.settings import CellsStudy
+from nasi_ray.study.text import MODE_NAMES, markdown_table, tied_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +28,12 @@ class SelectedCell:
     """What names it, as in ``result.json``."""
     num_params: int | None
     """Of the benchmark's own network; None where the space has none."""
-    undetermined: tuple[str, ...]
+    tied: tuple[str, ...]
     """Decisions in which the last candidate taken and the first left out tie, so that the order in
     which candidates are listed decides, and not the samples."""
-    num_clear: int | None
-    """Decisions that are at least ``CLEAR_ABOVE`` standard errors apart; None where there is no
-    standard error (the consensus of one seed, a search of one sample)."""
+    num_significant: int | None
+    """Decisions with a margin of at least ``SIGNIFICANT_AT`` standard errors; None where there is
+    no standard error (the consensus of one seed, a search of one sample)."""
     num_decisions: int
     """Decisions in which something is left out."""
 
@@ -57,25 +59,81 @@ def select_cells(
         space: Of the records.
 
     Raises:
-        NasiRayError: If of one seed no sample is good.
+        NoGoodSamplesError: If no sample of a seed is good.
     """
     results = [estimate(table, config) for table in tables]
     return SelectedCells(
         cells=tuple(_cell(result, config, space) for result in results),
-        consensus=_cell(mean_over_seeds(results), config, space),
+        consensus=_cell(mean_estimate(results), config, space),
     )
+
+
+def run(study: CellsStudy, source: RunSource) -> Outcome:
+    """Select a cell a seed, and the consensus.
+
+    Raises:
+        NasiRayError: Whatever a user can cause; what was computed is stored.
+    """
+    settings, name = study.settings, study.settings.samples.space
+    space = get_space(name)
+    mode = resolve_mode(study.mode, settings.samples)
+    tables = source.tables(source.plan(settings.samples, mode, [settings.estimate]))
+    found = select_cells(tables, settings.estimate, space)
+    return Outcome(
+        name=f"cells-{name}",
+        title=f"Selected cells of {name}, {MODE_NAMES[mode]}",
+        result={"mode": mode, "cells": found.cells, "consensus": found.consensus},
+        lines=cells_lines(found, seeds=settings.seeds),
+    )
+
+
+def cells_lines(found: SelectedCells, *, seeds: Sequence[int]) -> list[str]:
+    """The cells of the seeds, and their consensus."""
+    named = [*((str(seed), c) for seed, c in zip(seeds, found.cells, strict=True))]
+    named.append(("consensus", found.consensus))
+    rows = [
+        (
+            name,
+            f"`{_cell_text(cell)}`",
+            f"`{cell.fields['hash']}`" if "hash" in cell.fields else "–",
+            "–" if cell.num_params is None else f"{cell.num_params:,}",
+            _significant_text(cell),
+        )
+        for name, cell in named
+    ]
+    return [
+        "*Significant*: the last candidate kept and the first left out are at least "
+        f"{SIGNIFICANT_AT:g} standard errors apart. *Consensus*: the cell of the mean of the "
+        "seeds' α*, its standard errors from the spread over seeds.",
+        "",
+        *markdown_table(("seed", "cell", "hash", "parameters", "significant decisions"), rows),
+    ]
+
+
+def _significant_text(cell: SelectedCell) -> str:
+    if cell.tied or cell.num_significant is None:
+        return tied_text(cell.tied) or "–"
+    return f"{cell.num_significant} of {cell.num_decisions}"
+
+
+def _cell_text(cell: SelectedCell) -> str:
+    genotype = cell.fields.get("genotype")
+    if genotype is None:
+        return str(cell.fields["architecture"])
+    return Genotype.from_dict(genotype).to_darts()
 
 
 def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> SelectedCell:
     architecture = space.select(space.split(result.alpha), pairing=config.pairing)
-    num_params = getattr(architecture, "num_params", None)
     margins = kept_margins(result, space)
     is_known = all(math.isfinite(m.standard_error) for m in margins.values())
-    clear = [m.value > 0 and m.value >= CLEAR_ABOVE * m.standard_error for m in margins.values()]
+    significant = [
+        m.value > 0 and m.value >= SIGNIFICANT_AT * m.standard_error for m in margins.values()
+    ]
     return SelectedCell(
-        fields=architecture_fields(architecture),
-        num_params=None if num_params is None else num_params(),
-        undetermined=undetermined(margins),
-        num_clear=sum(clear) if is_known else None,
+        fields=architecture.fields(),
+        num_params=architecture.num_params(),
+        tied=tied(margins),
+        num_significant=sum(significant) if is_known else None,
         num_decisions=len(margins),
     )

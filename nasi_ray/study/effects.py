@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.study.accuracies import SampledCells, TabularSpace, chosen_candidates
+from nasi_ray.spaces import TabularSpace
+from nasi_ray.study.accuracies import SampledCells, chosen_candidates
+from nasi_ray.study.text import markdown_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +36,7 @@ def choice_effects(
     tables: Sequence[SampleTable],
     cells: Sequence[SampledCells],
     num_samples: int,
-    space: TabularSpace,
+    space: TabularSpace[Any],
 ) -> tuple[ChoiceEffect, ...]:
     """Main effect of every candidate of every decision that has alternatives.
 
@@ -64,6 +68,30 @@ def choice_effects(
     return tuple(found)
 
 
+def effect_lines(effects: Sequence[ChoiceEffect], *, error_name: str) -> list[str]:
+    """What each choice does to e and to the error, in numbers."""
+    rows = [
+        (
+            effect.decision,
+            effect.candidate,
+            _signed(effect.log_trace_norm) + _spread(effect.log_trace_norm_std),
+            _signed(effect.error),
+            str(effect.num),
+        )
+        for effect in effects
+    ]
+    headings = ("decision", "choice", "ln e: mean ± std over seeds", f"{error_name}, points", "n")
+    return [
+        "### What a choice does",
+        "",
+        "Samples with the choice made against all samples: the difference of their mean ln e (0.1 "
+        "is about 10 % of e) and of their mean error. A search can only tell choices apart by the "
+        "first column.",
+        "",
+        *markdown_table(headings, rows),
+    ]
+
+
 def _mean_effect(
     decision: str, candidate: str, per_seed: Sequence[tuple[float, float, int]]
 ) -> ChoiceEffect:
@@ -90,3 +118,11 @@ def _effect(is_chosen: FloatArray, cells: SampledCells) -> tuple[float, float, i
         float(cells.error_percent[with_it].mean() - cells.error_percent[has_log].mean()),
         num,
     )
+
+
+def _spread(std: float) -> str:
+    return f" ± {std:.2f}" if math.isfinite(std) else ""
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"

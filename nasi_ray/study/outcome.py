@@ -10,16 +10,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from nasi_ray.errors import StorageError
+from nasi_ray.display.figures import render
+from nasi_ray.run.finish import write_results
 from nasi_ray.storage import open_storage
-from nasi_ray.study.accuracies import Accuracies, SpaceReference
-from nasi_ray.study.figures import render
 from nasi_ray.study.searches import RunSource
-from nasi_ray.study.settings import StudySettings
-from nasi_ray.study.text import jsonable, markdown_table
-from nasi_ray.tables.metric import SPLIT_NAMES
+from nasi_ray.study.settings import Mode, StudySettings
+from nasi_ray.study.text import MODE_NAMES, jsonable, markdown_table
 
-STUDY_SCHEMA = "nasi_ray.study/1"
+STUDY_SCHEMA = "nasi_ray.study/2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,47 +27,45 @@ class Outcome:
     name: str
     """Of its files, without the ending."""
     title: str
-    metrics: Mapping[str, str]
-    """Space -> what its errors are: data set, split, schedule, trials."""
     result: Mapping[str, Any]
-    """Every number, JSON-ready."""
+    """Every number, as ``jsonable`` takes them."""
     lines: Sequence[str]
     """Markdown."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Space -> what its errors are: data set, split, schedule, trials."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """Name of the files, without the ending -> figure."""
 
 
-def error_name(accuracies: Accuracies) -> str:
-    """``test error``, or that of the split the metric is of."""
-    return f"{SPLIT_NAMES[accuracies.metric.split]} error"
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+class StudyResult:
+    """A finished study."""
+
+    content: Mapping[str, Any]
+    """The content of its JSON file: ``settings``, ``runs``, ``result`` and more."""
+    uri: str
+    """Where the files are: an absolute path or ``s3://bucket/prefix``."""
+    files: tuple[str, ...]
+    """Names of the files written."""
+
+    def __repr__(self) -> str:
+        return f"StudyResult({', '.join(self.files)}, {self.uri!r})"
 
 
-def reference_result(reference: SpaceReference, num_samples: int) -> dict[str, Any]:
-    """JSON-ready: what needs no search."""
-    num_params, mean, std, num = reference.most_parameters
-    return {
-        "num_architectures": len(reference.errors),
-        "random_mean": reference.expected,
-        "random_std": reference.std,
-        "oracle_best_of_num_samples": reference.best_of(num_samples),
-        "most_parameters": {"num_params": num_params, "mean": mean, "std": std, "num": num},
-        "best": reference.best,
-    }
-
-
-def describe_settings(settings: StudySettings) -> str:
-    """One line for figures: what the samples are made with."""
+def describe_settings(settings: StudySettings, mode: Mode | None = None, prefix: str = "") -> str:
+    """A figure's title: the space, the data mode, and what the samples are made with."""
     samples, estimate = settings.samples, settings.estimate
+    where = samples.space if mode is None else f"{samples.space}, {MODE_NAMES[mode]}"
     cells = "" if samples.num_cells == "auto" else f", {samples.num_cells} cells"
     return (
-        f"T = {estimate.num_samples}, b = {samples.batch_size}, "
+        f"{where}: {prefix}T = {estimate.num_samples}, b = {samples.batch_size}, "
         f"C = {samples.init_channels}{cells}, {samples.init} init"
     )
 
 
 def write_outcome(
     outcome: Outcome, settings: StudySettings, about: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
+) -> StudyResult:
     """Write a study's files.
 
     Args:
@@ -78,7 +74,7 @@ def write_outcome(
         about: What else the JSON file says: command, settings, versions, …
 
     Returns:
-        The content of the JSON file, and the names of the files written.
+        Every number, and the files written.
 
     Raises:
         StorageError: If one cannot be written; says that the records are stored.
@@ -91,14 +87,8 @@ def write_outcome(
     files[f"{outcome.name}.md"] = text.encode() + b"\n"
     files[f"{outcome.name}.json"] = json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
     storage = open_storage(settings.out)
-    try:
-        for name, data in files.items():
-            storage.write(name, data)
-    except StorageError as error:
-        raise type(error)(
-            f"{error}; the samples are stored, and the same command answers from them"
-        ) from error
-    return content, list(files)
+    write_results(storage, files, noun="samples")
+    return StudyResult(content=content, uri=storage.uri, files=tuple(files))
 
 
 def about_runs(source: RunSource) -> dict[str, Any]:

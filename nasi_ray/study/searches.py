@@ -11,13 +11,13 @@ from typing import Any
 from nasi_ray.config import EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.networks.supernets import resolve_num_cells
-from nasi_ray.pool.connection import connect
 from nasi_ray.progress import Progress
-from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.search.job import SearchJob, is_answered, run_search
-from nasi_ray.study.settings import Mode, StudySettings
+from nasi_ray.run.compute import Session
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import SearchJob
+from nasi_ray.spaces import get_space
+from nasi_ray.study.settings import MODES, Mode, StudySettings
 
 
 def samples_of_mode(samples: SampleConfig, mode: Mode) -> SampleConfig:
@@ -65,14 +65,12 @@ class RunSource:
     """Records of searches, made when they are asked for."""
 
     settings: StudySettings
-    progress: Progress
-    stack: contextlib.ExitStack
+    session: Session
     runs: list[dict[str, Any]] = field(default_factory=list)
     """What ``result.json`` of a study says of every run used."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Run directory -> the search's own result."""
     _tables: dict[str, SampleTable] = field(default_factory=dict)
-    _is_connected: bool = False
 
     def plan(
         self, samples: SampleConfig, mode: Mode, estimates: Sequence[EstimateConfig]
@@ -87,7 +85,7 @@ class RunSource:
         Raises:
             ConfigError: If a setting is not allowed.
         """
-        resolve_num_cells(samples.space, samples.num_cells)
+        get_space(samples.space).resolve_num_cells(samples.num_cells)
         return Searches(
             samples=samples_of_mode(samples, mode),
             mode=mode,
@@ -102,23 +100,41 @@ class RunSource:
         """
         return [self._table(searches, seed) for seed in self.settings.seeds]
 
-    def num_classes(self, searches: Searches) -> int:
-        """Classes of the data of searches that were run."""
-        result = self.results[self._job(searches, self.settings.seeds[0]).run_uri]
-        return int(result["samples"]["num_classes"])
+    def tables_of_all_modes(self, samples: SampleConfig) -> dict[Mode, list[SampleTable]]:
+        """The records of every data mode and seed.
+
+        Args:
+            samples: As for ``plan``; random data have ``num_classes`` classes.
+
+        Raises:
+            ConfigError: If the data set has another number of classes.
+            NasiRayError: As ``tables``.
+        """
+        plans = {mode: self.plan(samples, mode, [self.settings.estimate]) for mode in MODES}
+        tables: dict[Mode, list[SampleTable]] = {}
+        for mode, searches in plans.items():
+            tables[mode] = self.tables(searches)
+            first = self._job(searches, self.settings.seeds[0])
+            num_classes = self.results[first.run_uri]["samples"]["num_classes"]
+            if num_classes != samples.num_classes:
+                raise ConfigError(
+                    f"{samples.data} has {num_classes} classes, and random data would have "
+                    f"{samples.num_classes}; add --num-classes {num_classes}"
+                )
+        return tables
 
     def _table(self, searches: Searches, seed: int) -> SampleTable:
         job = self._job(searches, seed)
         known = self._tables.get(job.run_uri)
         if known is not None and len(known) >= searches.num_samples:
             return known
-        if not is_answered(job):
-            self._connect()
-            space = searches.samples.space
-            self.progress.message(f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}")
-        result = run_search(job, self.progress)
-        self.results[job.run_uri] = result
-        self._tables[job.run_uri] = read_run(job.run_uri)[0]
+        space = searches.samples.space
+        self.session.progress.message(
+            f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}"
+        )
+        found = run_search(job, self.session.progress, session=self.session)
+        result = self.results[job.run_uri] = found.to_dict()
+        self._tables[job.run_uri] = found.table
         self.runs.append(
             {
                 "run": job.run_uri,
@@ -143,23 +159,15 @@ class RunSource:
         job = SearchJob(
             samples=samples,
             estimate=dataclasses.replace(settings.estimate, num_samples=searches.num_samples),
-            workers=settings.workers,
-            address=settings.address,
+            compute=settings.compute,
         )
         name = job.run_uri.removeprefix("runs/")
         out = f"{settings.out.rstrip('/')}/runs/{searches.mode}-{name}"
         return dataclasses.replace(job, out=out)
 
-    def _connect(self) -> None:
-        if self._is_connected or self.settings.workers.num_workers == 0:
-            return
-        self.progress.message("connecting to Ray")
-        self.stack.enter_context(connect(self.settings.address, self.settings.workers))
-        self._is_connected = True
-
 
 @contextlib.contextmanager
 def run_source(settings: StudySettings, progress: Progress) -> Iterator[RunSource]:
     """Have records of searches; Ray is connected when the first sample has to be evaluated."""
-    with contextlib.ExitStack() as stack:
-        yield RunSource(settings=settings, progress=progress, stack=stack)
+    with Session(progress) as session:
+        yield RunSource(settings=settings, session=session)

@@ -11,7 +11,7 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.estimator import Estimate, Margin, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.study.accuracies import Accuracies
+from nasi_ray.tables.accuracies import Accuracies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,21 +24,16 @@ class Selection:
     """By the table."""
     num_params: int
     """Of the benchmark's own network of the cell."""
-    undetermined: tuple[str, ...]
+    tied: tuple[str, ...]
     """Decisions in which the last candidate taken and the first left out tie, so that the order in
     which candidates are listed decides, and not the samples."""
     share_penalised: float
     """Share of the good samples with e > ν, in [0, 1]; NaN for a consensus."""
 
-    @property
-    def is_determined(self) -> bool:
-        """Whether the samples decided everything."""
-        return not self.undetermined
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedStatistics:
-    """Errors of the selected cells over seeds; undetermined ones do not count."""
+    """Errors of the selected cells over seeds; cells with ties do not count."""
 
     mean: float
     """Percent; NaN where there is none."""
@@ -47,7 +42,7 @@ class SeedStatistics:
     mean_num_params: float
     num: int
     """Seeds that count."""
-    num_undetermined: int
+    num_tied: int
     """Seeds left out."""
 
 
@@ -60,7 +55,7 @@ def replay(table: SampleTable, config: EstimateConfig, accuracies: Accuracies) -
         accuracies: Of the records' space.
 
     Raises:
-        NasiRayError: If no sample is good.
+        NoGoodSamplesError: If no sample is good.
         DataError: If the cell is not in the table.
     """
     result = estimate(table, config)
@@ -80,15 +75,15 @@ def consensus(
         accuracies: Of the records' space.
 
     Raises:
-        NasiRayError: If of one seed no sample is good.
+        NoGoodSamplesError: If no sample of a seed is good.
         DataError: If the cell is not in the table.
     """
-    result = mean_over_seeds([estimate(table, config) for table in tables])
+    result = mean_estimate([estimate(table, config) for table in tables])
     return _select(result, config, accuracies, float("nan"))
 
 
-def mean_over_seeds(results: Sequence[Estimate]) -> Estimate:
-    """The mean of the seeds' α*, whose terms are theirs, so that errors are of their spread.
+def mean_estimate(results: Sequence[Estimate]) -> Estimate:
+    """The mean of the seeds' α*; its terms are theirs, so its standard errors are of their spread.
 
     Args:
         results: One a seed (at least one).
@@ -97,21 +92,21 @@ def mean_over_seeds(results: Sequence[Estimate]) -> Estimate:
     return Estimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
 
 
-def undetermined(margins: Mapping[str, Margin]) -> tuple[str, ...]:
+def tied(margins: Mapping[str, Margin]) -> tuple[str, ...]:
     """Decisions in which the last candidate taken and the first left out tie."""
     return tuple(name for name, margin in margins.items() if margin.value == 0)
 
 
 def over_seeds(selections: Sequence[Selection]) -> SeedStatistics:
-    """Mean and standard deviation of the determined selections."""
-    counted = [s for s in selections if s.is_determined]
+    """Mean and standard deviation over the selections without ties."""
+    counted = [s for s in selections if not s.tied]
     errors = np.array([s.error_percent for s in counted])
     return SeedStatistics(
         mean=float(errors.mean()) if len(errors) else float("nan"),
         std=float(errors.std(ddof=1)) if len(errors) > 1 else float("nan"),
         mean_num_params=float(np.mean([s.num_params for s in counted])) if counted else np.nan,
         num=len(counted),
-        num_undetermined=len(selections) - len(counted),
+        num_tied=len(selections) - len(counted),
     )
 
 
@@ -125,6 +120,6 @@ def _select(
         architecture=architecture.to_string(),
         error_percent=float(errors[0]),
         num_params=architecture.num_params(),
-        undetermined=undetermined(kept_margins(result, space)),
+        tied=tied(kept_margins(result, space)),
         share_penalised=share,
     )

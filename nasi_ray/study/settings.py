@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import tyro
 
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig, get_preset
-from nasi_ray.errors import ConfigError
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig, get_preset
+from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.settings import ConfigFile, given_options, read_settings, with_settings
+from nasi_ray.spaces import get_space
 
 Mode = Literal["true", "random-labels", "random-data"]
 """The paper's standard search, its search with random labels, and that with random data."""
@@ -43,22 +44,22 @@ def _study_samples(preset: str) -> StudySamples:
 class StudySettings:
     """What all subcommands have."""
 
+    config: ConfigFile = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Root seeds; each is a search of its own."""
     table: str = ""
     """Parquet table of the space's accuracies, or the directory that has it."""
     metric: str = ""
-    """The table's column; empty: CIFAR-10 test accuracy after the benchmark's full schedule."""
+    """The table's column; empty: the only one there is, else CIFAR-10 test accuracy after the
+    benchmark's full schedule."""
     preset: str = _PRESET
     """Settings that go together; flags override its fields."""
     samples: StudySamples = field(default_factory=lambda: _study_samples(_PRESET))
     estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET).estimate)
-    workers: WorkerConfig = field(default_factory=WorkerConfig)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
     out: str = "runs/study"
     """Where results go, a path or s3://bucket/prefix; the searches' records go below runs/ there
     and are shared by all subcommands."""
-    address: str | None = None
-    """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this study."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -70,30 +71,37 @@ class StudySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgnosticStudy:
-    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+class Study:
+    """A table or figure."""
 
     settings: StudySettings = field(default_factory=StudySettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EffectivenessStudy:
-    """Figure 2: error of the selected cell against the number of samples T."""
+class OneModeStudy(Study):
+    """A study of searches in one data mode."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     mode: Mode | Literal["auto"] = "auto"
     """Data mode; auto: true where --data names a data set, else random-data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgnosticStudy(Study):
+    """Figure 1: e of the same architectures with true labels, random labels and random data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectivenessStudy(OneModeStudy):
+    """Figure 2: error of the selected cell against the number of samples T."""
+
     step: int = 10
     """Samples between two points of the curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TradeoffStudy:
+class TradeoffStudy(OneModeStudy):
     """Figures 3 and 4: error against e of sampled architectures; selected cells over ν and μ."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     nus: tuple[float | str, ...] = ("q10", "q25", "q50", "q75", "q90", "sweep", "auto")
     """Values of ν, as for --nu; a percentile is of the seed's own e."""
     mus: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
@@ -101,30 +109,22 @@ class TradeoffStudy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table2Study:
+class Table2Study(Study):
     """Table 2: searches on true labels, random labels and random data, and what needs no search."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
     spaces: tuple[str, ...] = ()
     """Spaces, each with a table in the directory --table; empty: --space alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellsStudy:
+class CellsStudy(OneModeStudy):
     """The cells the seeds select, and their consensus; of any space, darts too, without a table."""
-
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AblationStudy:
+class AblationStudy(OneModeStudy):
     """Appendix C.6: one setting changed at a time; an empty list of values leaves it out."""
 
-    settings: StudySettings = field(default_factory=StudySettings)
-    mode: Mode | Literal["auto"] = "auto"
-    """Data mode; auto: true where --data names a data set, else random-data."""
     init_values: tuple[Init, ...] = ("default", "kaiming", "xavier", "ntk")
     """Initial parameters θ0."""
     init_per_values: tuple[Literal["search", "sample"], ...] = ("search", "sample")
@@ -154,13 +154,37 @@ class AblationStudy:
     the same records."""
 
 
-StudyJob = (
-    AgnosticStudy | EffectivenessStudy | TradeoffStudy | Table2Study | CellsStudy | AblationStudy
-)
+STUDIES: dict[str, type[Study]] = {
+    "agnostic": AgnosticStudy,
+    "effectiveness": EffectivenessStudy,
+    "tradeoff": TradeoffStudy,
+    "table2": Table2Study,
+    "cells": CellsStudy,
+    "ablation": AblationStudy,
+}
+"""Name on the command line -> settings."""
 
 
-def parse_study(argv: Sequence[str]) -> StudyJob:
-    """Read the study job's command line; precedence: default < preset < flag.
+def make_study(name: str, settings: Mapping[str, Any], *, where: str = "study") -> Study:
+    """A study with these settings; precedence: default < preset < settings.
+
+    Args:
+        name: Of the study.
+        settings: Name -> value, as options are called, with underscores.
+        where: Where the settings were given, for messages.
+
+    Raises:
+        ConfigError: If a name or value is not allowed.
+        UnknownNameError: If there is no such study, preset or space.
+    """
+    if name not in STUDIES:
+        raise UnknownNameError("study", name, list(STUDIES))
+    default = STUDIES[name](settings=_default(settings.get("preset")))
+    return _checked(with_settings(default, settings, where=where))
+
+
+def parse_study(argv: Sequence[str]) -> Study:
+    """Read the study job's command line; precedence: default < preset < ``--config`` < flag.
 
     Args:
         argv: Arguments without the program's name.
@@ -169,27 +193,31 @@ def parse_study(argv: Sequence[str]) -> StudyJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default=_PRESET)
-    preset = first.parse_known_args(list(argv))[0].preset
-    preset = _PRESET if preset == "auto" else preset
-    settings = StudySettings(
-        preset=preset, samples=_study_samples(preset), estimate=get_preset(preset).estimate
+    given = given_options(argv, "preset", "config")
+    path, name = given["config"], next((arg for arg in argv if arg in STUDIES), "")
+    settings = read_settings(path, f"study {name}") if path is not None else {}
+    common = _default(settings.get("preset") if given["preset"] is None else given["preset"])
+    defaults = {study: kind(settings=common) for study, kind in STUDIES.items()}
+    if name:
+        defaults[name] = with_settings(defaults[name], settings, where=str(path))
+    return _checked(
+        tyro.cli(
+            tyro.extras.subcommand_type_from_defaults(defaults),
+            prog="nasi-ray study",
+            description=f"Study searches against a table of accuracies.\n\n{EXIT_STATUSES}",
+            args=list(argv),
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
     )
-    subcommand = tyro.conf.subcommand
-    return tyro.cli(
-        Annotated[AgnosticStudy, subcommand("agnostic", default=AgnosticStudy(settings=settings))]
-        | Annotated[
-            EffectivenessStudy,
-            subcommand("effectiveness", default=EffectivenessStudy(settings=settings)),
-        ]
-        | Annotated[TradeoffStudy, subcommand("tradeoff", default=TradeoffStudy(settings=settings))]
-        | Annotated[Table2Study, subcommand("table2", default=Table2Study(settings=settings))]
-        | Annotated[CellsStudy, subcommand("cells", default=CellsStudy(settings=settings))]
-        | Annotated[
-            AblationStudy, subcommand("ablation", default=AblationStudy(settings=settings))
-        ],
-        description=f"Study searches against a table of accuracies.\n\n{EXIT_STATUSES}",
-        args=list(argv),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+
+
+def _checked(study: Study) -> Study:
+    samples = study.settings.samples
+    get_space(samples.space).resolve_num_cells(samples.num_cells)
+    return study
+
+
+def _default(preset: str | None) -> StudySettings:
+    name = _PRESET if preset in (None, "auto") else str(preset)
+    estimate = get_preset(name).estimate
+    return StudySettings(preset=name, samples=_study_samples(name), estimate=estimate)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from nasi_ray.display.formats import plural
+from nasi_ray.statistics import NUM_RESAMPLES, Correlation, finite_or_none
 from nasi_ray.study.accuracies import SpaceReference
-from nasi_ray.study.correlation import NUM_RESAMPLES, Correlation
 from nasi_ray.study.selection import SeedStatistics, Selection
 
 MODE_NAMES = {
@@ -19,15 +21,15 @@ MODE_NAMES = {
 }
 """Data mode -> as figures and tables name it."""
 
-UNDETERMINED_NOTE = (
-    "*undetermined*: α* ties between the last candidate taken and the first left out (as when "
-    "every G is zero), so the order in which candidates are listed selects the cell, and not the "
-    "samples. Such cells are in no mean."
+TIED_NOTE = (
+    "*tied*: α* is the same for the last candidate taken and the first left out (as when every G "
+    "is zero), so the order in which candidates are listed selects the cell, and not the samples. "
+    "No mean includes such cells."
 )
 
 INTERVAL_NOTE = (
     f"In brackets: 95 % percentile bootstrap interval ({NUM_RESAMPLES} resamples) of the mean over "
-    "these seeds; coefficients are computed within each seed and averaged. The interval knows of "
+    "these seeds; coefficients are computed within each seed and averaged. The interval covers "
     "what is drawn anew for every sample (architecture and batch, and θ0 with init_per = sample); "
     "the spread over seeds shows the rest."
 )
@@ -72,18 +74,20 @@ def per_seed(correlation: Correlation) -> str:
 def over_seeds_text(statistics: SeedStatistics) -> str:
     """``7.12 ± 0.34 (n = 5)``, and how many were left out."""
     if not statistics.num:
-        return f"undetermined (all {statistics.num_undetermined})"
+        return f"tied (all {statistics.num_tied})"
     spread = f" ± {statistics.std:.2f}" if math.isfinite(statistics.std) else ""
-    left_out = statistics.num_undetermined
-    more = f"; {left_out} undetermined left out" if left_out else ""
+    more = f"; {statistics.num_tied} tied left out" if statistics.num_tied else ""
     return f"{statistics.mean:.2f}{spread} (n = {statistics.num}{more})"
 
 
 def selection_text(selection: Selection) -> str:
-    """Error of one selected cell, or that it is undetermined."""
-    if not selection.is_determined:
-        return f"undetermined ({len(selection.undetermined)} decisions tie)"
-    return f"{selection.error_percent:.2f}"
+    """Error of one selected cell, or that it is tied."""
+    return tied_text(selection.tied) or f"{selection.error_percent:.2f}"
+
+
+def tied_text(tied: Sequence[str]) -> str:
+    """``tied (2 decisions)``; empty where nothing ties."""
+    return f"tied ({plural(len(tied), 'decision')})" if tied else ""
 
 
 def selections_table(
@@ -131,14 +135,19 @@ def reference_rows(reference: SpaceReference, num_samples: int) -> list[tuple[st
     ]
 
 
+def reference_line(reference: SpaceReference) -> str:
+    """What choosing blindly and what choosing best give."""
+    return f"Random architecture {reference.expected:.2f} %, space's best {reference.best:.2f} %."
+
+
 def jsonable(value: Any) -> Any:
-    """Make a value of JSON's types: what is not a number becomes null, arrays become lists."""
+    """Make a value of JSON's types: dataclasses become objects, arrays lists, and NaN null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return jsonable(dataclasses.asdict(value))
     if isinstance(value, dict):
         return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return finite_or_none(value) if isinstance(value, float) else value

@@ -1,21 +1,36 @@
-"""Table error against e of the sampled architectures, and over ν and μ (Figures 3 and 4)."""
+"""Table error against e of the sampled architectures (Figure 3); ``grid`` is Figure 4."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
-from nasi_ray.records.rows import SampleTable
-from nasi_ray.statistics import Kind
-from nasi_ray.study.accuracies import Accuracies, SampledCells
-from nasi_ray.study.correlation import Correlation, correlate
-from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay
+from nasi_ray.display.figures import GREEN, GREY, INK, color_of, legend_beside, new_figure
+from nasi_ray.errors import ConfigError
+from nasi_ray.statistics import Correlation, Kind, correlate_seeds, tenths
+from nasi_ray.study.accuracies import SampledCells, SpaceReference, sampled_cells
+from nasi_ray.study.effects import choice_effects, effect_lines
+from nasi_ray.study.grid import constraint_grid, grid_figure, grid_lines
+from nasi_ray.study.outcome import Outcome, describe_settings
+from nasi_ray.study.searches import RunSource, resolve_mode
+from nasi_ray.study.settings import TradeoffStudy
+from nasi_ray.study.text import (
+    INTERVAL_NOTE,
+    MODE_NAMES,
+    interval,
+    markdown_table,
+    number,
+    per_seed,
+    reference_line,
+)
+from nasi_ray.tables.accuracies import open_accuracies
 
 NUM_GROUPS = 10
 
@@ -44,18 +59,6 @@ class Relation:
     kendall: Correlation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GridPoint:
-    """The searches of all seeds with one ν and μ."""
-
-    method: Literal["fix", "ada"]
-    nu: float | str
-    """As in ``EstimateConfig``; a percentile is of the seed's own e."""
-    mu: float
-    selections: tuple[Selection, ...]
-    statistics: SeedStatistics
-
-
 def relations(seeds: Sequence[SampledCells]) -> tuple[Relation, ...]:
     """Rank correlations of e, number of parameters and error: positive if they grow together.
 
@@ -69,7 +72,7 @@ def relations(seeds: Sequence[SampledCells]) -> tuple[Relation, ...]:
     }
 
     def related(x: str, y: str, kind: Kind) -> Correlation:
-        return correlate(list(zip(columns[x], columns[y], strict=True)), kind)
+        return correlate_seeds(list(zip(columns[x], columns[y], strict=True)), kind)
 
     pairs = (("e", "error"), ("parameters", "error"), ("e", "parameters"))
     return tuple(
@@ -92,50 +95,185 @@ def groups_by_trace_norm(seeds: Sequence[SampledCells]) -> tuple[Group, ...]:
     num_groups = min(NUM_GROUPS, *(len(s.trace_norm) for s in seeds))
     members: list[list[tuple[float, float, float]]] = [[] for _ in range(num_groups)]
     for seed in seeds:
-        order = np.argsort(seed.trace_norm, kind="stable")
-        for group, rows in zip(members, np.array_split(order, num_groups), strict=True):
+        groups = tenths(seed.trace_norm, num_groups=num_groups)
+        for group, rows in zip(members, groups, strict=True):
             columns = (seed.trace_norm[rows], seed.error_percent[rows], seed.num_params[rows])
             group += zip(*(column.tolist() for column in columns), strict=True)
     return tuple(_group(np.array(rows)) for rows in members)
 
 
-def constraint_grid(
-    tables: Sequence[SampleTable],
-    config: EstimateConfig,
-    accuracies: Accuracies,
-    *,
-    nus: Sequence[float | str],
-    mus: Sequence[float],
-) -> tuple[GridPoint, ...]:
-    """Replay the searches for every method, ν and μ.
-
-    Args:
-        tables: Records, one table a seed.
-        config: Settings of the estimate; method, ν and μ are replaced.
-        accuracies: Of the records' space.
-        nus: Values of ``EstimateConfig.nu``; of ADA they give the initial value.
-        mus: Penalty coefficients.
+def run(study: TradeoffStudy, source: RunSource) -> Outcome:
+    """Relate e, size and error of the sampled architectures, and search over ν and μ.
 
     Raises:
-        ConfigError: If a ν or μ is not allowed.
-        NasiRayError: If the samples of a seed are all bad.
+        NasiRayError: Whatever a user can cause; what was computed is stored.
     """
-    points = []
-    for method in ("fix", "ada"):
-        for mu in mus:
-            for nu in nus:
-                changed = dataclasses.replace(config, method=method, nu=nu, mu=mu)
-                selections = tuple(replay(table, changed, accuracies) for table in tables)
-                points.append(
-                    GridPoint(
-                        method=changed.method,
-                        nu=nu,
-                        mu=mu,
-                        selections=selections,
-                        statistics=over_seeds(selections),
-                    )
-                )
-    return tuple(points)
+    settings, space = study.settings, study.settings.samples.space
+    mode = resolve_mode(study.mode, settings.samples)
+    estimates = _check_grid(study)
+    accuracies = open_accuracies(space, settings.table, settings.metric)
+    reference = SpaceReference(accuracies)
+    tables = source.tables(source.plan(settings.samples, mode, estimates))
+    num_samples, error_name = settings.estimate.num_samples, reference.error_name
+    cells = [sampled_cells(table, num_samples, accuracies) for table in tables]
+    related, groups = relations(cells), groups_by_trace_norm(cells)
+    effects = choice_effects(tables, cells, num_samples, accuracies.space)
+    points = constraint_grid(tables, settings.estimate, accuracies, nus=study.nus, mus=study.mus)
+    name, title = f"tradeoff-{space}", describe_settings(settings, mode)
+    relation = relation_figure(
+        cells, groups, related[0], reference, title=title, seeds=settings.seeds
+    )
+    grid = grid_figure(points, title=f"{title}, {len(settings.seeds)} seeds", error_name=error_name)
+    return Outcome(
+        name=name,
+        title=f"Trade-off between complexity and error on {space}, {MODE_NAMES[mode]}",
+        metrics={space: reference.metric},
+        result={
+            "mode": mode,
+            "relations": related,
+            "groups": groups,
+            "effects": effects,
+            "grid": points,
+            "samples": cells,
+            "reference": reference.to_json(num_samples),
+        },
+        lines=[
+            *relation_lines(related, groups, reference),
+            "",
+            *effect_lines(effects, error_name=error_name),
+            "",
+            *grid_lines(points, error_name=error_name),
+        ],
+        figures={f"{name}-relation": relation, f"{name}-grid": grid},
+    )
+
+
+def relation_lines(
+    relations: Sequence[Relation], groups: Sequence[Group], reference: SpaceReference
+) -> list[str]:
+    """Figure 3 in numbers."""
+    error_name = reference.error_name
+    signed = [
+        (f"{r.x} and {r.y}", interval(r.spearman), per_seed(r.spearman), interval(r.kendall))
+        for r in relations
+    ]
+    grouped = [
+        (
+            str(i),
+            number(g.mean_trace_norm, 3),
+            f"{g.mean_error:.2f} ± {g.std_error:.2f}",
+            f"{g.mean_num_params / 1e6:.2f} M",
+            str(g.num),
+        )
+        for i, g in enumerate(groups, start=1)
+    ]
+    return [
+        "### Sampled architectures (Figure 3)",
+        "",
+        f"Signed rank correlations; *error* is {error_name}, so a negative sign between e and "
+        "error means that larger e goes with better architectures.",
+        "",
+        *markdown_table(("of", "Spearman", "seeds", "Kendall τ-b"), signed),
+        "",
+        INTERVAL_NOTE,
+        "",
+        *markdown_table(
+            ("tenth by e", "mean e", f"{error_name}, %: mean ± std", "parameters", "n"), grouped
+        ),
+        "",
+        reference_line(reference),
+    ]
+
+
+def relation_figure(
+    cells: Sequence[SampledCells],
+    groups: Sequence[Group],
+    relation: Relation,
+    reference: SpaceReference,
+    *,
+    title: str,
+    seeds: Sequence[int],
+) -> Figure:
+    """Figure 3: error of the sampled architectures against their e.
+
+    Args:
+        cells: Samples of every seed.
+        groups: Tenths by e.
+        relation: Of e and error.
+        reference: Of the space.
+        title: Says space and settings.
+        seeds: In the order of ``cells``.
+    """
+    figure, (panel,) = new_figure(1, size=(6.6, 4.6))
+    figure.suptitle(title, fontsize=10)
+    _draw_samples(panel, cells, seeds)
+    _draw_groups(panel, groups)
+    panel.axhline(reference.best, color=GREEN, ls=":", label="space's best")
+    panel.axhline(reference.expected, color=GREY, ls="--", label="random architecture, expected")
+    _scale_axes(panel, np.concatenate([known.error_percent for known in cells]))
+    panel.set_xlabel(
+        r"trace norm $e=\|\nabla_\theta L\|^2$ of the sampled architecture", fontsize=9
+    )
+    panel.set_ylabel(f"{reference.error_name}, %", fontsize=9)
+    text = f"Spearman {interval(relation.spearman)}\nKendall {interval(relation.kendall)}"
+    panel.text(0.98, 0.97, text, transform=panel.transAxes, va="top", ha="right", fontsize=8)
+    legend_beside(panel)
+    return figure
+
+
+def _draw_samples(panel: Axes, cells: Sequence[SampledCells], seeds: Sequence[int]) -> None:
+    for position, (seed, known) in enumerate(zip(seeds, cells, strict=True)):
+        panel.scatter(
+            known.trace_norm,
+            known.error_percent,
+            s=9,
+            alpha=0.4,
+            lw=0,
+            color=color_of(position),
+            label=f"seed {seed}, n = {len(known.index)}",
+        )
+
+
+def _draw_groups(panel: Axes, groups: Sequence[Group]) -> None:
+    panel.errorbar(
+        [g.mean_trace_norm for g in groups],
+        [g.mean_error for g in groups],
+        yerr=[g.std_error / 2 for g in groups],
+        color=INK,
+        lw=1.6,
+        marker="s",
+        ms=4,
+        capsize=2.5,
+        label=f"tenths by e: mean ± ½ std, {_counts(groups)} each",
+    )
+
+
+def _scale_axes(panel: Axes, errors: FloatArray) -> None:
+    panel.set_xscale("log")
+    if errors.max() > 5 * errors.min():
+        panel.set_yscale("log")
+        ticks = [t for t in (4, 6, 8, 10, 15, 20, 30, 50, 90) if errors.min() * 0.7 <= t]
+        panel.set_yticks(ticks, [str(t) for t in ticks])
+        panel.minorticks_off()
+
+
+def _counts(groups: Sequence[Group]) -> str:
+    fewest, most = min(g.num for g in groups), max(g.num for g in groups)
+    return f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+
+
+def _check_grid(study: TradeoffStudy) -> list[EstimateConfig]:
+    """Refuse what is no ν or μ before anything is evaluated; the estimates of the grid."""
+    if not (study.nus and study.mus):
+        raise ConfigError("the grid is empty; give --nus and --mus at least one value each")
+    estimate = study.settings.estimate
+    changed = [dataclasses.replace(estimate, nu=n, mu=m) for n in study.nus for m in study.mus]
+    if study.settings.samples.sample_per != "step":
+        raise ConfigError(
+            "sample_per is 'cell', so a sample is no single cell of the table; use "
+            "--sample-per step"
+        )
+    return [estimate, *changed]
 
 
 def _group(rows: FloatArray) -> Group:

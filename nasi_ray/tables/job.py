@@ -4,93 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from nasi_ray.display.bar import Bar
+from nasi_ray.display.formats import printable
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
+from nasi_ray.progress import LoopProgress, Progress
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3
 from nasi_ray.tables.nasbench101 import convert_nasbench101
 from nasi_ray.tables.natsbench import convert_natsbench
 from nasi_ray.tables.nb1shot1 import convert_nb1shot1
+from nasi_ray.tables.settings import ConvertJob, NASBench101Job, NASBench201Job, ShowJob
 from nasi_ray.tables.tabular import TabularBenchmark
 from nasi_ray.tables.text import plural_large, table_lines
-
-_Source = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
-_Target = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
-_Table = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TABLE")]
 
 _SPACES = {space.name: space for space in (S1, S2, S3)}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NASBench101Job:
-    """Convert a NAS-Bench-101 file, and join it with NAS-Bench-1Shot1 spaces."""
-
-    source: _Source
-    """nasbench_only108.tfrecord or nasbench_full.tfrecord."""
-    target: _Target
-    """Parquet file to write; an old one is replaced when the new one is complete."""
-    space: tyro.conf.UseAppendAction[tuple[Literal["s1", "s2", "s3"], ...]] = ()
-    """Write nasbench1shot1_SPACE.parquet beside the target, too; may be given several times."""
-
-    @property
-    def space_targets(self) -> dict[str, Path]:
-        """Space -> the file its table goes to."""
-        folder = Path(self.target).parent
-        return {name: folder / f"nasbench1shot1_{name}.parquet" for name in self.space}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NASBench201Job:
-    """Convert NAS-Bench-201: NATS-Bench's topology data."""
-
-    source: _Source
-    """The folder NATS-tss-v1_0-*-simple or the file NATS-tss-v1_0-*.pickle.pbz2. It is unpickled,
-    which runs what code it holds: take it from where you trust."""
-    target: _Target
-    """Parquet file to write; an old one is replaced when the new one is complete."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShowJob:
-    """Say what a table has: rows, and every accuracy with its split, schedule and best."""
-
-    table: _Table
-    """A Parquet file."""
-
-
-ConvertJob = NASBench101Job | NASBench201Job | ShowJob
-
-
-def parse_convert(argv: Sequence[str]) -> ConvertJob:
-    """Read the conversion job's command line.
-
-    Args:
-        argv: Arguments without the program's name.
-
-    Raises:
-        SystemExit: On ``--help`` and on malformed arguments (printed by tyro).
-    """
-    return tyro.cli(
-        Annotated[NASBench101Job, tyro.conf.subcommand("nasbench101")]
-        | Annotated[NASBench201Job, tyro.conf.subcommand("nasbench201")]
-        | Annotated[ShowJob, tyro.conf.subcommand("show")],
-        description="Convert the official files of tabular benchmarks to Parquet tables.",
-        args=list(argv),
-    )
-
-
-def run_convert(job: ConvertJob, bar: Bar) -> list[str]:
+def run_convert(job: ConvertJob, progress: Progress) -> list[str]:
     """Convert what was asked for.
 
     Args:
         job: Settings.
-        bar: Display; not closed here.
+        progress: Display; not closed here.
 
     Returns:
         Lines that say what the tables have.
@@ -103,32 +38,32 @@ def run_convert(job: ConvertJob, bar: Bar) -> list[str]:
     written: list[Path] = []
     with _stopping(written):
         if isinstance(job, NASBench201Job):
-            bar.message(f"opening {job.source}")
-            convert_natsbench(
-                job.source, job.target, on_progress=partial(bar.update, "architectures")
-            )
+            progress.message(f"opening {job.source}")
+            on_progress = LoopProgress(progress, unit="architectures", title=Path(job.source).name)
+            convert_natsbench(job.source, job.target, on_progress=on_progress)
             written.append(Path(job.target))
         else:
-            _convert_nasbench101(job, bar, written)
+            _convert_nasbench101(job, progress, written)
         lines = []
         for path in written:
             lines += [*table_lines(TabularBenchmark.open(path)), ""]
-    return [*lines, f"written: {', '.join(map(str, written))}"]
+    return [*lines, *(printable(f"written: {path}") for path in written)]
 
 
-def _convert_nasbench101(job: NASBench101Job, bar: Bar, written: list[Path]) -> None:
+def _convert_nasbench101(job: NASBench101Job, progress: Progress, written: list[Path]) -> None:
     for path in job.space_targets.values():
         if path.resolve() in (Path(job.target).resolve(), Path(job.source).resolve()):
             raise ConfigError(
                 f"{path} is where the space's table goes; give another source or target"
             )
-    convert_nasbench101(
-        job.source, job.target, on_progress=partial(bar.update, Path(job.source).name)
-    )
+    on_progress = LoopProgress(progress, unit="bytes", title=Path(job.source).name)
+    convert_nasbench101(job.source, job.target, on_progress=on_progress)
     written.append(Path(job.target))
     for name, path in job.space_targets.items():
         space = _SPACES[name]
-        bar.message(f"{name}: joining {plural_large(space.num_architectures, 'configuration')}")
+        progress.message(
+            f"{name}: joining {plural_large(space.num_architectures, 'configuration')}"
+        )
         try:
             convert_nb1shot1(job.target, path, space)
         except DataError as error:

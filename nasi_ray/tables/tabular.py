@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
+from nasi_ray.spaces.base import TabularArchitecture
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
-from nasi_ray.spaces.nb201 import NB201Architecture
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
 
-Key = NB1Shot1Architecture | NB201Architecture | str | bytes
+Key = TabularArchitecture | str | bytes
 """An architecture or its string (``to_string``), or a hash (hexadecimal or 16 bytes)."""
 
 _KEY_COLUMNS = ("hash", "arch")
@@ -226,15 +226,14 @@ class TabularBenchmark:
         return np.ascontiguousarray(keys).view(f"S{_HASH_BYTES}").reshape(-1)
 
     def _encode(self, key: Key) -> bytes:
+        digest = key if isinstance(key, str | bytes) else key.key
         if self.key == "arch":
-            text = key.to_string() if isinstance(key, NB201Architecture) else key
-            if isinstance(text, str):
-                return text.encode()
-            raise DataError(f"{self.name} is keyed by NAS-Bench-201 string; it has no {key!r}")
+            if isinstance(digest, str):
+                return digest.encode()
+            raise DataError(f"{self.name} is keyed by architecture strings; it has no {key!r}")
         try:
-            if isinstance(key, str) and "|" in key and not key.startswith("|"):
-                key = NB1Shot1Architecture.from_string(key)
-            digest = key.hash() if isinstance(key, NB1Shot1Architecture) else key
+            if isinstance(digest, str) and "|" in digest and not digest.startswith("|"):
+                digest = NB1Shot1Architecture.from_string(digest).key
             if isinstance(digest, str):
                 digest = bytes.fromhex(digest)
         except InvalidGenotypeError as error:

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from nasi_ray.display.formats import plural
+from nasi_ray.arrays import IntArray
+from nasi_ray.display.formats import plural, wrapped
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric
 from nasi_ray.tables.tabular import TabularBenchmark
-
-_HEADINGS = (
-    "column",
-    "data set",
-    "split",
-    "epochs",
-    "trials",
-    "no trial",
-    "stored as",
-    "trained on",
-)
-_SAID_ONCE = ("data set", "stored as", "trained on")
 
 
 def table_lines(benchmark: TabularBenchmark) -> list[str]:
     """Describe a table: its rows, its accuracies and the best of each.
 
     The best is the largest mean over trials, of all architectures that have one.
+
+    Returns:
+        Lines of at most 80 columns; longer names and architectures stand alone.
     """
     metrics = list(benchmark.metrics.values())
     kind = "NAS-Bench-101 hash" if benchmark.key == "hash" else "NAS-Bench-201 string"
     lines = [
-        f"{benchmark.name}: {plural_large(len(benchmark), 'row')}, "
-        f"{plural_large(len(benchmark.distinct_rows()), 'architecture')} by {kind}"
+        benchmark.name,
+        f"{plural_large(len(benchmark), 'row')}, "
+        f"{plural_large(len(benchmark.distinct_rows()), 'architecture')} by {kind}",
     ]
     if others := benchmark.other_columns:
         lines.append(f"other columns: {', '.join(others)}")
     if not metrics:
-        return [*lines, "accuracies: none whose split and schedule are known"]
+        lines.append("accuracies: none whose split and schedule are known")
+        return _wrapped(lines)
     splits = dict.fromkeys(SPLIT_NAMES[metric.split] for metric in metrics)
     schedules = ", ".join(map(str, sorted({metric.epochs for metric in metrics})))
-    lines += [f"splits: {', '.join(splits)}", f"schedules: {schedules} epochs", ""]
-    found = [_Accuracies(benchmark, metric) for metric in metrics]
-    shared, table = _without_shared([_HEADINGS, *(each.cells() for each in found)])
-    lines = [*lines[:-1], *shared, "", *_aligned(table), "", "best mean accuracy"]
-    return lines + [each.best() for each in found]
+    lines += [f"splits: {', '.join(splits)}", f"schedules: {schedules} epochs"]
+    shared = _shared(metrics)
+    lines = _wrapped([*lines, *(f"{name}: {value}" for name, value in shared.items())])
+    for metric in metrics:
+        facts = _facts(benchmark, metric, shared)
+        lines += ["", *wrapped(metric.column), *_wrapped(facts, indent="  ")]
+    return lines
 
 
 def plural_large(count: int, noun: str) -> str:
@@ -52,65 +46,60 @@ def plural_large(count: int, noun: str) -> str:
     return plural(count, noun).replace(str(count), f"{count:,}", 1)
 
 
-class _Accuracies:
-    """One column, of every architecture once."""
-
-    def __init__(self, benchmark: TabularBenchmark, metric: Metric) -> None:
-        self._benchmark, self._metric = benchmark, metric
-        self._rows = np.sort(benchmark.distinct_rows())
-        trials = benchmark.trials(metric)[self._rows]
-        present = ~np.isnan(trials)
-        self._counts = present.sum(axis=1)
-        total = np.where(present, trials, 0.0).sum(axis=1)
-        self._means = np.where(self._counts > 0, total / np.maximum(self._counts, 1), np.nan)
-
-    def cells(self) -> tuple[str, ...]:
-        """The row of the table, under ``_HEADINGS``."""
-        return (
-            self._metric.column,
-            self._metric.dataset,
-            SPLIT_NAMES[self._metric.split],
-            str(self._metric.epochs),
-            self._trials(),
-            f"{int((self._counts == 0).sum()):,}",
-            self._metric.unit,
-            self._metric.trained_on,
-        )
-
-    def _trials(self) -> str:
-        if not self._benchmark.has_trials(self._metric):
-            stated = self._metric.num_trials
-            return f"mean of {'a number not stated' if stated is None else stated}"
-        present = self._counts[self._counts > 0]
-        if not present.size:
-            return "0"
-        low, high = int(present.min()), int(present.max())
-        return f"{int(present.sum()):,} ({low if low == high else f'{low} to {high}'} each)"
-
-    def best(self) -> str:
-        """The largest mean, where it is, and what it is."""
-        metric = self._metric
-        what = f"  {metric.dataset} {SPLIT_NAMES[metric.split]}, {metric.epochs} epochs: "
-        if not self._counts.any():
-            return f"{what}none"
-        best = int(np.nanargmax(self._means))
-        accuracy = float(metric.to_percent(self._means[[best]])[0])
-        return f"{what}{accuracy:.3f} %, {self._benchmark.describe_row(int(self._rows[best]))}"
-
-
-def _without_shared(
-    table: Sequence[tuple[str, ...]],
-) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Take out the wide columns that say the same in every row: a line each says it once."""
-    columns = list(zip(*table, strict=True))
-    shared = [c for c in columns if c[0] in _SAID_ONCE and len(set(c[1:])) == 1]
-    kept = [column for column in columns if column not in shared]
-    return [f"{name}: {value}" for name, value, *_ in shared], list(zip(*kept, strict=True))
-
-
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+def _wrapped(lines: list[str], indent: str = "") -> list[str]:
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for cells in table
+        part for line in lines for part in wrapped(line, indent=indent, hanging=indent + "    ")
     ]
+
+
+def _properties(metric: Metric) -> dict[str, str]:
+    return {
+        "data set": metric.dataset,
+        "stored as": metric.unit,
+        "trained on": metric.trained_on,
+    }
+
+
+def _shared(metrics: list[Metric]) -> dict[str, str]:
+    """The properties that are the same for all columns, which one line each then states."""
+    first, *others = map(_properties, metrics)
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other[name] == value for other in others)
+    }
+
+
+def _facts(benchmark: TabularBenchmark, metric: Metric, shared: dict[str, str]) -> list[str]:
+    """What a column has: its meaning, its trials and its best, every architecture counted once."""
+    rows = np.sort(benchmark.distinct_rows())
+    trials = benchmark.trials(metric)[rows]
+    present = ~np.isnan(trials)
+    counts = present.sum(axis=1)
+    own = {name: value for name, value in _properties(metric).items() if name not in shared}
+    what = f"{SPLIT_NAMES[metric.split]} accuracy after {metric.epochs} epochs"
+    lines = [
+        f"{what}, {_num_trials(benchmark, metric, counts)}",
+        *(f"{name}: {value}" for name, value in own.items()),
+    ]
+    if num_without := int((counts == 0).sum()):
+        lines.append(f"without a trial: {plural_large(num_without, 'architecture')}")
+    if not counts.any():
+        return [*lines, "best mean: none"]
+    total = np.where(present, trials, 0.0).sum(axis=1)
+    means = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+    best = int(np.nanargmax(means))
+    accuracy = float(metric.to_percent(means[[best]])[0])
+    return [*lines, f"best mean: {accuracy:.3f} %, {benchmark.describe_row(int(rows[best]))}"]
+
+
+def _num_trials(benchmark: TabularBenchmark, metric: Metric, counts: IntArray) -> str:
+    if not benchmark.has_trials(metric):
+        stated = metric.num_trials
+        number = "an unstated number of trials" if stated is None else plural(stated, "trial")
+        return f"mean of {number}"
+    total = plural_large(int(counts.sum()), "trial")
+    if not counts.any():
+        return total
+    low, high = int(counts[counts > 0].min()), int(counts.max())
+    return f"{total} ({low if low == high else f'{low} to {high}'} per architecture)"

@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
-from cluster.parameters import fill, resolve
-from cluster.render import ROOT
-from cluster.validate import check_cluster
+from nasi_ray.cluster.parameters import fill, resolve, template_path
+from nasi_ray.cluster.validate import check_cluster
 
 VALUES = {
     "NASI_ACCOUNT": "123456789012",
@@ -26,7 +25,7 @@ VALUES = {
 
 def filled_text(name: str, **values: str) -> str:
     """A shipped file, rendered."""
-    text = (ROOT / name).read_text(encoding="utf-8")
+    text = template_path(name).read_text(encoding="utf-8")
     return fill(text, resolve({**VALUES, **values}, {}), place=name)
 
 

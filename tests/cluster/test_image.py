@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cluster.lock import ROOT, installed_closure, parse_lock, project_requirements
+from nasi_ray.cluster.lock import installed_closure, parse_lock, project_requirements
 from nasi_ray.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "cluster/Dockerfile").read_text()
 LOCK = parse_lock((ROOT / "cluster/requirements.lock").read_text())
 
@@ -33,6 +35,15 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert f"!{source.split('/')[0]}" in ignore, source
+
+
+def test_the_image_has_all_that_the_wheel_includes_before_it_is_built() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wheel = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {source for line in instructions("COPY") for source in line.split()[:-1]}
+    for source in (*wheel["packages"], *wheel["force-include"]):
+        assert copied & {source, source.split("/")[0]}, source
+    assert DOCKERFILE.rindex("COPY") < DOCKERFILE.index("pip install --no-cache-dir --no-deps /opt")
 
 
 def test_the_image_does_not_run_as_root_and_has_the_user_id_of_the_machine() -> None:
@@ -74,5 +85,5 @@ def test_a_package_that_is_not_installed_is_named() -> None:
 
 
 def test_a_lock_with_anything_but_pins_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'torch>=2\.6' is no name==version"):
+    with pytest.raises(ConfigError, match=r"'torch>=2\.6' is not name==version"):
         parse_lock("# comment\nray==2.60.0\ntorch>=2.6\n")

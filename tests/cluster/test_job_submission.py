@@ -105,7 +105,7 @@ def job(head: Head, name: str) -> dict[str, Any]:
 
 def submitter(head: Head, run_id: str, *args: str) -> list[str]:
     options = ("--address", head.address, "--run-id", run_id)
-    return [sys.executable, "-m", "cluster.submit", *options, "--", *args]
+    return [sys.executable, "-m", "nasi_ray.cluster.submit", *options, "--", "search", *args]
 
 
 def start_submitter(head: Head, run_id: str, *args: str) -> subprocess.Popen[str]:
@@ -131,7 +131,8 @@ def drivers(out: Path) -> list[int]:
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])
-        if (line := process.info["cmdline"] or [])[1:2] == ["jobs/search.py"] and str(out) in line
+        if str(out) in (line := process.info["cmdline"] or [])
+        and (line[1:2] == ["jobs/search.py"] or line[1:4] == ["-m", "nasi_ray", "search"])
     ]
 
 
@@ -150,7 +151,12 @@ def test_the_head_listens_on_loopback_only(head: Head) -> None:
 def test_a_job_runs_the_code_it_brings_and_leaves_its_result(
     head: Head, tmp_path: Path, in_process: dict[str, Any]
 ) -> None:
-    own = subprocess.run([head.python, "-c", "import nasi_ray"], cwd=head.home, capture_output=True)
+    own = subprocess.run(
+        [head.python, "-c", "import nasi_ray"],
+        cwd=head.home,
+        env=head.environ(),
+        capture_output=True,
+    )
     assert b"No module named 'nasi_ray'" in own.stderr
     assert submit(head, "plain", *SEARCH, "--num-workers", "2", "--out", str(tmp_path)) == 0
     told = job(head, "plain")
@@ -250,7 +256,7 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_
     )
     second = start_submitter(head, "seen", *args)
     assert second.stderr is not None
-    assert second.stderr.readline() == "joined seen-1, which is on\n"
+    assert second.stderr.readline() == "joined seen-1, which is running\n"
     (driver,) = drivers(out_dir)
     os.kill(driver, signal.SIGKILL)
     out, err = second.communicate(timeout=200)

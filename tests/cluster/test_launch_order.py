@@ -11,7 +11,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.core.generated import autoscaler_pb2, common_pb2
 
-from nasi_ray.config import WorkerConfig, labels_of
+from nasi_ray.config import ComputeSettings, labels_of
 from nasi_ray.pool.worker import worker_options
 from tests.cluster.filled import filled
 
@@ -73,7 +73,7 @@ def _request(selector: str) -> Any:
 
 @pytest.mark.parametrize("num_workers", [1, 4, 5, 8, 16])
 def test_a_search_launches_spot_machines_only(num_workers: int) -> None:
-    assert launches(num_workers, WorkerConfig().label_selector) == {"gpu_spot": num_workers}
+    assert launches(num_workers, ComputeSettings().label_selector) == {"gpu_spot": num_workers}
 
 
 def test_without_the_label_selector_it_would_launch_the_machine_for_training() -> None:
@@ -81,7 +81,7 @@ def test_without_the_label_selector_it_would_launch_the_machine_for_training() -
 
 
 def test_where_there_is_no_spot_machine_it_launches_on_demand() -> None:
-    selector = WorkerConfig().label_selector
+    selector = ComputeSettings().label_selector
     assert launches(8, selector, unavailable=("gpu_spot",)) == {"gpu_ondemand": 8}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.parameters import PARAMETERS, fill, resolve
+from nasi_ray.cluster.parameters import PARAMETERS, fill, resolve
 from nasi_ray.errors import ConfigError
 from tests.cluster.filled import VALUES
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+from pathlib import Path
 
-from cluster.parameters import PARAMETERS
-from cluster.render import ROOT
-from nasi_ray.run.command_line import parse_search
+from nasi_ray.cluster.parameters import PARAMETERS
+from nasi_ray.search.settings import parse_search
 
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "cluster/README.md").read_text()
 
 
@@ -20,17 +21,21 @@ def words_after(command: str) -> list[str]:
     return shlex.split(block[1].replace("\\\n", " "))
 
 
-SUBMITTED = words_after("python -m cluster.submit")
+SUBMITTED = words_after("nasi-ray cluster submit")
+SEARCH = SUBMITTED[SUBMITTED.index("--") + 1 :]
 
 
 def test_modules_and_files_it_names_exist() -> None:
-    modules = set(re.findall(r"python -m (cluster\.\w+)", README))
-    assert {"cluster.render", "cluster.validate", "cluster.submit"} <= modules
+    commands = set(re.findall(r"nasi-ray cluster (\w+)", README))
+    assert commands == {"render", "validate", "submit"}
+    modules = {f"nasi_ray.cluster.{command}" for command in commands}
+    modules |= set(re.findall(r"python -m ([\w.]+)", README))
     assert all(importlib.util.find_spec(module) for module in modules)
-    table = README.split("## Files", 1)[1]
-    files = re.findall(r"`([\w./-]+)`", table)
-    assert len(files) > 10
-    assert [name for name in files if not (ROOT / "cluster" / name).exists()] == []
+    here, code = README.split("## Files", 1)[1].split("The code, in `nasi_ray/cluster/`")
+    for text, folder in ((here, "cluster"), (code, "nasi_ray/cluster")):
+        files = re.findall(r"`([\w./-]+)`", "\n".join(re.findall(r"^\| `.*?(?= \|)", text, re.M)))
+        assert len(files) > 5
+        assert [name for name in files if not (ROOT / folder / name).exists()] == []
 
 
 def test_the_search_it_submits_is_accepted() -> None:
@@ -40,9 +45,10 @@ def test_the_search_it_submits_is_accepted() -> None:
         "--run-id",
         "first",
     ]
-    job = parse_search(SUBMITTED[SUBMITTED.index("--") + 1 :])
-    assert (job.workers.num_workers, job.workers.gpus_per_worker) == (8, 1.0)
-    assert job.workers.capacity_timeout_s == "auto"
+    assert SEARCH[0] == "search"
+    job = parse_search(SEARCH[1:])
+    assert (job.compute.num_workers, job.compute.gpus_per_worker) == (8, 1.0)
+    assert job.compute.capacity_timeout_s == "auto"
 
 
 def test_rays_own_command_submits_the_same_search() -> None:
@@ -53,12 +59,12 @@ def test_rays_own_command_submits_the_same_search() -> None:
     assert (given["working_dir"], given["submission_id"]) == (".", "first-1")
     script, *arguments = list(given["entrypoint"])[1:]
     assert script == "jobs/search.py"
-    assert parse_search(arguments) == parse_search(SUBMITTED[SUBMITTED.index("--") + 1 :])
+    assert parse_search(arguments) == parse_search(SEARCH[1:])
 
 
 def test_the_label_selector_it_names_is_accepted() -> None:
     (selector,) = re.findall(r"--label-selector '(.*?)'", README)
-    assert parse_search(["--label-selector", selector]).workers.label_selector == selector
+    assert parse_search(["--label-selector", selector]).compute.label_selector == selector
 
 
 def test_each_parameter_without_a_default_gets_a_value() -> None:

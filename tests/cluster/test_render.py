@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.parameters import PARAMETERS, PLACEHOLDER
-from cluster.render import ROOT, TEMPLATES, check_token_directory, main
+from nasi_ray.cluster.parameters import PARAMETERS, PLACEHOLDER, TEMPLATES, template_path
+from nasi_ray.cluster.render import check_token_directory, main
 from nasi_ray.errors import ConfigError
 from tests.cluster.filled import VALUES
 
@@ -31,7 +31,7 @@ def test_every_template_is_filled_and_each_parameter_is_of_use(
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert [path.name for path in written] == [Path(name).name for name in TEMPLATES]
     assert not [path for path in written if PLACEHOLDER.search(path.read_text())]
-    used = {n for name in TEMPLATES for n in PLACEHOLDER.findall((ROOT / name).read_text())}
+    used = {n for name in TEMPLATES for n in PLACEHOLDER.findall(template_path(name).read_text())}
     assert used == set(PARAMETERS)
 
 
@@ -49,7 +49,7 @@ def test_nothing_is_written_when_a_value_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {name: value for name, value in VALUES.items() if name != "NASI_IMAGE"}
-    assert main(["--out", str(tmp_path / "out"), *flags(values)]) == 1
+    assert main(["--out", str(tmp_path / "out"), *flags(values)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ray-cluster.yaml: no value for NASI_IMAGE")
     assert error.count("\n") == 1
@@ -60,7 +60,7 @@ def test_nothing_is_written_when_a_value_is_missing(
 def test_malformed_settings_are_one_line(
     setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--out", str(tmp_path), "--set", setting]) == 1
+    assert main(["--out", str(tmp_path), "--set", setting]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -68,7 +68,7 @@ def test_an_output_that_is_a_file_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert main(["--out", str(tmp_path / "file"), *flags(VALUES)]) == 1
+    assert main(["--out", str(tmp_path / "file"), *flags(VALUES)]) == 2
     assert capsys.readouterr().err.startswith("error: cannot write to")
 
 
@@ -85,7 +85,7 @@ def test_a_directory_with_the_token_alone_is_taken(tmp_path: Path, home: Path) -
         ("~/", "NASI_TOKEN_DIR is ~/, which `ray up` would copy whole; give a directory that"),
         ("~/keys/..", "which `ray up` would copy whole"),
         ("/.", "NASI_TOKEN_DIR is /., which `ray up` would copy whole"),
-        ("~/keys", "would copy id_rsa and all the rest to every node; give a directory that"),
+        ("~/keys", "would copy id_rsa and all the rest of it to every node; give a directory that"),
         ("~/folder", "would copy auth_token and all the rest"),
         ("~/file", "NASI_TOKEN_DIR is ~/file: "),
         ("~nobody-of-this-name/x", "NASI_TOKEN_DIR is ~nobody-of-this-name/x: "),
@@ -100,7 +100,7 @@ def test_no_more_than_the_token_goes_to_the_nodes(
     (home / "folder" / "auth_token").mkdir(parents=True)
     (home / "file").touch()
     values = flags({**VALUES, "NASI_TOKEN_DIR": value})
-    assert main(["--out", str(tmp_path / "out"), *values]) == 1
+    assert main(["--out", str(tmp_path / "out"), *values]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.spot_watcher import Metadata, MetadataError, Notice, only_one, parse_notice, watch
+from nasi_ray.cluster.spot_watcher import (
+    Metadata,
+    MetadataError,
+    Notice,
+    only_one,
+    parse_notice,
+    watch,
+)
 from tests.cluster.imds_server import FakeMetadata, fake_metadata
 
 NOTICE = '{"action": "terminate", "time": "2026-01-01T00:02:00Z"}'

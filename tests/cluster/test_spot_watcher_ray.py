@@ -47,8 +47,8 @@ assert ray.get([b.where.remote() for b in busy]) == [node.node_id for node in no
 
 os.environ["RAY_CLOUD_INSTANCE_ID"] = "i-taken"
 watcher = subprocess.run(
-    [sys.executable, sys.argv[1], "--address", cluster.address, "--metadata-url", sys.argv[2],
-     "--poll-s", "0.2", "--lock", sys.argv[3]],
+    [sys.executable, "-m", "nasi_ray.cluster.spot_watcher", "--address", cluster.address,
+     "--metadata-url", sys.argv[1], "--poll-s", "0.2", "--lock", sys.argv[2]],
     stderr=subprocess.PIPE, text=True, timeout=60)
 
 print(json.dumps({
@@ -72,8 +72,7 @@ def test_a_notice_drains_the_node_of_this_instance_and_no_other(tmp_path: Path) 
     }
     with fake_metadata() as fake:
         fake.values["spot/instance-action"] = NOTICE
-        watcher = str(ROOT / "cluster/spot_watcher.py")
-        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), watcher, fake.url]
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), fake.url]
         process = subprocess.run(
             [*command, str(tmp_path / "lock")],
             env=env,

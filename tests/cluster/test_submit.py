@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.attempts import Decision, Submitter, decide, error_delay_s, last_attempt
-from cluster.job_api import JobState, UnreachableError, checked_address, read_token
-from cluster.submit import main, parse_submission
+from nasi_ray.cluster.attempts import Decision, Submitter, decide, error_delay_s, last_attempt
+from nasi_ray.cluster.job_api import JobState, UnreachableError, checked_address, read_token
+from nasi_ray.cluster.submit import main, parse_submission
 from nasi_ray.errors import ClusterError, ConfigError
 from nasi_ray.pool.cost import PriceList
 
-ENTRYPOINT = "python jobs/search.py --out /runs/a"
-OUT = ("--", "--out", "s3://bucket/runs/a")
+ENTRYPOINT = "python -m nasi_ray search --out /runs/a"
+CONVERT = ("convert", "nasbench201", "/data/NATS-tss-v1_0-3ffb9-simple")
+OUT = ("--", "search", "--out", "s3://bucket/runs/a")
 
 
 def ended(status: str, exit_code: int | None = None, message: str = "") -> JobState:
@@ -24,7 +25,7 @@ def ended(status: str, exit_code: int | None = None, message: str = "") -> JobSt
 
 RUNNING = ended("RUNNING")
 DRIVER_KILLED = ended("FAILED", 137)
-RETRYABLE = ended("FAILED", 75)
+TEMPORARY = ended("FAILED", 75)
 NODE_LOST = ended("FAILED", None, "Job supervisor actor died: its node was lost\nmore")
 NO_ANSWER = UnreachableError("no job API answers at http://head")
 
@@ -42,8 +43,8 @@ NO_ANSWER = UnreachableError("no job API answers at http://head")
         (DRIVER_KILLED, 1, Decision.RETRY),
         (ended("FAILED", -9), 1, Decision.RETRY),
         (ended("FAILED", 130), 1, Decision.RETRY),
-        (RETRYABLE, 1, Decision.RETRY_LATER),
-        (RETRYABLE, 0, Decision.GAVE_UP),
+        (TEMPORARY, 1, Decision.RETRY_LATER),
+        (TEMPORARY, 0, Decision.GAVE_UP),
         (NODE_LOST, 1, Decision.RETRY),
         (None, 1, Decision.RETRY),
         (DRIVER_KILLED, 0, Decision.GAVE_UP),
@@ -149,14 +150,14 @@ def test_every_attempt_is_a_submission_named_after_the_run(
 def test_temporary_errors_are_tried_again_after_growing_pauses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cluster = FakeCluster([RETRYABLE], [RETRYABLE], [NODE_LOST], [RETRYABLE])
+    cluster = FakeCluster([TEMPORARY], [TEMPORARY], [NODE_LOST], [TEMPORARY])
     assert submitter(cluster, attempts=4).run() is Decision.GAVE_UP
     said = capsys.readouterr().err.splitlines()
-    assert said[1] == "a-1 met an error that may pass: exit status 75"
+    assert said[1] == "a-1 failed with a temporary error: exit status 75"
     assert [line for line in said if "next" in line] == [
         f"next attempt in {seconds} s" for seconds in (70, 140, 70)
     ]
-    assert said[-1] == "a-4 did not come to its end, and no attempt is left: exit status 75"
+    assert said[-1] == "a-4 did not finish, and no attempt is left: exit status 75"
 
 
 @given(loss_s=st.floats(0.0, 2000.0), num=st.integers(1, 1000))
@@ -192,12 +193,12 @@ def test_logs_are_printed_once_without_gaps(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "log of a-1: ..log of a-2: ."
 
 
-def test_a_run_that_is_on_is_joined(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_run_is_joined(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = FakeCluster()
     cluster.known = {"a-1": [DRIVER_KILLED], "a-2": [RUNNING, RUNNING, ended("SUCCEEDED", 0)]}
     assert submitter(cluster).run() is Decision.SUCCEEDED
     assert cluster.submitted == []
-    assert "joined a-2, which is on" in capsys.readouterr().err
+    assert "joined a-2, which is running" in capsys.readouterr().err
 
 
 def test_a_run_that_has_ended_is_continued_by_the_next_number() -> None:
@@ -218,10 +219,10 @@ def test_of_two_submitters_at_the_same_moment_one_joins() -> None:
     assert cluster.submitted == []
 
 
-def test_a_run_that_is_on_with_another_command_is_not_joined() -> None:
+def test_a_run_that_runs_another_command_is_not_joined() -> None:
     cluster = FakeCluster()
     cluster.known = {
-        "a-1": [JobState(status="RUNNING", entrypoint="python jobs/search.py --seed 1")]
+        "a-1": [JobState(status="RUNNING", entrypoint="python -m nasi_ray search --seed 1")]
     }
     with pytest.raises(ConfigError, match=r"--seed 1.*another run id"):
         submitter(cluster).run()
@@ -230,17 +231,17 @@ def test_a_run_that_is_on_with_another_command_is_not_joined() -> None:
 def test_a_silent_cluster_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = FakeCluster([RUNNING, *[NO_ANSWER] * 20, RUNNING, ended("SUCCEEDED", 0)])
     assert submitter(cluster).run() is Decision.SUCCEEDED
-    assert capsys.readouterr().err.count("trying for 100 s") == 1
+    assert capsys.readouterr().err.count("trying again for 100 s") == 1
 
 
 def test_patience_ends(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = FakeCluster([RUNNING, NO_ANSWER])
     assert submitter(cluster).run() is Decision.GAVE_UP
     assert 100.0 <= cluster.time_s < 110.0
-    assert "a-1 may still be on, and the same command joins it" in capsys.readouterr().err
+    assert "a-1 may still be running, and the same command joins it" in capsys.readouterr().err
 
 
-def test_what_the_nodes_cost_while_they_were_watched_is_told() -> None:
+def test_the_cost_of_the_nodes_while_they_were_watched_is_one_line() -> None:
     cluster = FakeCluster([RUNNING] * 1800 + [ended("SUCCEEDED", 0)])
     priced = submitter(cluster, prices=PriceList(usd_per_hour={"head": 0.5}, source="prices.json"))
     priced.run()
@@ -261,21 +262,36 @@ def test_long_logs_are_asked_for_less_often() -> None:
     assert cluster.time_s / cluster.num_asked > 20.0
 
 
-def test_arguments_after_the_dashes_reach_the_search_as_they_are() -> None:
-    given = ["--run-id", "a", "--attempts", "5", "--", "--data", "a b; $(x)", "--out=/runs/a"]
-    job = parse_submission(given)
-    assert job.attempts == 5
-    assert job.run_uri == "/runs/a"
-    assert job.entrypoint == "python jobs/search.py --data 'a b; $(x)' --out=/runs/a"
-
-
-def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> None:
-    assert parse_submission(["--run-id", "a", *OUT]).retry_delay_s > 60.0
-    assert parse_submission(["--run-id", "a", "--", "--out", "/runs/a"]).retry_delay_s <= 10.0
+def test_arguments_after_the_dashes_reach_the_job_as_they_are() -> None:
+    job_line = ["search", "--data", "a b; $(x)", "--out=/runs/a"]
+    submission = parse_submission(["--run-id", "a", "--attempts", "5", "--", *job_line])
+    assert submission.attempts == 5
+    assert submission.run_uri == "/runs/a"
+    assert submission.entrypoint == "python -m nasi_ray search --data 'a b; $(x)' --out=/runs/a"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "job_line",
+    [
+        "rank --space s1 --table /data/s1.parquet --out /runs/rank",
+        "study table2 --space s1 --out s3://bucket/runs/study",
+        "convert nasbench101 /data/nasbench.tfrecord /data/t.parquet --space s1 --space s3",
+        "convert show /data/t.parquet",
+    ],
+)
+def test_any_job_can_be_submitted(job_line: str) -> None:
+    submission = parse_submission(["--run-id", "a", "--", *job_line.split()])
+    assert submission.entrypoint == f"python -m nasi_ray {job_line}"
+
+
+def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> None:
+    on_disk = ["--run-id", "a", "--", "rank", "--out", "/runs/a"]
+    assert parse_submission(["--run-id", "a", *OUT]).retry_delay_s > 60.0
+    assert parse_submission(on_disk).retry_delay_s <= 10.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
     [
         (["--run-id", "../a", *OUT], "run id '../a' is not allowed"),
         (["--run-id", ".a", *OUT], "not allowed"),
@@ -289,20 +305,33 @@ def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> N
         (["--run-id", "a", "--patience-s", "nan", *OUT], "patience_s is nan"),
         (["--run-id", "a", "--address", "head:6379", *OUT], "give http://host:port"),
         (["--run-id", "a", "--address", "ray://head:10001", *OUT], "give http://host:port"),
-        (["--run-id", "a"], "give -- --out s3://bucket/prefix"),
-        (["--run-id", "a", "--", "--out", "runs/a"], "write to runs/a, inside the job's own"),
-        (["--run-id", "a", "--", "--out"], "give -- --out s3://bucket/prefix"),
+        (["--run-id", "a"], "no job is given; after -- comes one of search, rank, study, convert"),
+        (["--run-id", "a", "--", "--out", "/runs/a"], "'--out' is not a job; after -- comes one"),
+        (["--run-id", "a", "--", "version"], "'version' is not a job; after -- comes one of"),
+        (["--run-id", "a", "--", "search"], "give -- search --out s3://bucket/prefix"),
+        (["--run-id", "a", "--", "study", "cells"], "give -- study --out s3://bucket/prefix"),
+        (["--run-id", "a", "--", "rank", "--out", "runs/a"], "write to runs/a in the job's own"),
+        (["--run-id", "a", "--", "search", "--out"], "give -- search --out s3://bucket/prefix"),
+        (["--run-id", "a", "--", *CONVERT, "t.parquet"], "'t.parquet' would be in the job's own"),
         (["--run-id", "a", "--price-list", "/no/such", *OUT], "cannot read the price list"),
-        (["--run-id", "a", "--address", "http://127.0.0.1:1", *OUT], "no job API answers at"),
     ],
 )
-def test_what_cannot_work_is_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_settings_that_cannot_work_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 1
+    assert main(arguments) == 2
+    check_one_line(message, capsys)
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run-id", "a", "--address", "http://127.0.0.1:1", *OUT]) == 1
+    check_one_line("no job API answers at", capsys)
+
+
+def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err
+    assert message in err
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
 
@@ -316,7 +345,7 @@ def test_an_address_is_a_url(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["", "auto", "http://", "http://head:port", "file:///etc"])
 def test_anything_else_is_none(address: str) -> None:
-    with pytest.raises(ConfigError, match="no address of a job API"):
+    with pytest.raises(ConfigError, match="not the address of a job API"):
         checked_address(address)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.render import TEMPLATES
-from cluster.validate import check_document, check_text, main
+from nasi_ray.cluster.parameters import TEMPLATES, template_path
+from nasi_ray.cluster.validate import check_document, check_text, main
 from tests.cluster.filled import (
     VALUES,
     check_told,
@@ -28,11 +28,11 @@ def test_each_shipped_file_passes_once_filled(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_each_shipped_template_says_that_it_is_not_filled(name: str, tmp_path: Path) -> None:
-    problems = check_text((Path(__file__).parents[2] / name).read_text())
+    problems = check_text(template_path(name).read_text())
     if name == "cluster/iam/trust-policy.json":
         assert problems == []
     else:
-        assert "is not filled in; run python -m cluster.render" in str(problems[0])
+        assert "is not filled in; run nasi-ray cluster render" in str(problems[0])
 
 
 def node(config: Config, name: str) -> Config:
@@ -103,15 +103,23 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     ),
     "nobody watches": (
         lambda c: c["worker_start_ray_commands"].pop(),
-        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+        "worker_start_ray_commands: must run `python -m nasi_ray.cluster.spot_watcher`",
     ),
     "nobody watches, but says so": (
         lambda c: c["worker_start_ray_commands"].__setitem__(2, "echo python spot_watcher.py"),
-        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+        "worker_start_ray_commands: must run `python -m nasi_ray.cluster.spot_watcher`",
     ),
     "another program watches": (
         lambda c: c["worker_start_ray_commands"].__setitem__(2, "python not_spot_watcher.py"),
-        "worker_start_ray_commands: must run cluster/spot_watcher.py",
+        "worker_start_ray_commands: must run `python -m nasi_ray.cluster.spot_watcher`",
+    ),
+    "another module watches": (
+        lambda c: c["worker_start_ray_commands"].__setitem__(2, "python -m my.spot_watcher"),
+        "worker_start_ray_commands: must run `python -m nasi_ray.cluster.spot_watcher`",
+    ),
+    "another command of nasi-ray": (
+        lambda c: c["worker_start_ray_commands"].__setitem__(2, "nasi-ray cluster render"),
+        "worker_start_ray_commands: must run `python -m nasi_ray.cluster.spot_watcher`",
     ),
     "workers of the head's type": (
         lambda c: c["available_node_types"]["head"].update(max_workers=1),
@@ -151,25 +159,25 @@ def bomb(value: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.yaml", b"a: [", "no valid YAML"),
+        ("x.yaml", b"a: [", "invalid YAML"),
         ("x.yaml", b"", "empty"),
-        ("x.yaml", b"just words", "no mapping"),
+        ("x.yaml", b"just words", "not a mapping"),
         ("x.yaml", b"\xff\xfe\x00", "cannot read"),
         ("x.yaml", b"provider: {type: aws}\navailable_node_types: []", "not of type 'object'"),
         ("x.yaml", b"provider: {type: aws}\ndocker: 1", "Ray cannot read it"),
-        ("x.json", b"{'a': 1}", "no valid JSON"),
-        ("x.json", b'{"Statement": 1}', "Statement: missing or no list"),
+        ("x.json", b"{'a': 1}", "invalid JSON"),
+        ("x.json", b'{"Statement": 1}', "Statement: missing or not a list"),
         ("x.yaml", b"[" * 100_000, "nested deeper than"),
         ("x.json", b"[" * 100_000, "nested deeper than"),
         ("x.yaml", b"[" * 60 + b"]" * 60, "nested deeper than 50 levels"),
         ("x.yaml", b"x: 2020-13-45", "line 1 is a timestamp"),
         ("x.yaml", b"x: !!set {a}", "line 1 is a set"),
-        ("x.yaml", b"x: !!bool maybe", "no valid value"),
-        ("x.yaml", b"x: " + b"9" * 5000, "no valid value"),
-        ("x.json", b'{"x": ' + b"9" * 5000 + b"}", "no valid JSON"),
+        ("x.yaml", b"x: !!bool maybe", "invalid value"),
+        ("x.yaml", b"x: " + b"9" * 5000, "invalid value"),
+        ("x.json", b'{"x": ' + b"9" * 5000 + b"}", "invalid JSON"),
         ("x.yaml", b"x: &a [*a]", "line 1 contains itself"),
-        ("x.yaml", b"{1: 2, provider: {type: aws}}", "line 1 is a key and no text"),
-        ("x.yaml", b"{[a]: b}", "line 1 is a key and no text"),
+        ("x.yaml", b"{1: 2, provider: {type: aws}}", "line 1 is a key that is not text"),
+        ("x.yaml", b"{[a]: b}", "line 1 is a key that is not text"),
         ("x.yaml", b"a: 1\na: 2", "line 2 gives 'a' a second time"),
         ("x.yaml", bomb("[*{0}, *{0}, *{0}, *{0}, *{0}]"), "holds more than 50000 values"),
         ("x.yaml", bomb("{{<<: [*{0}, *{0}, *{0}, *{0}, *{0}]}}"), "holds more than 50000"),
@@ -197,8 +205,17 @@ def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("error: cannot read /nowhere.yaml")
 
 
+def test_malformed_values_are_told_from_problems(capsys: pytest.CaptureFixture[str]) -> None:
+    template = str(template_path("ray-cluster.yaml"))
+    assert main(["--render", "--set", "NASI_REGION=mars", template]) == 2
+    assert capsys.readouterr().err.startswith("error: NASI_REGION is 'mars'; it must be")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--set", "NASI_REGION=us-west-2", template])
+    assert "--set has no effect without --render" in capsys.readouterr().err
+
+
 def test_templates_can_be_checked_in_place(capsys: pytest.CaptureFixture[str]) -> None:
-    template = str(Path(__file__).parents[2] / "ray-cluster.yaml")
+    template = str(template_path("ray-cluster.yaml"))
     flags = [word for name, value in VALUES.items() for word in ("--set", f"{name}={value}")]
     assert main(["--render", *flags, template]) == 0
     assert capsys.readouterr().out.endswith("ok\n")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from nasi_ray.data import ImageSet, make_image_set
+from nasi_ray.data.image_set import ImageSet, make_image_set
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

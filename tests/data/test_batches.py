@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from nasi_ray.data import Batches, ImageBatches, ImageSet, RandomBatches, make_image_set
-from nasi_ray.data.batches import crop_flip, normalise
+from nasi_ray.data.batches import Batches, ImageBatches, RandomBatches, crop_flip, normalise
+from nasi_ray.data.image_set import ImageSet, make_image_set
 from nasi_ray.errors import DataError
 from nasi_ray.seeding import generator
 from tests.data.encoded import image_set

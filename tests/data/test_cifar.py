@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from nasi_ray.data import cifar, load_images
+from nasi_ray.data import cifar
+from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasi_ray.data import load_images
+from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError
 from tests.data.encoded import pixels, png, write_parquet
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.data import data_identity, image_set, make_image_set
-from nasi_ray.data.image_set import PixelArray
+from nasi_ray.data import image_set
+from nasi_ray.data.image_set import PixelArray, data_identity, make_image_set
 from nasi_ray.errors import DataError
 from tests.data.encoded import image_set as random_images
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nasi_ray.data import load_images
+from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError, UnknownNameError
 from tests.data.encoded import png, write_parquet
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import ImageBatches, RandomBatches, make_batches, resolve_labels
+from nasi_ray.data.batches import ImageBatches, RandomBatches, make_batches
+from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError
 from tests.data.encoded import image_set
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nasi_ray.data import load_images
+from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError
 from tests.data.encoded import IMAGE_TYPE, pixels, png, write_parquet
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasi_ray.data import ImageBatches, load_images
+from nasi_ray.data.batches import ImageBatches
+from nasi_ray.data.load import load_images
 
 DATA = Path(os.environ.get("NASI_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 

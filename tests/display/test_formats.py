@@ -5,12 +5,15 @@ import math
 import pytest
 
 from nasi_ray.display.formats import (
+    format_bytes,
     format_number,
     format_rate,
     format_seconds,
     format_uncertain,
     one_line,
     plural,
+    printable,
+    wrapped,
 )
 
 
@@ -51,6 +54,23 @@ def test_slow_rates_are_per_minute_or_hour(per_second: float | None, text: str) 
 
 
 @pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (999.6, "1 kB"),
+        (1.95e9, "1.95 GB"),
+        (499_123_456, "499 MB"),
+        (5e15, "5000 TB"),
+        (None, "?"),
+        (math.inf, "?"),
+    ],
+)
+def test_bytes_have_three_digits_and_a_unit(count: float | None, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
     ("value", "error", "text"),
     [
         (0.012345, 0.0041, "0.0123 ± 0.0041"),
@@ -79,6 +99,23 @@ def test_numbers_have_four_digits() -> None:
 def test_a_message_becomes_one_line_without_control_characters() -> None:
     text = "\x1b[31mworker 3\x1b[0m died:\n\tOOM\x07 \x1b]0;title\x07π\r\n"
     assert one_line(text) == "worker 3 died: OOM π"
+
+
+def test_printable_text_keeps_its_spaces() -> None:
+    assert printable("  a\x1b[2J  b\n\x07\u202e\udcffc") == "  a  bc"
+
+
+def test_prose_is_wrapped_at_80_columns_between_words() -> None:
+    lines = wrapped("word-and-word " * 30, indent="  ", hanging="    ")
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("  word")
+    assert all(line.startswith("    word") for line in lines[1:])
+    assert " ".join(lines).split() == ["word-and-word"] * 30
+
+
+def test_a_word_longer_than_a_line_stands_alone_and_whole() -> None:
+    path = "/a-long-folder" * 10
+    assert wrapped(f"written: {path} and more\x1b[2J") == ["written:", path, "and more"]
 
 
 def test_one_is_singular() -> None:

@@ -1,4 +1,4 @@
-"""Displays of a running search, on a pseudo-terminal and in a log."""
+"""Displays of a running job, on a pseudo-terminal and in a log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATE = ProgressState(
     num_done=12,
     num_total=100,
     num_failed=2,
-    samples_per_s=3.4,
+    per_second=3.4,
     eta_s=26.0,
     num_workers=4,
     num_worker_deaths=1,
@@ -35,12 +35,21 @@ START = replace(
     STATE,
     num_done=0,
     num_failed=0,
-    samples_per_s=None,
+    per_second=None,
     eta_s=None,
     num_worker_deaths=0,
     mean_trace_norm=None,
     smallest_margin=None,
 )
+FILE = ProgressState(
+    num_done=500_000_000,
+    num_total=1_950_000_000,
+    per_second=85.2e6,
+    eta_s=17.0,
+    unit="bytes",
+    title="nasbench[full].tfrecord",
+)
+HOSTILE = "a\x1b[2J\n\x07\u202eb\udcff"
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -136,6 +145,16 @@ def test_the_terminal_shows_every_number_without_wrapping(terminal: FakeTerminal
     assert shown[2] == "smallest margin 0.0123 ± 0.0041 at reduce/node3/input"
 
 
+def test_a_job_without_workers_has_a_bar_its_bytes_and_its_title(terminal: FakeTerminal) -> None:
+    display = TerminalProgress(terminal.stream)
+    display.update(FILE)
+    display.close()
+    shown = [line for line in screen(terminal.finish(), terminal.columns) if line]
+    assert len(shown) == 2
+    assert re.fullmatch(r"━+─+  500 MB of 1\.95 GB  85\.2 MB/s  0:00:17 left", shown[0])
+    assert shown[1] == "nasbench[full].tfrecord"
+
+
 def test_messages_stay_above_the_bar(terminal: FakeTerminal) -> None:
     display = TerminalProgress(terminal.stream)
     display.message("before the first state")
@@ -215,16 +234,8 @@ def test_colours_are_there_by_default(terminal: FakeTerminal) -> None:
     assert re.search(r"\x1b\[[0-9;]*3[0-7]", terminal.finish())
 
 
-@pytest.mark.parametrize(
-    "environ", [{"TERM": "dumb"}, {"TERM": "xterm", "CI": "true"}, {"TERM": "xterm", "CI": "1"}]
-)
-def test_a_dumb_terminal_and_ci_get_lines(terminal: FakeTerminal, environ: dict[str, str]) -> None:
-    assert isinstance(make_progress(terminal.stream, environ=environ), LogProgress)
-
-
-def test_ci_set_to_false_is_no_ci(terminal: FakeTerminal) -> None:
-    display = make_progress(terminal.stream, environ={"TERM": "xterm", "CI": "false"})
-    assert isinstance(display, TerminalProgress)
+def test_a_dumb_terminal_gets_lines(terminal: FakeTerminal) -> None:
+    assert isinstance(make_progress(terminal.stream, environ={"TERM": "dumb"}), LogProgress)
 
 
 def test_a_terminal_without_line_drawing_gets_lines(terminal: FakeTerminal) -> None:
@@ -241,7 +252,9 @@ def test_a_file_gets_lines() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 40, 59, 79, 200])
-@pytest.mark.parametrize("state", [START, STATE, replace(STATE, num_done=10**6, num_total=10**6)])
+@pytest.mark.parametrize(
+    "state", [START, STATE, FILE, replace(STATE, num_done=10**6, num_total=10**6)]
+)
 def test_lines_fit_any_width(width: int, state: ProgressState) -> None:
     assert all(line.cell_len <= width for line in state_lines(state, width))
 
@@ -283,6 +296,20 @@ def test_a_log_has_one_line_per_interval_and_the_first_and_the_last() -> None:
     assert shown == ["0", "10", "20", "25"]
 
 
+def test_a_log_has_the_first_and_the_last_line_of_each_title() -> None:
+    stream, clock = io.StringIO(), Clock()
+    display = LogProgress(stream, clock=clock)
+    for title in ("a", "b"):
+        for done in (0, 50, 100):
+            clock.now += 1
+            display.update(replace(FILE, num_done=done, num_total=100, title=title))
+    display.close()
+    shown = [
+        (line.split(" of ")[0], line.split(", ")[-1]) for line in stream.getvalue().split("\n")
+    ]
+    assert shown[:-1] == [("0 B", "a"), ("100 B", "a"), ("0 B", "b"), ("100 B", "b")]
+
+
 def test_the_last_line_is_not_written_twice() -> None:
     stream = io.StringIO()
     display = LogProgress(stream, clock=Clock())
@@ -300,6 +327,18 @@ def test_a_log_line_holds_every_number() -> None:
         "12/100 samples, 3.4/s, 0:00:26 left, 4 workers (1 died), 2 failed, mean e 123.5, "
         "smallest margin 0.0123 ± 0.0041 at reduce/node3/input\n"
     )
+
+
+def test_a_log_line_of_a_job_without_workers_says_nothing_of_workers() -> None:
+    stream = io.StringIO()
+    LogProgress(stream, clock=Clock()).update(FILE)
+    LogProgress(stream, clock=Clock()).update(
+        replace(FILE, num_done=3, num_total=10, per_second=0.5, unit="architectures", title="t.bz2")
+    )
+    assert stream.getvalue().splitlines() == [
+        "500 MB of 1.95 GB, 85.2 MB/s, 0:00:17 left, nasbench[full].tfrecord",
+        "3/10 architectures, 30/min, 0:00:17 left, t.bz2",
+    ]
 
 
 def test_a_log_at_the_start_says_what_is_not_known_yet() -> None:
@@ -332,6 +371,21 @@ def test_a_log_has_no_escape_codes_even_in_messages() -> None:
     text = stream.getvalue()
     assert text.splitlines()[1] == "worker 3 died: killed"
     assert not [c for c in text if not c.isprintable() and c != "\n"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        replace(STATE, smallest_margin=(HOSTILE, 0.1, 0.1)),
+        replace(STATE, unit=HOSTILE),
+        replace(FILE, title=HOSTILE),
+    ],
+)
+def test_no_string_of_a_state_reaches_the_screen_raw(state: ProgressState) -> None:
+    stream = io.StringIO()
+    LogProgress(stream, clock=Clock()).update(state)
+    lines = [stream.getvalue().removesuffix("\n"), *(t.plain for t in state_lines(state, 200))]
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_log_to_an_ascii_stream_survives() -> None:

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nasi_ray.run.command_line import parse_search
 from nasi_ray.run.process import reporting_errors
 from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import parse_search
 from tests.jobs import command
 from tests.toy import Quiet
 

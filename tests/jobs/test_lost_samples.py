@@ -10,8 +10,8 @@ import pytest
 
 from nasi_ray.nasi.evaluator import lost_sample
 from nasi_ray.records.rows import Sample
+from nasi_ray.run.compute import Session
 from nasi_ray.runner import InProcessRunner
-from nasi_ray.search import job as launch
 from tests.jobs import command
 from tests.toy import toy_sample
 
@@ -26,10 +26,10 @@ def test_an_answer_that_lacks_samples_has_a_warning_and_a_status_of_its_own(
     def evaluate(index: int) -> Sample:
         return lost_sample("darts", index, "died") if index in lost else toy_sample(index)
 
-    def runner(*_: Any) -> Any:
+    def runner(*_: Any, **__: Any) -> Any:
         return contextlib.nullcontext(InProcessRunner(evaluate))
 
-    monkeypatch.setattr(launch, "_runner", runner)
+    monkeypatch.setattr(Session, "runner", runner)
     tiny = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-workers", "0")
     code, out, err = command.call("search.py", *tiny, "--num-samples", "4", "--out", tmp_path)
     assert code == status

@@ -52,7 +52,7 @@ def test_stopped_continued_on_one_ray_and_replayed_without_it(
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        (("effectiveness", "--space", "darts"), 2, "space darts has no table of accuracies"),
+        (("effectiveness", "--space", "darts"), 2, "space 'darts' has no table of accuracies"),
         (("table2", "--data", "CIFAR10"), 2, "no table was given; add --table"),
         (("agnostic", "--seeds"), 2, "no seed was given"),
         (("agnostic", "--num-workers", "0"), 2, "add --data"),

@@ -16,7 +16,7 @@ from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.darts import DartsSupernet, cell_types
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import WeightedMixer
-from nasi_ray.spaces import DartsSpace
+from nasi_ray.spaces.darts import DartsSpace
 
 SPACE = DartsSpace()
 NUM_CLASSES = 3

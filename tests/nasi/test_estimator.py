@@ -20,7 +20,7 @@ from nasi_ray.nasi.estimator import (
     standard_error,
 )
 from nasi_ray.records.rows import Sample, SampleTable
-from nasi_ray.spaces import DartsSpace
+from nasi_ray.spaces.darts import DartsSpace
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 from tests.nasi.toy import ToySpace
 from tests.strategies import estimate_configs, samples

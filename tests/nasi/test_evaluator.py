@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import RandomBatches, make_batches
+from nasi_ray.data.batches import RandomBatches, make_batches
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi import evaluator as evaluate

@@ -12,8 +12,8 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture, softmax
 from nasi_ray.networks.darts import cell_types
 from nasi_ray.seeding import generator
-from nasi_ray.spaces import DartsSpace
 from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.darts import DartsSpace
 from tests.nasi.toy import ToySpace
 from tests.strategies import SEEDS
 

@@ -15,8 +15,8 @@ from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient
+from nasi_ray.networks.by_space import networks_of
 from nasi_ray.networks.initialization import build
-from nasi_ray.networks.supernets import SUPERNETS
 from nasi_ray.spaces import get_space
 
 NUM_CLASSES = 3
@@ -27,7 +27,7 @@ def small_net(
 ) -> nn.Module:
     """A supernet in float64, its γ and β moved away from 1 and 0; options are ``build``'s."""
     make = partial(
-        SUPERNETS[space].make,
+        networks_of(get_space(space)).supernet,
         init_channels=channels,
         num_cells=num_cells,
         num_classes=NUM_CLASSES,
@@ -54,7 +54,7 @@ def draw(space: str, *, num_cells: int, sample_per: str, seed: int) -> Architect
     rng = np.random.default_rng(seed)
     return sample_architecture(
         get_space(space),
-        SUPERNETS[space].cell_types(num_cells),
+        networks_of(get_space(space)).cell_types(num_cells),
         rng,
         sample_per=sample_per,
         temperature=1.0,

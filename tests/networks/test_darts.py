@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nasi_ray.networks.darts import DartsSupernet, cell_types
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import Candidate, PathMixer, WeightedMixer
-from nasi_ray.spaces import DartsSpace
+from nasi_ray.spaces.darts import DartsSpace
 from nasi_ray.spaces.genotype import DARTS_OPS
 
 SPACE = DartsSpace()

@@ -13,9 +13,8 @@ from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.networks.mixture import PathMixer
-from nasi_ray.networks.nb201 import MAX_NUM_CELLS, MixedCell, NB201Supernet, chosen
+from nasi_ray.networks.nb201 import MixedCell, NB201Supernet, chosen
 from nasi_ray.networks.standalone_nb201 import NB201Network
-from nasi_ray.networks.supernets import resolve_num_cells
 from nasi_ray.spaces.nb201 import EDGES, NB201, NB201Architecture
 from tests.networks.supernet_case import batch, draw, gradients, small_net
 
@@ -182,7 +181,7 @@ def test_the_deepest_network_allowed_is_evaluated() -> None:
     # Node after node in every cell: the deepest calls there are.
     ops = ("nor_conv_1x1", "none", "nor_conv_1x1", "none", "none", "nor_conv_1x1")
     config = SampleConfig(
-        space="nb201", batch_size=2, image_size=8, init_channels=1, num_cells=MAX_NUM_CELLS
+        space="nb201", batch_size=2, image_size=8, init_channels=1, num_cells=NB201.max_num_cells
     )
     evaluator = Evaluator(config, None, device="cpu")
     x, y = batch(images=2)
@@ -190,7 +189,7 @@ def test_the_deepest_network_allowed_is_evaluated() -> None:
     e, _ = trace_norm(evaluator.net, x.float(), y, loss=cross_entropy, chosen=path)
     assert e > 0
     with pytest.raises(ConfigError, match="num_cells is 31; nb201 allows at most 30"):
-        resolve_num_cells("nb201", MAX_NUM_CELLS + 1)
+        NB201.resolve_num_cells(NB201.max_num_cells + 1)
 
 
 def test_evaluator_gives_a_sample_that_repeats() -> None:

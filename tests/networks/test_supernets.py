@@ -5,31 +5,32 @@ from typing import Any
 import pytest
 
 from nasi_ray.errors import ConfigError
-from nasi_ray.networks.supernets import SUPERNETS, resolve_num_cells
-from nasi_ray.spaces import get_space
+from nasi_ray.networks.by_space import networks_of
+from nasi_ray.spaces import SPACES, get_space
 from tests.networks.supernet_case import batch, draw, gradients, small_net
 
 
-@pytest.mark.parametrize("space", list(SUPERNETS))
+@pytest.mark.parametrize("space", list(SPACES))
 def test_auto_is_the_usual_number_of_cells(space: str) -> None:
-    assert resolve_num_cells(space, "auto") == SUPERNETS[space].num_cells
-    assert resolve_num_cells(space, 3) == 3
+    assert get_space(space).resolve_num_cells("auto") == get_space(space).num_cells
+    assert get_space(space).resolve_num_cells(3) == 3
 
 
 @pytest.mark.parametrize("num_cells", [1, 2])
 def test_too_few_cells_are_refused(num_cells: int) -> None:
     with pytest.raises(ConfigError, match=f"num_cells is {num_cells}; darts needs at least 3"):
-        resolve_num_cells("darts", num_cells)
+        get_space("darts").resolve_num_cells(num_cells)
 
 
-@pytest.mark.parametrize("space", list(SUPERNETS))
+@pytest.mark.parametrize("space", list(SPACES))
 def test_cells_are_of_the_types_of_the_space(space: str) -> None:
-    family = SUPERNETS[space]
-    assert set(family.cell_types(family.num_cells)) == set(get_space(space).cell_types)
+    found = get_space(space)
+    types = networks_of(found).cell_types(found.num_cells)
+    assert set(types) == set(found.cell_types)
 
 
 def test_darts_has_eight_cells() -> None:
-    assert SUPERNETS["darts"].num_cells == 8
+    assert get_space("darts").num_cells == 8
 
 
 @pytest.mark.parametrize("space", ["darts", "s1", "nb201"])

@@ -45,7 +45,7 @@ def test_a_node_that_comes_back_counts_as_one_and_not_while_it_was_away() -> Non
 
 
 @given(st.lists(st.floats(0.0, 1e4), min_size=1, max_size=20), st.integers(0, 4))
-def test_looking_more_often_changes_nothing_while_the_nodes_stay(
+def test_observing_more_often_changes_nothing_while_the_nodes_stay(
     times: list[float], num_nodes: int
 ) -> None:
     nodes = [node(str(i), "gpu_spot") for i in range(num_nodes)]
@@ -108,10 +108,10 @@ def test_a_price_list_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no valid JSON"),
-        ("{'head': 1}", "is no valid JSON"),
-        ('{"head": 1, "head": 2}', "'head' is there twice"),
-        ("[" * 100_000, "is no valid JSON"),
+        ("", "is not valid JSON"),
+        ("{'head': 1}", "is not valid JSON"),
+        ('{"head": 1, "head": 2}', "'head' appears twice"),
+        ("[" * 100_000, "is not valid JSON"),
         ("[1]", "must be a JSON object"),
         ("{}", "must be a JSON object"),
         ('{"head": "0.2"}', "has \"0.2\" for 'head'"),

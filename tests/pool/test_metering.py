@@ -18,7 +18,7 @@ def test_nodes_are_metered_while_samples_come_and_results_pass_through() -> None
         now += 600.0
         return index * index
 
-    def look() -> list[Mapping[str, Any]]:
+    def list_nodes() -> list[Mapping[str, Any]]:
         names = ["head"] if now < 1200 else ["head", "spot"]
         labels = {"head": "head", "spot": "gpu_spot"}
         return [
@@ -26,7 +26,9 @@ def test_nodes_are_metered_while_samples_come_and_results_pass_through() -> None
         ]
 
     meter = CostMeter()
-    runner = MeteredRunner(InProcessRunner(evaluate), meter, look=look, clock=lambda: now)
+    runner = MeteredRunner(
+        InProcessRunner(evaluate), meter, list_nodes=list_nodes, clock=lambda: now
+    )
     assert [list(batch) for batch in runner.run(range(6))] == [[0], [1], [4], [9], [16], [25]]
     assert runner.status().num_alive == 1
     use = meter.use()
@@ -36,18 +38,20 @@ def test_nodes_are_metered_while_samples_come_and_results_pass_through() -> None
     assert meter.summary(prices).endswith("about $0.70 (prices: p.json)")
 
 
-def test_a_run_that_breaks_off_is_not_looked_at_again() -> None:
-    looks = 0
+def test_nodes_are_not_observed_after_a_run_that_breaks_off() -> None:
+    num_observations = 0
 
-    def look() -> list[Mapping[str, Any]]:
-        nonlocal looks
-        looks += 1
+    def list_nodes() -> list[Mapping[str, Any]]:
+        nonlocal num_observations
+        num_observations += 1
         return []
 
     def evaluate(index: int) -> int:
         raise KeyboardInterrupt
 
-    runner = MeteredRunner(InProcessRunner(evaluate), CostMeter(), look=look, clock=lambda: 0.0)
+    runner = MeteredRunner(
+        InProcessRunner(evaluate), CostMeter(), list_nodes=list_nodes, clock=lambda: 0.0
+    )
     with pytest.raises(KeyboardInterrupt):
         list(runner.run([0]))
-    assert looks == 1
+    assert num_observations == 1

@@ -1,26 +1,23 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import ray
 
-from nasi_ray.config import WorkerConfig
-from nasi_ray.errors import ClusterError, ConfigError, NasiRayError, NoCapacityError
-from nasi_ray.pool.connection import connect
+from nasi_ray.config import ComputeSettings
+from nasi_ray.errors import NoCapacityError
+from nasi_ray.pool import nodes as cluster
 from nasi_ray.pool.nodes import (
     Resources,
-    capacity_timeout_s,
-    count_slots,
-    describe_nodes,
     draining_nodes,
     has_autoscaler,
     is_selected,
     live_nodes,
-    plan_workers,
+    num_workers_that_fit,
+    plan_for,
 )
 
 CPU_NODE: Resources = {"CPU": 8.0, "memory": 1e9}
@@ -29,69 +26,105 @@ HEAD: Resources = {"CPU": 0.0}
 USE = "nasi-ray/use"
 
 
+class FakeCluster:
+    """What Ray says of a cluster."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.resources: Sequence[Resources] = []
+        self.labels: Sequence[Mapping[str, str]] = []
+        self.has_autoscaler = False
+        self.num_asked = 0
+        monkeypatch.setattr(ray, "nodes", self.nodes)
+        monkeypatch.setattr(cluster, "draining_nodes", lambda: frozenset({"draining"}))
+        monkeypatch.setattr(cluster, "has_autoscaler", lambda: self.has_autoscaler)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.num_asked += 1
+        labels = [*self.labels, *[{} for _ in self.resources[len(self.labels) :]]]
+        alive = [
+            {"NodeID": str(number), "Alive": True, "Resources": resources, "Labels": labels[number]}
+            for number, resources in enumerate(self.resources)
+        ]
+        large = {"Resources": {"CPU": 64.0, "GPU": 8.0}, "Labels": {}}
+        dead = {"NodeID": "dead", "Alive": False, **large}
+        return [dead, *alive, {"NodeID": "draining", "Alive": True, **large}]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    return FakeCluster(monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("nodes", "config", "num_workers", "gpus"),
     [
-        ([CPU_NODE], WorkerConfig(), 8, 0),
-        ([CPU_NODE, CPU_NODE], WorkerConfig(threads_per_worker=3), 4, 0),
-        ([HEAD, GPU_NODE, GPU_NODE], WorkerConfig(), 8, 1),
-        ([HEAD, GPU_NODE, CPU_NODE], WorkerConfig(), 4, 1),
-        ([GPU_NODE], WorkerConfig(threads_per_worker=8), 2, 1),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0.25), 16, 0.25),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0.3), 12, 0.3),
-        ([{"CPU": 40.0, "GPU": 4.0}], WorkerConfig(gpus_per_worker=0.1), 40, 0.1),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=2), 2, 2),
-        ([GPU_NODE], WorkerConfig(gpus_per_worker=0), 16, 0),
-        ([CPU_NODE], WorkerConfig(num_workers=3), 3, 0),
-        ([CPU_NODE], WorkerConfig(num_workers=100), 100, 0),
+        ([CPU_NODE], ComputeSettings(), 8, 0),
+        ([CPU_NODE, CPU_NODE], ComputeSettings(threads_per_worker=3), 4, 0),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], ComputeSettings(threads_per_worker=2), 2, 0),
+        ([HEAD, GPU_NODE, GPU_NODE], ComputeSettings(), 8, 1),
+        ([HEAD, GPU_NODE, CPU_NODE], ComputeSettings(), 4, 1),
+        ([GPU_NODE], ComputeSettings(threads_per_worker=8), 2, 1),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0.25), 16, 0.25),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0.3), 12, 0.3),
+        ([{"CPU": 40.0, "GPU": 4.0}], ComputeSettings(gpus_per_worker=0.1), 40, 0.1),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=2), 2, 2),
+        ([GPU_NODE], ComputeSettings(gpus_per_worker=0), 16, 0),
+        ([CPU_NODE], ComputeSettings(num_workers=3), 3, 0),
+        ([CPU_NODE], ComputeSettings(num_workers=100), 100, 0),
     ],
 )
-def test_plan_follows_gpus_then_cpus_unless_told(
-    nodes: Sequence[Resources], config: WorkerConfig, num_workers: int, gpus: float
+def test_a_plan_follows_gpus_then_cpus_unless_the_user_says_otherwise(
+    fake: FakeCluster,
+    nodes: Sequence[Resources],
+    config: ComputeSettings,
+    num_workers: int,
+    gpus: float,
 ) -> None:
-    plan = plan_workers(nodes, config)
+    fake.resources = nodes
+    plan = plan_for(config)
     assert plan.num_workers == num_workers
     assert plan.gpus_per_worker == gpus
     assert plan.cpus_per_worker == config.threads_per_worker
+    assert plan.is_auto is (config.num_workers == "auto")
+    assert fake.num_asked == 1
+    if plan.is_auto:
+        assert num_workers_that_fit(plan) == num_workers
 
 
 @pytest.mark.parametrize(
-    ("config", "asked"),
+    ("config", "needed"),
     [
-        (WorkerConfig(gpus_per_worker=1), "1 CPU and 1 GPU"),
-        (WorkerConfig(gpus_per_worker=0.5, num_workers=2), "1 CPU and 0.5 GPU"),
-        (WorkerConfig(threads_per_worker=9, num_workers=1), "9 CPU"),
+        (ComputeSettings(gpus_per_worker=1), "1 CPU and 1 GPU"),
+        (ComputeSettings(gpus_per_worker=0.5, num_workers=2), "1 CPU and 0.5 GPU"),
+        (ComputeSettings(threads_per_worker=9, num_workers=1), "9 CPU"),
     ],
 )
-def test_a_request_no_node_can_hold_says_what_was_asked_and_what_is_there(
-    config: WorkerConfig, asked: str
+def test_an_error_about_capacity_says_what_a_worker_needs_and_what_the_cluster_has(
+    fake: FakeCluster, config: ComputeSettings, needed: str
 ) -> None:
+    fake.resources = [CPU_NODE, CPU_NODE, HEAD]
     with pytest.raises(NoCapacityError) as raised:
-        plan_workers([CPU_NODE, CPU_NODE, HEAD], config)
-    assert f"a worker asks for {asked} and no node has that" in str(raised.value)
+        plan_for(config)
+    assert f"no node can hold a worker, which needs {needed}; the cluster" in str(raised.value)
     assert "2 × (8 CPU, 0 GPU), 1 × (0 CPU, 0 GPU)" in str(raised.value)
 
 
-def test_with_an_autoscaler_one_worker_is_asked_for_where_nothing_is() -> None:
-    plan = plan_workers([HEAD], WorkerConfig(gpus_per_worker=1), has_autoscaler=True)
+def test_with_an_autoscaler_one_worker_is_requested_if_no_node_holds_one(fake: FakeCluster) -> None:
+    fake.resources, fake.has_autoscaler = [HEAD], True
+    plan = plan_for(ComputeSettings(gpus_per_worker=1))
     assert (plan.num_workers, plan.gpus_per_worker) == (1, 1)
-    assert plan_workers([HEAD], WorkerConfig(num_workers=7), has_autoscaler=True).num_workers == 7
+    assert num_workers_that_fit(plan) == 0
+    assert plan_for(ComputeSettings(num_workers=7)).num_workers == 7
 
 
-def test_nodes_that_have_yet_to_boot_are_waited_for_unless_told() -> None:
-    auto, told = WorkerConfig(), WorkerConfig(capacity_timeout_s=5.0)
-    assert capacity_timeout_s(auto, has_autoscaler=False) == 120.0
-    assert capacity_timeout_s(auto, has_autoscaler=True) >= 900.0
-    assert capacity_timeout_s(told, has_autoscaler=True) == 5.0
-
-
-def test_slots_are_counted_node_by_node() -> None:
-    assert count_slots([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0) == 2
-    assert count_slots([], 1, 0) == 0
-
-
-def test_no_nodes_are_described_as_such() -> None:
-    assert describe_nodes([]) == "no nodes"
+def test_a_plan_waits_longer_for_nodes_that_have_to_boot_unless_the_user_says_otherwise(
+    fake: FakeCluster,
+) -> None:
+    fake.resources = [CPU_NODE]
+    assert plan_for(ComputeSettings()).capacity_timeout_s == 120.0
+    fake.has_autoscaler = True
+    assert plan_for(ComputeSettings()).capacity_timeout_s >= 900.0
+    assert plan_for(ComputeSettings(capacity_timeout_s=5.0)).capacity_timeout_s == 5.0
 
 
 @pytest.mark.parametrize(
@@ -112,53 +145,29 @@ def test_nodes_are_selected_by_their_labels(condition: str, selected: Sequence[s
     assert is_selected({}, {})
 
 
-def test_a_request_that_no_selected_node_holds_says_which_are_selected() -> None:
-    config = WorkerConfig(num_workers=1, label_selector="a/b=in(x,y),c=!z")
-    with pytest.raises(NoCapacityError, match=r"has no nodes with labels a/b=in\(x,y\),c=!z: "):
-        plan_workers([], config)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def test_a_plan_uses_only_nodes_with_the_right_labels(fake: FakeCluster) -> None:
+    fake.resources = [CPU_NODE, GPU_NODE, {"CPU": 2.0}]
+    fake.labels = [{USE: "search"}, {USE: "evaluation"}]
+    plan = plan_for(ComputeSettings())
+    assert (plan.num_workers, plan.gpus_per_worker) == (10, 0)
+    assert plan.labels == {USE: "!evaluation"}
+    assert plan_for(ComputeSettings(label_selector=f"{USE}=evaluation")).num_workers == 4
 
 
 @pytest.mark.parametrize(
-    ("address", "kind", "said"),
+    ("selector", "listed"),
     [
-        ("127.0.0.1:{port}", ClusterError, "no Ray cluster answers at 127.0.0.1:"),
-        ("no-such-host.invalid:6379", ClusterError, "answers at no-such-host.invalid:6379"),
-        ("ray://127.0.0.1:10001", ConfigError, "ray://127.0.0.1:10001 is no cluster address"),
-        ("http://127.0.0.1:8265", ConfigError, "ray job submit"),
-        ("somewhere", ConfigError, "give host:port, or auto"),
-        ("a..b:6379", ConfigError, "'a..b' in 'a..b:6379' is no host name"),
-        ("127.0.0.1:²", ConfigError, "'127.0.0.1:²' is no cluster address"),
-        ("127.0.0.1:99999", ConfigError, "'127.0.0.1:99999' is no cluster address"),
+        ("a/b=in(x,y),c=!z", "no nodes with labels a/b=in(x,y),c=!z: "),
+        ("", "1 × (0 CPU, 0 GPU): "),
     ],
 )
-def test_an_address_without_a_cluster_is_one_line_at_once(
-    address: str, kind: type[NasiRayError], said: str, monkeypatch: pytest.MonkeyPatch
+def test_an_error_about_capacity_says_which_nodes_are_selected(
+    fake: FakeCluster, selector: str, listed: str
 ) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    start = time.monotonic()
-    with (
-        pytest.raises(kind) as raised,
-        connect(address.format(port=free_port()), WorkerConfig()),
-    ):
-        pass
-    assert said in str(raised.value)
-    assert "\n" not in str(raised.value)
-    assert time.monotonic() - start < 8.0
-
-
-@pytest.mark.integration
-@pytest.mark.usefixtures("local_ray")
-def test_a_connected_ray_is_used_and_left_running() -> None:
-    with connect(None, WorkerConfig(num_workers=64)):
-        assert [node["CPU"] for node in live_nodes()] == [4.0]
-    assert ray.is_initialized()
+    fake.resources = [HEAD]
+    with pytest.raises(NoCapacityError) as raised:
+        plan_for(ComputeSettings(num_workers=1, label_selector=selector))
+    assert f"the cluster has {listed}" in str(raised.value)
 
 
 @pytest.mark.integration

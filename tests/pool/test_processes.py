@@ -17,8 +17,8 @@ pytestmark = pytest.mark.integration
 
 PREAMBLE = """
 import os, sys, time, signal
-from nasi_ray.config import WorkerConfig
-from nasi_ray.pool.nodes import live_nodes
+from nasi_ray.config import ComputeSettings
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.ray_runner import RayRunner
 
@@ -30,7 +30,7 @@ def factory(sleep_s):
     return evaluate
 
 def runner_of(config, sleep_s):
-    return RayRunner(factory, (sleep_s,), workers=config, on_failed=lambda index, reason: -1)
+    return RayRunner(factory, (sleep_s,), plan=plan_for(config), on_failed=lambda index, reason: -1)
 """
 
 
@@ -61,7 +61,7 @@ def test_connect_starts_a_quiet_ray_that_holds_the_workers_and_ends_it(tmp_path:
     out, err = run_script(
         """
         import ray
-        config = WorkerConfig(num_workers=5, threads_per_worker=2)
+        config = ComputeSettings(num_workers=5, threads_per_worker=2)
         signal.signal(signal.SIGTERM, print)
         with connect(None, config):
             print(ray.cluster_resources()["CPU"], ray.cluster_resources().get("GPU"))
@@ -78,14 +78,14 @@ def test_connect_starts_a_quiet_ray_that_holds_the_workers_and_ends_it(tmp_path:
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
     out, _ = run_script(
         """
         import contextlib
         import ipaddress
         import psutil
-        with connect(None, WorkerConfig(num_workers=1), has_dashboard=True):
-            runner = runner_of(WorkerConfig(num_workers=1), 0.0)
+        with connect(None, ComputeSettings(num_workers=1), has_dashboard=True):
+            runner = runner_of(ComputeSettings(num_workers=1), 0.0)
             print(sum(len(batch) for batch in runner.run(range(5))))
             family = [psutil.Process(), *psutil.Process().children(recursive=True)]
             hosts = set()
@@ -107,7 +107,7 @@ def test_a_ray_of_our_own_listens_on_loopback_only(tmp_path: Path) -> None:
     assert out.splitlines() == ["5", "True True", "[]", "False"]
 
 
-def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) -> None:
+def test_sigterm_is_handled_until_a_local_ray_has_ended(tmp_path: Path) -> None:
     out, _ = run_script(
         """
         import ray._private.node as node
@@ -117,7 +117,7 @@ def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) ->
             stop(self, *args, **kwargs)
         node.Node.kill_all_processes = stop_and_signal
         signal.signal(signal.SIGTERM, lambda *_: print("handled"))
-        with connect(None, WorkerConfig(num_workers=1)):
+        with connect(None, ComputeSettings(num_workers=1)):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         """,
@@ -126,12 +126,12 @@ def test_sigterm_is_handled_until_the_end_of_a_ray_of_our_own(tmp_path: Path) ->
     assert out.splitlines().count("handled") >= 2
 
 
-def test_ctrl_c_ends_the_run_without_a_word_from_the_workers(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_run_without_output_of_the_workers(tmp_path: Path) -> None:
     process = start_script(
         """
         # A shell that started the tests in the background has SIGINT ignored, which is inherited.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        config = WorkerConfig(num_workers=2)
+        config = ComputeSettings(num_workers=2)
         with connect(None, config):
             runner = runner_of(config, 0.1)
             num = 0
@@ -170,18 +170,18 @@ def test_a_signal_to_the_whole_group_reaches_the_driver_alone_and_death_reaches_
     process = start_script(
         """
         import contextlib, psutil
-        config = WorkerConfig(num_workers=2)
+        config = ComputeSettings(num_workers=2)
         def stop(*_):
             raise KeyboardInterrupt
         signal.signal(signal.SIGTERM, stop)
         with connect(None, config):
             runner = runner_of(config, 0.1)
-            is_told = False
+            is_reported = False
             try:
                 for batch in runner.run(range(100_000)):
-                    if batch and not is_told:
-                        is_told = True
-                        # Ray's agents look for their raylet for a minute more, as they always do.
+                    if batch and not is_reported:
+                        is_reported = True
+                        # Ray's agents always look for their raylet for a minute more.
                         family = []
                         for p in psutil.Process().children(recursive=True):
                             with contextlib.suppress(psutil.Error, IndexError):  # it is gone
@@ -220,7 +220,7 @@ def test_fractions_of_a_gpu_are_shared_by_four_workers(tmp_path: Path) -> None:
         os.environ["RAY_AUTH_MODE"] = "disabled"
         ray.init("local", num_cpus=8, num_gpus=1, include_dashboard=False, log_to_driver=False,
                  logging_level=40, object_store_memory=80 * 2**20)
-        config = WorkerConfig(gpus_per_worker=0.25)
+        config = ComputeSettings(gpus_per_worker=0.25)
         runner = runner_of(config, 0.2)
         num = sum(len(batch) for batch in runner.run(range(60)))
         print(num, runner.status().num_alive, ray.available_resources().get("GPU", 0.0))
@@ -233,7 +233,7 @@ def test_fractions_of_a_gpu_are_shared_by_four_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -> None:
+def test_a_gpu_on_which_everything_fails_costs_no_sample(tmp_path: Path) -> None:
     out, err = run_script(
         """
         import ray
@@ -249,7 +249,7 @@ def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -
                 time.sleep(0.2)
                 return index
             return evaluate
-        runner = RayRunner(factory, (), workers=WorkerConfig(gpus_per_worker=1),
+        runner = RayRunner(factory, (), plan=plan_for(ComputeSettings(gpus_per_worker=1)),
                            on_failed=lambda index, reason: -1)
         rows = [row for batch in runner.run(range(100)) for row in batch]
         print(sorted(rows) == list(range(100)), runner.status().num_requeued < 40)
@@ -259,7 +259,7 @@ def test_a_gpu_that_fails_whatever_it_is_given_costs_no_sample(tmp_path: Path) -
         tmp_path,
     )
     assert out.splitlines() == ["True True"]
-    assert "GPU 0 keeps failing while others work; no work for it for 60 s; RuntimeError" in err
+    assert "GPU 0 keeps failing while others work; it is quarantined for 60 s; RuntimeError" in err
 
 
 @pytest.mark.slow
@@ -274,8 +274,8 @@ def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
         doomed, other = [
             cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
         cluster.wait_for_nodes()
-        with connect(cluster.address, WorkerConfig()):
-            runner = runner_of(WorkerConfig(), 0.05)
+        with connect(cluster.address, ComputeSettings()):
+            runner = runner_of(ComputeSettings(), 0.05)
             rows, killed_at = [], None
             for batch in runner.run(range(400)):
                 rows += batch
@@ -290,8 +290,8 @@ def test_a_node_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
         tmp_path,
         timeout_s=200.0,
     )
-    # Its replacement may be lost too: for some seconds Ray still places workers on the dead node.
-    # Nothing of what Ray has to say about it either.
+    # The replacement may be lost, too: for some seconds Ray still places workers on the dead node.
+    # Ray's own messages about it are not shown.
     assert out.splitlines() == ["True True True"]
 
 
@@ -308,8 +308,8 @@ def test_a_draining_node_gets_no_new_work_and_a_new_node_is_used(tmp_path: Path)
             "num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False})
         old = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
         cluster.wait_for_nodes()
-        with connect(cluster.address, WorkerConfig()):
-            runner = runner_of(WorkerConfig(), 0.05)
+        with connect(cluster.address, ComputeSettings()):
+            runner = runner_of(ComputeSettings(), 0.05)
             rows, is_drained = [], False
             for batch in runner.run(range(300)):
                 rows += batch

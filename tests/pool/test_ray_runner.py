@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import ray
 
-from nasi_ray.config import WorkerConfig
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import NoCapacityError, UnequalResultsError, UnknownNameError, WorkerError
+from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.pool.scheduler.decisions import Decision, FailSample, GiveUp
 from nasi_ray.pool.scheduler.policy import PoolPolicy
@@ -29,12 +30,12 @@ Evaluate = Callable[[int], Row]
 def runner_of(
     factory: Callable[..., Evaluate], *args: Any, num_workers: int = 2, **options: Any
 ) -> Iterator[RayRunner[Row]]:
-    config = WorkerConfig(
+    config = ComputeSettings(
         num_workers=num_workers,
         gpus_per_worker=options.pop("gpus", 0),
         capacity_timeout_s=options.pop("capacity_timeout_s", 60.0),
     )
-    runner = RayRunner(factory, args, workers=config, on_failed=failed_row, **options)
+    runner = RayRunner(factory, args, plan=plan_for(config), on_failed=failed_row, **options)
     try:
         yield runner
     finally:
@@ -47,6 +48,9 @@ def failed_row(index: int, reason: str) -> Row:
 
 
 failures: dict[int, str] = {}
+
+HURRIED = PoolPolicy(min_stable_s=0.1)
+"""Does not wait long before a final retry."""
 
 
 def collect(runner: Runner[Row], indices: Sequence[int]) -> dict[int, float]:
@@ -125,6 +129,31 @@ def test_an_array_argument_is_read_from_the_object_store_without_a_copy() -> Non
         assert collect(runner, range(20)) == {index: 2.0 * index for index in range(20)}
 
 
+def test_a_users_functions_and_classes_reach_the_workers_by_value() -> None:
+    class Proxy:
+        """Like a plug-in that no worker can import."""
+
+        scale = 3.0
+
+        def score(self, index: int) -> float:
+            return self.scale * square(index)
+
+    def square(index: int) -> float:
+        return float(index**2)
+
+    def make(proxies: Mapping[str, Any], offset: float) -> Evaluate:
+        proxy = proxies["mine"]()
+        return lambda index: (index, proxy.score(index) + offset)
+
+    offset = 0.5
+
+    def factory(proxies: Mapping[str, Any]) -> Evaluate:
+        return make(proxies, offset)
+
+    with runner_of(factory, {"mine": Proxy}) as runner:
+        assert collect(runner, range(20)) == {i: 3.0 * i * i + 0.5 for i in range(20)}
+
+
 def test_a_worker_killed_in_the_middle_costs_no_sample(tmp_path: Path) -> None:
     rows: list[Row] = []
     with runner_of(pids_factory(), str(tmp_path), 0.02) as runner:
@@ -154,7 +183,7 @@ def test_a_sample_that_kills_its_worker_is_named_after_its_attempts(tmp_path: Pa
         return evaluate
 
     failures.clear()
-    policy = PoolPolicy(max_appeals=1, calm_s=0.5)
+    policy = PoolPolicy(max_final_retries=1, min_stable_s=0.5)
     with runner_of(factory, str(tmp_path), policy=policy) as runner:
         rows = collect(runner, range(40))
         assert runner.status().num_deaths >= 3
@@ -175,7 +204,7 @@ def test_a_sample_that_raises_is_named_with_what_it_raised() -> None:
         return evaluate
 
     failures.clear()
-    with runner_of(factory) as runner:
+    with runner_of(factory, policy=HURRIED) as runner:
         collect(runner, range(20))
     assert failures == {3: "6 attempts failed; ValueError: no good"}
 
@@ -188,7 +217,7 @@ def test_a_result_that_cannot_be_sent_fails_its_sample_only() -> None:
         return evaluate
 
     failures.clear()
-    with runner_of(factory) as runner:
+    with runner_of(factory, policy=HURRIED) as runner:
         collect(runner, range(20))
     assert list(failures) == [2]
     assert "generator" in failures[2]
@@ -248,7 +277,7 @@ def test_results_that_depend_on_the_worker_are_detected() -> None:
         import time
 
         def evaluate(index: int) -> Row:
-            # Sample 0 is late and gets doubled; sample 1 keeps the run going until both are in.
+            # Sample 0 is late and gets a backup; sample 1 keeps the run going until both are in.
             time.sleep({0: 4.0, 1: 12.0}.get(index, 0.01))
             return index, float(os.getpid())
 
@@ -330,8 +359,8 @@ def test_libraries_of_a_worker_see_its_number_of_threads() -> None:
 
         return evaluate
 
-    config = WorkerConfig(num_workers=1, gpus_per_worker=0, threads_per_worker=3)
-    runner = RayRunner(factory, (), workers=config, on_failed=failed_row)
+    config = ComputeSettings(num_workers=1, gpus_per_worker=0, threads_per_worker=3)
+    runner = RayRunner(factory, (), plan=plan_for(config), on_failed=failed_row)
     try:
         assert collect(runner, [0]) == {0: 33.0}
     finally:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasi_ray.networks.standalone import make_standalone
+from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.proxies import get_proxy
 from nasi_ray.spaces.graph import num_params
 from nasi_ray.spaces.nb1shot1 import S1

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nasi_ray.errors import ConfigError, ProxyFailedError, UnknownNameError
+from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.initialization import build
-from nasi_ray.networks.standalone import make_standalone
-from nasi_ray.proxies import PROXIES, Proxy, get_proxy
+from nasi_ray.proxies import PROXIES, get_proxy
+from nasi_ray.proxies.base import Proxy
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture
 from tests.proxies.nets import LOSS, batch, norm_net, plain_net
@@ -25,7 +26,7 @@ WITHOUT_DATA = BASELINES | {"synflow", "zen"}
 LABELLED = {"trace_norm", "grad_norm", "snip", "grasp", "fisher", "zico"}
 IN_MICRO_BATCHES = LABELLED | {"jacob_cov", "naswot"}
 
-every_proxy = pytest.mark.parametrize("proxy", PROXIES.values(), ids=list(PROXIES))
+every_proxy = pytest.mark.parametrize("proxy", list(map(get_proxy, PROXIES)), ids=list(PROXIES))
 every_network = pytest.mark.parametrize("make", [plain_net, norm_net])
 
 
@@ -36,11 +37,10 @@ def well_posed_batch() -> tuple[Tensor, Tensor]:
 
 def test_records_are_complete() -> None:
     assert len(PROXIES) == 14
-    assert {name for name, proxy in PROXIES.items() if proxy.needs_labels} == LABELLED
-    assert {name for name, proxy in PROXIES.items() if not proxy.higher_is_better} == {
-        "ntk_condition"
-    }
-    for name, proxy in PROXIES.items():
+    assert {name for name in PROXIES if get_proxy(name).needs_labels} == LABELLED
+    assert {name for name in PROXIES if not get_proxy(name).higher_is_better} == {"ntk_condition"}
+    for name in PROXIES:
+        proxy = get_proxy(name)
         assert proxy.name == name
         assert get_proxy(name) is proxy
         assert proxy.paper

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.errors import ProxyFailedError
-from nasi_ray.networks.standalone import make_standalone
+from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.proxies import zen
 from nasi_ray.spaces.nb201 import NB201Architecture
 from tests.proxies.nets import LOSS, NormNet, batch, norm_net, own_norm_net, plain_net

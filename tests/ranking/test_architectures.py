@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasi_ray.errors import ConfigError, DataError, UnknownNameError
+from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.ranking.architectures import (
-    RANKED_SPACES,
     distinct_positions,
-    get_ranked_space,
     representative,
     select_positions,
     table_keys,
 )
+from nasi_ray.spaces import get_tabular_space
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
 
 
@@ -30,7 +29,7 @@ def test_all_of_s3_are_as_many_as_its_distinct_cells() -> None:
 
 
 def test_distinct_cells_have_distinct_hashes_and_cover_the_space() -> None:
-    rows = [bytes(row) for row in np.asarray(table_keys("s1", distinct_positions("s1")))]
+    rows = [bytes(row) for row in np.asarray(table_keys("s1"))[distinct_positions("s1")]]
     assert len(set(rows)) == len(rows)
     assert set(rows) == {bytes(row) for row in S1.hashes()}
     architecture = S1.architecture(int(distinct_positions("s1")[17]))
@@ -68,7 +67,7 @@ def test_a_file_is_read_and_same_cells_are_taken_once(tmp_path: Path) -> None:
 def test_every_space_finds_its_own_strings(tmp_path: Path) -> None:
     for name in ("s1", "s2", "nb201"):
         wanted = select_positions(name, "7")
-        lines = [RANKED_SPACES[name].architecture(p).to_string() for p in wanted.tolist()]
+        lines = [get_tabular_space(name).architecture(p).to_string() for p in wanted.tolist()]
         (tmp_path / name).write_text("\n".join(lines))
         assert select_positions(name, str(tmp_path / name)).tolist() == wanted.tolist()
 
@@ -106,10 +105,3 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
 def test_a_number_that_is_out_of_range_is_refused(number: str) -> None:
     with pytest.raises(ConfigError, match="s1 has 2685 distinct ones: give 1 to 2685"):
         select_positions("s1", number)
-
-
-def test_spaces_without_tables_are_told_from_unknown_ones() -> None:
-    with pytest.raises(ConfigError, match="a ranking is of nb201, s1, s2, s3"):
-        get_ranked_space("darts")
-    with pytest.raises(UnknownNameError, match="unknown space to rank 's4'; choose one of nb201"):
-        get_ranked_space("s4")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray import read_scores
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -23,18 +23,19 @@ from nasi_ray.errors import (
     StorageError,
     UnknownNameError,
 )
+from nasi_ray.progress import Progress
 from nasi_ray.proxies import PROXIES
 from nasi_ray.ranking.architectures import select_positions
-from nasi_ray.ranking.job import run_rank
-from nasi_ray.ranking.plan import RankJob, score_identity
+from nasi_ray.ranking.job import plan_rank, run_rank
 from nasi_ray.ranking.scoring import ScoreEvaluator
-from nasi_ray.ranking.settings import RankConfig
-from nasi_ray.ranking.statistics import spearman
+from nasi_ray.ranking.settings import RankConfig, RankJob
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run import compute as evaluation
-from nasi_ray.search.job import SearchJob, run_search
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.spaces.nb201 import NB201
+from nasi_ray.statistics import coefficient
 from nasi_ray.storage import LocalStorage
 from tests.search.test_job import make_folder
 from tests.toy import Quiet
@@ -43,11 +44,21 @@ TINY = RankConfig(batch_size=4, image_size=8, num_channels=2)
 Evaluated = list[tuple[str, int, int]]
 
 
+def rank(job: RankJob, progress: Progress) -> dict[str, Any]:
+    """The content of ``ranking.json``."""
+    return run_rank(job, progress).to_dict()
+
+
+def identity_of(scores: RankConfig) -> dict[str, Any]:
+    plan = plan_rank(RankJob(scores=scores))
+    return plan.fresh_identity({"data": "x"}, "cpu", "2.14.1")
+
+
 def job(out: Path, *proxies: str, **changes: Any) -> RankJob:
     return RankJob(
         scores=replace(TINY, **changes.pop("scores", {})),
         proxies=proxies or ("synflow",),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=str(out),
         **{"architectures": "4", "num_bootstrap": 20, **changes},
     )
@@ -76,9 +87,9 @@ def write_s1_table(path: Path, positions: Any) -> Path:
     return path
 
 
-def write_nb201_table(path: Path) -> Path:
+def write_nb201_table(path: Path, *, epochs: int = 200) -> Path:
     names = [NB201.architecture(p).to_string() for p in select_positions("nb201", "4").tolist()]
-    columns = ["cifar10_test_accuracy_200ep", "cifar10_valid_accuracy_12ep"]
+    columns = [f"cifar10_test_accuracy_{epochs}ep", "cifar10_valid_accuracy_12ep"]
     table = {"arch": names, **{name: np.arange(90.0, 94.0) for name in columns}}
     pq.write_table(pa.table(table), path)
     return path
@@ -87,7 +98,7 @@ def write_nb201_table(path: Path) -> Path:
 def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) -> None:
     positions = select_positions("s1", "4")
     table = write_s1_table(tmp_path / "t.parquet", positions)
-    found = run_rank(job(tmp_path / "run", "synflow", seeds=(0, 1), table=str(table)), Quiet())
+    found = rank(job(tmp_path / "run", "synflow", seeds=(0, 1), table=str(table)), Quiet())
     out = tmp_path / "run"
     assert json.loads((out / "ranking.json").read_text()) == found
     assert [entry["name"] for entry in found["proxies"]] == [
@@ -104,7 +115,7 @@ def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) ->
     error = np.array([float(row["error_percent"]) for row in rows])
     assert error == pytest.approx([10.0, 9.9, 9.8, 9.7])
     (entry,) = (e for e in found["proxies"] if e["name"] == "synflow")
-    assert entry["spearman"]["value"] == pytest.approx(spearman(score, 100 - error))
+    assert entry["spearman"]["value"] == pytest.approx(coefficient(score, 100 - error, "spearman"))
     best = rows[int(np.argmax(score))]
     assert entry["best"]["architecture"] == best["architecture"]
     for name in ("scatter.svg", "scatter.png", "deciles.svg", "deciles.png", "ranking.md"):
@@ -114,32 +125,47 @@ def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) ->
     assert scores.by_proxy["synflow"].scores.mean(axis=0).tolist() == score.tolist()
 
 
+@pytest.mark.parametrize("num_bootstrap", [0, 20])
+def test_two_architectures_are_ranked(tmp_path: Path, num_bootstrap: int) -> None:
+    table = write_s1_table(tmp_path / "t.parquet", select_positions("s1", "2"))
+    found = run_rank(
+        job(tmp_path / "run", architectures="2", table=str(table), num_bootstrap=num_bootstrap),
+        Quiet(),
+    ).content
+    for entry in found["proxies"]:
+        assert entry["num_scored"] == 2
+        for name in ("spearman", "kendall"):
+            assert entry[name]["value"] in (1.0, -1.0, None)
+    assert (tmp_path / "run" / "ranking.json").exists()
+    assert (tmp_path / "run" / "deciles.png").exists()
+
+
 def test_the_same_command_answers_from_the_records(tmp_path: Path, evaluated: Evaluated) -> None:
-    first = run_rank(job(tmp_path), Quiet())
+    first = rank(job(tmp_path), Quiet())
     assert len(evaluated) == 3 * 4
     evaluated.clear()
-    second = run_rank(job(tmp_path), Quiet())
+    second = rank(job(tmp_path), Quiet())
     assert evaluated == []
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
 def test_more_of_anything_evaluates_only_what_is_new(tmp_path: Path, evaluated: Evaluated) -> None:
-    run_rank(job(tmp_path), Quiet())
+    rank(job(tmp_path), Quiet())
     old = select_positions("s1", "4").tolist()
     evaluated.clear()
-    run_rank(job(tmp_path, "snip"), Quiet())
+    rank(job(tmp_path, "snip"), Quiet())
     assert evaluated == [("snip", 0, p) for p in old]
     evaluated.clear()
-    run_rank(job(tmp_path, seeds=(0, 2)), Quiet())
+    rank(job(tmp_path, seeds=(0, 2)), Quiet())
     assert evaluated == [("synflow", 2, p) for p in old]
     evaluated.clear()
-    found = run_rank(job(tmp_path, architectures="6"), Quiet())
+    found = rank(job(tmp_path, architectures="6"), Quiet())
     new = [p for p in select_positions("s1", "6").tolist() if p not in old]
     names = ("num_params", "multiply_adds", "synflow")
     assert evaluated == [(name, 0, p) for name in names for p in new]
     assert all(entry["num_scored"] == 6 for entry in found["proxies"])
     evaluated.clear()
-    assert run_rank(job(tmp_path, architectures="3"), Quiet())["proxies"][2]["num_scored"] == 3
+    assert rank(job(tmp_path, architectures="3"), Quiet())["proxies"][2]["num_scored"] == 3
     assert evaluated == []
 
 
@@ -160,10 +186,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_settings_that_change_scores_are_refused_by_name(
     tmp_path: Path, evaluated: Evaluated, field: str
 ) -> None:
-    run_rank(job(tmp_path), Quiet())
+    rank(job(tmp_path), Quiet())
     evaluated.clear()
     with pytest.raises(RecordConflictError) as error:
-        run_rank(job(tmp_path, scores=CHANGES[field]), Quiet())
+        rank(job(tmp_path, scores=CHANGES[field]), Quiet())
     assert f"{field}=" in str(error.value)
     assert "use another --out or the same settings" in str(error.value)
     assert evaluated == []
@@ -174,13 +200,13 @@ def test_a_search_and_a_ranking_do_not_share_a_directory(tmp_path: Path) -> None
     search = SearchJob(
         samples=samples,
         estimate=EstimateConfig(num_samples=2),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=str(tmp_path / "search"),
     )
     run_search(search, Quiet())
     with pytest.raises(RecordConflictError, match="holds samples, not scores"):
-        run_rank(job(tmp_path / "search"), Quiet())
-    run_rank(job(tmp_path / "rank"), Quiet())
+        rank(job(tmp_path / "search"), Quiet())
+    rank(job(tmp_path / "rank"), Quiet())
     with pytest.raises(RecordConflictError, match="holds scores, not samples"):
         run_search(replace(search, out=str(tmp_path / "rank")), Quiet())
 
@@ -194,7 +220,7 @@ def test_a_failed_proxy_is_recorded_counted_and_not_tried_again(
                     "none~1|nor_conv_3x3~2|\n")  # fmt: skip
     asked = job(tmp_path / "run", "jacob_cov", architectures=str(file), scores={"space": "nb201"})
     progress = Quiet()
-    found = run_rank(asked, progress)
+    found = rank(asked, progress)
     entry = found["proxies"][2]
     assert (entry["num_scored"], entry["num_missing"], entry["num_failed"]) == (1, 1, 1)
     assert next(iter(entry["reasons"])).startswith("jacob_cov gives no score")
@@ -202,7 +228,7 @@ def test_a_failed_proxy_is_recorded_counted_and_not_tried_again(
     with (tmp_path / "run" / "scores.csv").open() as lines:
         assert [row["jacob_cov"] == "" for row in csv.DictReader(lines)] == [True, False]
     evaluated.clear()
-    run_rank(asked, Quiet())
+    rank(asked, Quiet())
     assert evaluated == []
 
 
@@ -219,10 +245,10 @@ def test_an_exception_is_a_lost_score_that_the_next_run_tries_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(ScoreEvaluator, "_score", broken)
-        entry = run_rank(job(tmp_path), Quiet())["proxies"][2]
+        entry = rank(job(tmp_path), Quiet())["proxies"][2]
     assert (entry["num_scored"], entry["num_lost"], entry["num_failed"]) == (3, 1, 0)
     assert list(entry["reasons"]) == ["RuntimeError: linalg: did not converge"]
-    entry = run_rank(job(tmp_path), Quiet())["proxies"][2]
+    entry = rank(job(tmp_path), Quiet())["proxies"][2]
     assert (entry["num_scored"], entry["num_lost"]) == (4, 0)
 
 
@@ -234,7 +260,7 @@ def test_memory_that_does_not_suffice_ends_the_run_with_advice(
 
     monkeypatch.setattr(ScoreEvaluator, "_score", broken)
     with pytest.raises(ConfigError, match=r"out of memory .*use a smaller batch_size"):
-        run_rank(job(tmp_path), Quiet())
+        rank(job(tmp_path), Quiet())
 
 
 def test_a_stop_keeps_the_scores_and_says_how_many(
@@ -250,15 +276,15 @@ def test_a_stop_keeps_the_scores_and_says_how_many(
     with monkeypatch.context() as patch:
         patch.setattr(ScoreEvaluator, "__call__", stop_at)
         with pytest.raises(SearchStoppedError, match="stopped with 10 of 16 scores stored; the"):
-            run_rank(job(tmp_path, "synflow", "snip"), Quiet())
+            rank(job(tmp_path, "synflow", "snip"), Quiet())
     done = list(evaluated)
-    run_rank(job(tmp_path, "synflow", "snip"), Quiet())
+    rank(job(tmp_path, "synflow", "snip"), Quiet())
     assert len(evaluated) == len(set(evaluated)) == 16
     assert evaluated[:10] == done
 
 
 def test_without_a_table_no_accuracy_is_made_up(tmp_path: Path) -> None:
-    found = run_rank(job(tmp_path), Quiet())
+    found = rank(job(tmp_path), Quiet())
     assert (found["table"], found["metric"], found["warnings"]) == (None, None, [])
     assert not any("spearman" in entry for entry in found["proxies"])
     assert "no accuracy is known" in (tmp_path / "ranking.md").read_text()
@@ -270,27 +296,28 @@ def test_a_table_is_checked_before_anything_is_evaluated(
 ) -> None:
     few = write_s1_table(tmp_path / "few.parquet", select_positions("s1", "3"))
     other = write_nb201_table(tmp_path / "other.parquet")
+    twelve = write_nb201_table(tmp_path / "twelve.parquet", epochs=12)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"table": str(few)}, DataError, "has no architecture .* missing are 1 of the 4"),
-        ({"table": str(other)}, DataError, "keyed by 'arch' and no table of s1, .*'hash'"),
+        ({"table": str(other)}, DataError, "keyed by 'arch', and tables of s1 by 'hash'"),
         ({"table": str(tmp_path / "no")}, DataError, "there is no table"),
         ({"table": str(few), "metric": "x"}, UnknownNameError, "choose one of test_accuracy"),
         (
-            {"table": str(other), "scores": {"space": "nb201"}},
+            {"table": str(twelve), "scores": {"space": "nb201"}},
             DataError,
-            r"cifar10_test_accuracy_200ep \(cifar10 test .*; .*choose with --metric",
+            r"cifar10_test_accuracy_12ep \(cifar10 test .*; .*choose with --metric",
         ),
     ]
     for changes, error, message in cases:
         with pytest.raises(error, match=message):
-            run_rank(job(tmp_path / "run", **changes), Quiet())
+            rank(job(tmp_path / "run", **changes), Quiet())
     assert evaluated == []
     assert not (tmp_path / "run").exists()
 
 
 def test_a_metric_is_chosen_by_name(tmp_path: Path) -> None:
     table = write_nb201_table(tmp_path / "t.parquet")
-    found = run_rank(
+    found = rank(
         job(
             tmp_path / "run",
             table=str(table),
@@ -324,13 +351,13 @@ def test_what_cannot_be_asked_is_refused_before_a_run_begins(
     tmp_path: Path, make: Callable[[Path], RankJob], message: str
 ) -> None:
     with pytest.raises((ConfigError, DataError, UnknownNameError), match=message):
-        run_rank(make(tmp_path / "run"), Quiet())
+        rank(make(tmp_path / "run"), Quiet())
     assert not (tmp_path / "run" / "identity.json").exists()
 
 
 def test_all_proxies_are_asked_for_by_one_word(tmp_path: Path, evaluated: Evaluated) -> None:
     config = {"batch_size": 2, "num_classes": 2}
-    found = run_rank(job(tmp_path, "all", architectures="1", scores=config), Quiet())
+    found = rank(job(tmp_path, "all", architectures="1", scores=config), Quiet())
     assert {entry["name"] for entry in found["proxies"]} == set(PROXIES)
     assert len(evaluated) == len(PROXIES)
 
@@ -340,19 +367,19 @@ def test_real_images_are_decoded_only_if_something_is_missing(
 ) -> None:
     images = make_folder(tmp_path / "images")
     asked = job(tmp_path / "run", scores={"data": str(images)})
-    found = run_rank(asked, Quiet())
+    found = rank(asked, Quiet())
     assert found["settings"]["num_classes"] == 2
 
     def refuse(*args: Any, **options: Any) -> None:
         raise AssertionError("images were decoded")
 
     monkeypatch.setattr(evaluation, "load_images", refuse)
-    assert run_rank(asked, Quiet())["settings"] == found["settings"]
+    assert rank(asked, Quiet())["settings"] == found["settings"]
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     with LocalStorage(tmp_path).lock(), pytest.raises(RunLockedError):
-        run_rank(job(tmp_path), Quiet())
+        rank(job(tmp_path), Quiet())
 
 
 def test_files_that_cannot_be_written_keep_the_scores(
@@ -368,16 +395,16 @@ def test_files_that_cannot_be_written_keep_the_scores(
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "write", full)
         with pytest.raises(StorageError, match="No space left; the scores are stored, and"):
-            run_rank(job(tmp_path), Quiet())
+            rank(job(tmp_path), Quiet())
     evaluated.clear()
-    run_rank(job(tmp_path), Quiet())
+    rank(job(tmp_path), Quiet())
     assert evaluated == []
 
 
 def test_many_parts_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasi_ray.ranking.result._MAX_PARTS", 1)
     for count in ("2", "3", "4"):
-        run_rank(job(tmp_path, architectures=count), Quiet())
+        rank(job(tmp_path, architectures=count), Quiet())
     assert len(list((tmp_path / "scores" / "synflow").iterdir())) == 1
 
 
@@ -392,8 +419,8 @@ def test_the_default_directory_is_named_after_the_settings() -> None:
 
 
 def test_identity_has_every_setting_that_changes_a_score() -> None:
-    identity = score_identity(TINY, WorkerConfig(), {"data": "x", "torch": "2"})
+    identity = identity_of(TINY)
     left_out = set(TINY.__dataclass_fields__) - set(identity)
     assert left_out == {"num_cells"}
-    identity = score_identity(replace(TINY, network="supernet"), WorkerConfig(), {})
+    identity = identity_of(replace(TINY, network="supernet"))
     assert identity["num_cells"] == 9

@@ -14,7 +14,7 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.ranking import plot as ranking_plot
 from nasi_ray.ranking.plot import save_ranking_plots
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import deciles, mean_over_seeds
+from nasi_ray.statistics import deciles, mean_over_seeds
 
 
 def of_proxy(name: str, scores: FloatArray) -> ProxyScores:

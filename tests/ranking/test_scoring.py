@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.data import make_batches
+from nasi_ray.data.batches import make_batches
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
+from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
-from nasi_ray.networks.standalone import make_standalone
 from nasi_ray.proxies import PROXIES, get_proxy
 from nasi_ray.ranking.scoring import (
     ScoreEvaluator,
@@ -59,7 +59,7 @@ def test_a_score_is_the_proxys_of_the_benchmarks_network(name: str) -> None:
     x, y = make_batches(TINY.sample_config(seed), None).batch(0)
     x = x.contiguous(memory_format=torch.channels_last)
     own_seed = torch_seed(seed, "weights", 1)
-    expected = PROXIES[name].score(net, x, y, loss=LOSSES["cross-entropy"], seed=own_seed)
+    expected = get_proxy(name).score(net, x, y, loss=LOSSES["cross-entropy"], seed=own_seed)
     assert (found.status, found.score) == ("ok", expected)
     assert found.index == index_of(seed=seed)
     assert found.seconds > 0
@@ -209,8 +209,8 @@ def test_the_same_score_agrees_in_every_bit(change: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": "darts"}, "a ranking is of nb201, s1"),
-        ({"space": "x"}, "unknown space to rank"),
+        ({"space": "darts"}, "choose one of nb201, s1"),
+        ({"space": "x"}, "unknown space 'x'"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"num_channels": 1}, "num_channels is 1; cells of s1 concatenate 2"),
         ({"num_channels": 0, "space": "nb201"}, "num_channels is 0; it must be auto, or 1 to 4096"),

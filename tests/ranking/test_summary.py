@@ -9,8 +9,8 @@ import pytest
 from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies import get_proxy
 from nasi_ray.ranking.scores import ProxyScores
-from nasi_ray.ranking.statistics import kendall, spearman
 from nasi_ray.ranking.summary import BootstrapConfig, summarise_proxy, warnings_of
+from nasi_ray.statistics import coefficient
 
 BOOTSTRAP = BootstrapConfig(num_bootstrap=50, seed=0)
 NAN = np.nan
@@ -41,8 +41,8 @@ def test_missing_scores_are_counted_and_in_no_number() -> None:
     found = summary(scores_of([4.0, 3.0, 5.0, 1.0, NAN], [4.0, 3.0, 5.0, 3.0, 2.0]), error)
     assert (found["num_scored"], found["num_missing"], found["num_failed"]) == (4, 1, 1)
     mean = np.array([4.0, 3.0, 5.0, 2.0])
-    assert found["spearman"]["value"] == spearman(mean, 100 - error[:4])
-    assert found["kendall"]["value"] == kendall(mean, 100 - error[:4])
+    assert found["spearman"]["value"] == coefficient(mean, 100 - error[:4], "spearman")
+    assert found["kendall"]["value"] == coefficient(mean, 100 - error[:4], "kendall")
     assert found["spearman"]["n"] == 4
     assert [(row["seed"], row["n"]) for row in found["per_seed"]] == [(0, 4), (1, 5)]
     assert sum(group["num"] for group in found["deciles"]) == 4

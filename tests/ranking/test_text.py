@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from nasi_ray.proxies import PROXIES
 from nasi_ray.ranking.text import ranking_lines, ranking_markdown
 
 
@@ -45,24 +46,63 @@ def result(*proxies: dict[str, Any], **changes: Any) -> dict[str, Any]:
     }
 
 
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_proxies_are_listed_by_signed_correlation_undefined_ones_last() -> None:
     found = result(proxy("snip", -0.4), proxy("zen", None), proxy("naswot", 0.5))
     lines = ranking_lines(found).splitlines()
     assert lines[0] == "s1: 10 of 2685 architectures, 2 seeds, 0:01:15"
-    assert [line.split()[0] for line in lines[3:6]] == ["naswot", "snip", "zen"]
+    for start in (3, 8):
+        assert [line.split()[0] for line in lines[start : start + 3]] == ["naswot", "snip", "zen"]
     assert "+0.500 [+0.400, +0.600]" in lines[3]
     assert "-0.400 [-0.500, -0.300]" in lines[4]
-    assert lines[5].split()[1:] == ["9", "1", "?", "?", "?", "6.25"]
+    assert lines[5].split()[1:] == ["9", "?", "?"]
+    assert lines[10].split()[1:] == ["1", "?", "6.25"]
 
 
-def test_what_less_is_better_of_says_so() -> None:
-    found = result(proxy("ntk_condition", 0.1, higher_is_better=False))
-    assert "ntk_condition (lower is better)" in ranking_lines(found)
+def test_the_table_of_the_markdown_file_has_all_columns() -> None:
+    text = ranking_markdown(result(proxy("snip", -0.4)))
+    assert (
+        "| proxy | n | missing | Spearman | Kendall τ-b | seeds agree | error of best, % |" in text
+    )
+    interval = "-0.400 [-0.500, -0.300]"
+    assert f"| snip | 9 | 1 | {interval} | {interval} | ? | 6.25 |" in text
 
 
-def test_the_accuracy_is_named_with_split_and_schedule() -> None:
-    text = ranking_lines(result(proxy("snip", 0.1)))
+@pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])
+def test_what_less_is_better_of_is_marked(render: Any) -> None:
+    note = "A * marks proxies for which a lower score is better."
+    text = render(result(proxy("ntk_condition", 0.1, higher_is_better=False), proxy("zen", 0.2)))
+    assert "ntk_condition * " in text
+    assert "zen *" not in text
+    assert note in text
+    assert note not in render(result(proxy("zen", 0.2)))
+
+
+@pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])
+def test_the_accuracy_is_named_with_split_and_schedule(render: Any) -> None:
+    text = unwrapped(render(result(proxy("snip", 0.1))))
     assert "test_accuracy of t.parquet (cifar10 test, 108 epochs)" in text
+
+
+def test_every_line_fits_80_columns_for_all_proxies() -> None:
+    entries = [
+        proxy(name, -0.5, higher_is_better=name != "zen", num_scored=55854, num_missing=9)
+        for name in PROXIES
+    ]
+    entries[0] |= {"num_failed": 2, "reasons": {"the proxy has no finite score here " * 3: 2}}
+    found = result(*entries, warnings=["the trace norm is bad " * 9], table="a/b.parquet")
+    for settings in (found, found | {"metric": None, "table": None}):
+        lines = ranking_lines(settings).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert all(any(line.startswith(f"{name} ") for line in lines) for name in PROXIES)
+
+
+def test_a_proxy_of_a_long_name_still_fits() -> None:
+    lines = ranking_lines(result(proxy("a_proxy_of_someone_with_a_long_name" * 2, 0.1)))
+    assert max(map(len, lines.splitlines())) <= 80
 
 
 def test_without_a_table_it_says_that_no_accuracy_is_known() -> None:
@@ -82,7 +122,7 @@ def test_warnings_stand_out() -> None:
 @pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])
 def test_failed_and_lost_scores_are_told_with_a_reason(render: Any) -> None:
     bad = proxy("zen", 0.1, num_failed=1, num_lost=2, reasons={"it is\x1b[2J -inf": 2, "b": 1})
-    text = render(result(bad))
+    text = unwrapped(render(result(bad)))
     assert "zen: 1 score failed, 2 scores lost, most often (2): it is -inf" in text
     assert "2 scores lost at every attempt: this is the ranking of the others" in text
 
@@ -93,3 +133,22 @@ def test_markdown_has_the_deciles_and_the_settings() -> None:
     assert "| zen |  |" in text
     assert "| temperature | 0.1235 |" in text
     assert text.startswith("# s1: 10 of 2685")
+
+
+@pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])
+def test_no_string_of_a_result_reaches_the_screen_raw(render: Any) -> None:
+    hostile = "a\x1b[2J\n\x07\u202eb\udcff"
+    entry = proxy("zen", 0.1, num_failed=1, reasons={"x": 1}, higher_is_better=False)
+    clean = result(entry, warnings=["w"])
+    clean_lines = len(render(clean).splitlines())
+    cases = [clean | {key: hostile} for key, value in clean.items() if isinstance(value, str)]
+    cases += [clean | {"metric": clean["metric"] | {key: hostile}} for key in clean["metric"]]
+    cases += [
+        clean | {"warnings": [hostile]},
+        clean | {"settings": {hostile: hostile}},
+        clean | {"proxies": [entry | {"name": hostile, "reasons": {hostile: 1}}]},
+    ]
+    for case in cases:
+        text = render(case)
+        assert not [c for c in text if not c.isprintable() and c != "\n"]
+        assert abs(len(text.splitlines()) - clean_lines) <= 1  # a line break of ours at most

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nasi_ray.errors import NasiRayError, SearchStoppedError
-from nasi_ray.ranking.tracker import ScoreBoard
+from nasi_ray.ranking.tracker import ScoreProgress
 from nasi_ray.records import RecordStore, ScoreRows
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
@@ -24,7 +24,7 @@ def run(path: Path, indices: Sequence[int], evaluate: Any) -> Quiet:
     store = RecordStore.open(LocalStorage(path), identity={"a": 1}, rows=ScoreRows("snip"))
     progress = Quiet()
     clock = iter(float(i) for i in range(10**6))
-    board = ScoreBoard(
+    tracker = ScoreProgress(
         store.read(),
         indices,
         title="snip (1 of 2)",
@@ -36,7 +36,7 @@ def run(path: Path, indices: Sequence[int], evaluate: Any) -> Quiet:
         runner=InProcessRunner(evaluate),
         store=store,
         progress=progress,
-        board=board,
+        tracker=tracker,
         may_fail=True,
         named_in="ranking.json counts",
         clock=lambda: next(clock),
@@ -56,7 +56,7 @@ def test_scores_are_counted_with_those_that_were_there(tmp_path: Path) -> None:
     last = progress.states[-1]
     assert (last.num_done, last.num_total, last.num_failed) == (9, 9, 1)
     assert (last.unit, last.title) == ("scores", "snip (1 of 2)")
-    assert last.samples_per_s is not None
+    assert last.per_second is not None
     assert progress.messages == ["snip of cell 4 failed: overflow in 4"]
     assert indices_in(tmp_path) == list(range(9))
 

@@ -90,8 +90,8 @@ def test_a_lost_race_to_write_it_is_compared(
         b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b'{"version": 1, "identity": {}}',
         b'{"version": 1, "identity": [], "num_logits": 84}',
         b'{"version": 1, "identity": {}, "num_logits": true}',
-        b'{"version": 1, "identity": {}, "rows": "scores", "more": 1}',
-        b'{"version": 1, "identity": {}, "rows": "songs"}',
+        b'{"version": 1, "identity": {}, "rows": "../scores"}',
+        b'{"version": 1, "identity": {}, "rows": 3}',
         b'[["version", 1], ["identity", {}]]',
     ],
 )  # fmt: skip
@@ -99,6 +99,15 @@ def test_an_unreadable_identity_is_corrupt(local: LocalStorage, content: bytes) 
     local.write("identity.json", content)
     with pytest.raises(RecordCorruptError, match=r"identity\.json .*use another run directory"):
         RecordStore.open(local, identity=IDENTITY, rows=SampleRows(84))
+
+
+def test_records_of_a_kind_from_elsewhere_are_left_alone(local: LocalStorage) -> None:
+    content = b'{"version": 1, "identity": {}, "rows": "songs"}'
+    local.write("identity.json", content)
+    local.write("songs/part-1", b"la")
+    with pytest.raises(RecordConflictError, match="holds songs, not samples; use another --out"):
+        RecordStore.open(local, identity=IDENTITY, rows=SampleRows(84))
+    assert local.read("identity.json") == content
 
 
 def test_the_identity_of_a_ranking_says_so(local: LocalStorage) -> None:

@@ -13,9 +13,10 @@ from nasi_ray.nasi.estimator import Estimate, estimate
 from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
+from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.collect import collect
 from nasi_ray.search.result import summarise
-from nasi_ray.search.tracker import SampleBoard
+from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
 
@@ -195,7 +196,7 @@ def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
 def test_a_search_larger_than_the_display_shows_counts_every_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasi_ray.search.tracker._MAX_SHOWN", 8)
+    monkeypatch.setattr(search_tracker, "_MAX_SHOWN", 8)
     store = open_store(tmp_path)
     # Of the first eight, two are stored already; so is one beyond them.
     store.append([toy_sample(i) for i in (0, 5, 15)])
@@ -223,15 +224,15 @@ def test_the_margin_shown_is_made_anew_as_samples_grow_not_as_time_passes(
         made.append(len(table))
         return estimate(table, config)
 
-    monkeypatch.setattr("nasi_ray.search.tracker.estimate", counted)
+    monkeypatch.setattr(search_tracker, "estimate", counted)
     nothing = SampleTable.from_samples([], 84)
     config = EstimateConfig(num_samples=300)
     clock = itertools.count()
-    board = SampleBoard(nothing, range(300), SPACE, config, lambda: float(next(clock)))
+    tracker = SampleProgress(nothing, range(300), SPACE, config, lambda: float(next(clock)))
     for index in range(300):
-        board.add([toy_sample(index)])
+        tracker.add([toy_sample(index)])
         for _ in range(5):
-            shown = board.state(RunnerStatus(num_alive=1))
+            shown = tracker.state(RunnerStatus(num_alive=1))
     assert shown.num_done == 300
     assert len([n for n in set(made) if n < 300]) < 80
     assert all(b <= 1.1 * a + 1 for a, b in itertools.pairwise(sorted(set(made))))

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import StorageError
+from nasi_ray.progress import Progress
 from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
-from nasi_ray.search.job import SearchJob, run_search
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import SearchJob
 from tests.toy import Quiet
 
 NUM_SAMPLES = 24
@@ -80,11 +83,16 @@ def _filling_up(
     ballast.unlink()
 
 
+def search(job: SearchJob, progress: Progress) -> dict[str, Any]:
+    """The content of ``result.json``."""
+    return run_search(job, progress).to_dict()
+
+
 def job(out: Path) -> SearchJob:
     return SearchJob(
         samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
         estimate=EstimateConfig(num_samples=NUM_SAMPLES),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=str(out),
     )
 
@@ -106,7 +114,7 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
         return len(evaluated) > 5 and bool(stored_indices(out))
 
     with full_while(is_full), pytest.raises(StorageError) as caught:
-        run_search(job(out), Quiet())
+        search(job(out), Quiet())
     message = str(caught.value)
     assert "\n" not in message
     assert f"{out}/samples/" in message
@@ -117,7 +125,7 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
     assert not [name for name in os.listdir(out / "samples") if name.startswith(".")]
 
     evaluated.clear()
-    result = run_search(job(out), Quiet())
+    result = search(job(out), Quiet())
     assert result["num_samples"] == NUM_SAMPLES
     assert sorted(stored + evaluated) == list(range(NUM_SAMPLES))
     assert sorted(stored_indices(out)) == list(range(NUM_SAMPLES))

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from nasi_ray.ranking.job import run_rank
-from nasi_ray.run.command_line import parse_rank, parse_search
+from nasi_ray.ranking.settings import parse_rank
 from nasi_ray.runner import InProcessRunner
 from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import parse_search
 from nasi_ray.study.job import run_study
 from nasi_ray.study.settings import parse_study
 from tests.toy import Quiet

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nasi_ray import estimate, read_run
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -24,12 +24,14 @@ from nasi_ray.errors import (
 from nasi_ray.nasi import evaluator as evaluate
 from nasi_ray.nasi.evaluator import lost_sample
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
+from nasi_ray.progress import Progress
 from nasi_ray.records.rows import Sample
 from nasi_ray.run import compute as evaluation
-from nasi_ray.run.identity import sample_identity
+from nasi_ray.run.compute import Session
 from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
-from nasi_ray.search.job import SearchJob, run_search
+from nasi_ray.search.job import plan_search, run_search
+from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet, toy_sample
@@ -37,11 +39,21 @@ from tests.toy import Quiet, toy_sample
 TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 
 
+def identity_of(samples: SampleConfig) -> dict[str, Any]:
+    plan = plan_search(SearchJob(samples=samples))
+    return plan.fresh_identity({"data": "random"}, "cpu", "2.14.1")
+
+
+def search(job: SearchJob, progress: Progress) -> dict[str, Any]:
+    """The content of ``result.json``."""
+    return run_search(job, progress).to_dict()
+
+
 def job(out: Path, num_samples: int = 4, **changes: Any) -> SearchJob:
     samples = replace(TINY, **changes.pop("samples", {}))
     estimate = EstimateConfig(num_samples=num_samples, **changes)
-    workers = WorkerConfig(num_workers=0)
-    return SearchJob(samples=samples, estimate=estimate, workers=workers, out=str(out))
+    compute = ComputeSettings(num_workers=0)
+    return SearchJob(samples=samples, estimate=estimate, compute=compute, out=str(out))
 
 
 def make_folder(path: Path, num_per_class: int = 6, seed: int = 0) -> Path:
@@ -55,7 +67,7 @@ def make_folder(path: Path, num_per_class: int = 6, seed: int = 0) -> Path:
 
 
 def test_a_run_directory_has_everything_result_json_promises(tmp_path: Path) -> None:
-    result = run_search(job(tmp_path), Quiet())
+    result = search(job(tmp_path), Quiet())
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored == result
     assert stored["space"] == "darts"
@@ -72,7 +84,7 @@ def test_a_run_directory_has_everything_result_json_promises(tmp_path: Path) -> 
 
 
 def test_alpha_in_json_is_that_of_the_records_bit_for_bit(tmp_path: Path) -> None:
-    run_search(job(tmp_path), Quiet())
+    search(job(tmp_path), Quiet())
     stored = json.loads((tmp_path / "result.json").read_text())
     table, _ = read_run(str(tmp_path))
     alpha = estimate(table, EstimateConfig(num_samples=4)).alpha
@@ -82,31 +94,31 @@ def test_alpha_in_json_is_that_of_the_records_bit_for_bit(tmp_path: Path) -> Non
 def test_other_estimates_are_answered_without_evaluating(
     tmp_path: Path, evaluated: list[int]
 ) -> None:
-    run_search(job(tmp_path, 5), Quiet())
+    search(job(tmp_path, 5), Quiet())
     assert sorted(evaluated) == [0, 1, 2, 3, 4]
     evaluated.clear()
-    ada = run_search(job(tmp_path, 5, method="ada", nu=500.0, mu=1.0, xi=2.0), Quiet())
-    fewer = run_search(job(tmp_path, 3, pairing="shared-op"), Quiet())
+    ada = search(job(tmp_path, 5, method="ada", nu=500.0, mu=1.0, xi=2.0), Quiet())
+    fewer = search(job(tmp_path, 3, pairing="shared-op"), Quiet())
     assert evaluated == []
     assert len(ada["nu"]) == 5
     assert fewer["num_samples"] == 3
 
 
 def test_more_samples_extend_the_records(tmp_path: Path, evaluated: list[int]) -> None:
-    run_search(job(tmp_path, 3), Quiet())
+    search(job(tmp_path, 3), Quiet())
     parts = {p: p.read_bytes() for p in (tmp_path / "samples").glob("*.parquet")}
     evaluated.clear()
-    extended = run_search(job(tmp_path, 6), Quiet())
+    extended = search(job(tmp_path, 6), Quiet())
     assert sorted(evaluated) == [3, 4, 5]
     assert all(path.read_bytes() == data for path, data in parts.items())
-    at_once = run_search(job(tmp_path / "other", 6), Quiet())
+    at_once = search(job(tmp_path / "other", 6), Quiet())
     assert extended["alpha"] == at_once["alpha"]
 
 
 def test_nu_auto_uses_the_mean_of_fifty_random_architectures(
     tmp_path: Path, evaluated: list[int]
 ) -> None:
-    result = run_search(job(tmp_path, 2, nu="auto"), Quiet())
+    result = search(job(tmp_path, 2, nu="auto"), Quiet())
     assert sorted(evaluated) == list(range(50))
     evaluator = evaluate.Evaluator(TINY, None, device="cpu")
     expected = np.mean([evaluator(i).trace_norm for i in range(50)])
@@ -114,9 +126,9 @@ def test_nu_auto_uses_the_mean_of_fifty_random_architectures(
 
 
 def test_settings_that_change_samples_are_refused_by_name(tmp_path: Path) -> None:
-    run_search(job(tmp_path), Quiet())
+    search(job(tmp_path), Quiet())
     with pytest.raises(RecordConflictError) as caught:
-        run_search(job(tmp_path, samples={"seed": 1, "batch_size": 5}), Quiet())
+        search(job(tmp_path, samples={"seed": 1, "batch_size": 5}), Quiet())
     message = str(caught.value)
     assert "\n" not in message
     assert "batch_size=4" in message
@@ -136,10 +148,9 @@ def test_the_default_directory_follows_from_the_sample_settings() -> None:
 def test_runs_from_before_a_setting_was_added_stay_what_they_are() -> None:
     # Named by the version that did not have init_per.
     assert SearchJob(samples=SampleConfig()).run_uri == "runs/darts-seed0-c427dcb9"
-    known = {"data": "random", "device": "cpu", "torch": "2.14"}
-    settings = sample_identity(SampleConfig(), WorkerConfig(), known)
+    settings = identity_of(SampleConfig())
     assert "init_per" not in settings
-    anew = sample_identity(SampleConfig(init_per="sample"), WorkerConfig(), known)
+    anew = identity_of(SampleConfig(init_per="sample"))
     assert anew == {**settings, "init_per": "sample"}
 
 
@@ -149,12 +160,12 @@ def test_the_same_data_under_another_path_are_the_same_data(
     first, second = make_folder(tmp_path / "a"), make_folder(tmp_path / "b")
     other = make_folder(tmp_path / "c", seed=1)
     out = tmp_path / "run"
-    run_search(job(out, samples={"data": str(first)}), Quiet())
+    search(job(out, samples={"data": str(first)}), Quiet())
     evaluated.clear()
-    run_search(job(out, samples={"data": str(second)}), Quiet())
+    search(job(out, samples={"data": str(second)}), Quiet())
     assert evaluated == []
     with pytest.raises(RecordConflictError, match="data="):
-        run_search(job(out, samples={"data": str(other)}), Quiet())
+        search(job(out, samples={"data": str(other)}), Quiet())
 
 
 def test_complete_records_are_answered_without_reading_images(
@@ -162,20 +173,20 @@ def test_complete_records_are_answered_without_reading_images(
 ) -> None:
     folder = make_folder(tmp_path / "a")
     out = tmp_path / "run"
-    before = run_search(job(out, samples={"data": str(folder)}), Quiet())
+    before = search(job(out, samples={"data": str(folder)}), Quiet())
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("images were read")
 
     monkeypatch.setattr(evaluation, "load_images", refuse)
-    again = run_search(job(out, samples={"data": str(folder)}), Quiet())
+    again = search(job(out, samples={"data": str(folder)}), Quiet())
     assert again["alpha"] == before["alpha"]
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", num_per_class=1)
     with pytest.raises(DataError, match="at most 2"):
-        run_search(job(tmp_path / "run", samples={"data": str(folder)}), Quiet())
+        search(job(tmp_path / "run", samples={"data": str(folder)}), Quiet())
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
@@ -183,13 +194,13 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
         LocalStorage(str(tmp_path)).lock(),
         pytest.raises(RunLockedError, match="pid"),
     ):
-        run_search(job(tmp_path), Quiet())
+        search(job(tmp_path), Quiet())
 
 
 def test_cuda_where_there_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match="sees no GPU"):
-        run_search(job(tmp_path, samples={"device": "cuda"}), Quiet())
+        search(job(tmp_path, samples={"device": "cuda"}), Quiet())
 
 
 @pytest.mark.parametrize(
@@ -204,14 +215,14 @@ def test_cuda_where_there_is_none_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_every_sample_setting_has_an_effect(tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain = run_search(job(tmp_path / "a", 2), Quiet())
-    changed = run_search(job(tmp_path / "b", 2, samples=changes), Quiet())
+    plain = search(job(tmp_path / "a", 2), Quiet())
+    changed = search(job(tmp_path / "b", 2, samples=changes), Quiet())
     assert plain["alpha"] != changed["alpha"]
 
 
 @pytest.mark.parametrize("space", ["s1", "s2", "s3", "nb201"])
 def test_tabular_spaces_are_searched_by_the_same_job(tmp_path: Path, space: str) -> None:
-    result = run_search(job(tmp_path, 3, samples={"space": space}), Quiet())
+    result = search(job(tmp_path, 3, samples={"space": space}), Quiet())
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored == result
     assert "genotype" not in stored
@@ -227,11 +238,13 @@ def test_a_broken_price_list_is_told_before_anything_is_evaluated(
 ) -> None:
     prices = tmp_path / "prices.json"
     prices.write_text('{"gpu": "cheap"}')
+    plain = job(tmp_path / "run")
+    priced = replace(plain, compute=replace(plain.compute, price_list=str(prices)))
     with pytest.raises(ConfigError, match="a price is a number"):
-        run_search(replace(job(tmp_path / "run"), price_list=str(prices)), Quiet())
+        search(priced, Quiet())
     assert evaluated == []
     prices.write_text('{"local": 0.5}')
-    result = run_search(replace(job(tmp_path / "run"), price_list=str(prices)), Quiet())
+    result = search(priced, Quiet())
     assert result["cost"].startswith("cost: ")
 
 
@@ -266,10 +279,10 @@ def test_every_sample_setting_is_in_the_table_above() -> None:
 def test_no_changed_setting_is_answered_from_other_samples(
     tmp_path: Path, name: str, num_samples: int
 ) -> None:
-    run_search(job(tmp_path, 3), Quiet())
+    search(job(tmp_path, 3), Quiet())
     before = (tmp_path / "result.json").read_bytes()
     with pytest.raises(RecordConflictError, match=f"{name}="):
-        run_search(job(tmp_path, num_samples, samples={name: ALL_CHANGES[name]}), Quiet())
+        search(job(tmp_path, num_samples, samples={name: ALL_CHANGES[name]}), Quiet())
     assert (tmp_path / "result.json").read_bytes() == before
 
 
@@ -280,21 +293,21 @@ def test_a_relative_path_is_the_directory_it_means(
     for seed, name in enumerate(("x", "y")):
         make_folder(tmp_path / name / "images", seed=seed)
     monkeypatch.chdir(tmp_path / "x")
-    run_search(job(out, samples={"data": "images"}), Quiet())
+    search(job(out, samples={"data": "images"}), Quiet())
     default = SearchJob(samples=replace(TINY, data="images")).run_uri
     monkeypatch.chdir(tmp_path / "y")
     with pytest.raises(RecordConflictError, match="data="):
-        run_search(job(out, samples={"data": "images"}), Quiet())
+        search(job(out, samples={"data": "images"}), Quiet())
     assert SearchJob(samples=replace(TINY, data="images")).run_uri != default
 
 
 def test_a_file_that_changed_is_looked_at(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a")
     out = tmp_path / "run"
-    run_search(job(out, samples={"data": str(folder)}), Quiet())
+    search(job(out, samples={"data": str(folder)}), Quiet())
     Image.new("RGB", (8, 8), "red").save(folder / "cat" / "0.png")
     with pytest.raises(RecordConflictError, match="data="):
-        run_search(job(out, samples={"data": str(folder)}), Quiet())
+        search(job(out, samples={"data": str(folder)}), Quiet())
 
 
 def test_advice_that_is_followed_works_in_the_same_directory(
@@ -302,20 +315,20 @@ def test_advice_that_is_followed_works_in_the_same_directory(
 ) -> None:
     folder, out = make_folder(tmp_path / "a", num_per_class=1), tmp_path / "run"
     with pytest.raises(DataError):
-        run_search(job(out, samples={"data": str(folder)}), Quiet())
-    run_search(job(out, samples={"data": str(folder), "batch_size": 2}), Quiet())
+        search(job(out, samples={"data": str(folder)}), Quiet())
+    search(job(out, samples={"data": str(folder), "batch_size": 2}), Quiet())
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError):
-        run_search(job(tmp_path / "b", samples={"device": "cuda"}), Quiet())
-    run_search(job(tmp_path / "b", samples={"device": "cpu"}), Quiet())
+        search(job(tmp_path / "b", samples={"device": "cuda"}), Quiet())
+    search(job(tmp_path / "b", samples={"device": "cpu"}), Quiet())
 
 
 def test_other_threads_are_other_samples_and_another_default_directory(tmp_path: Path) -> None:
     one = job(tmp_path)
-    two = replace(one, workers=replace(one.workers, threads_per_worker=2))
-    run_search(one, Quiet())
+    two = replace(one, compute=replace(one.compute, threads_per_worker=2))
+    search(one, Quiet())
     with pytest.raises(RecordConflictError, match="threads_per_worker=1"):
-        run_search(two, Quiet())
+        search(two, Quiet())
     assert replace(one, out="").run_uri != replace(two, out="").run_uri
 
 
@@ -330,7 +343,7 @@ def test_a_search_in_which_every_sample_fails_ends_early(
     monkeypatch.setattr(evaluate, "trace_norm_and_gradient", infinite)
     progress = Quiet()
     with pytest.raises(NasiRayError, match=r"the first 20 samples all failed.*choices \["):
-        run_search(job(tmp_path, 1000), progress)
+        search(job(tmp_path, 1000), progress)
     assert len([m for m in progress.messages if "failed: " in m]) == 5
 
 
@@ -346,28 +359,28 @@ def test_a_disk_that_fills_at_the_result_keeps_the_samples_and_says_so(
 
     monkeypatch.setattr(LocalStorage, "write", full)
     with pytest.raises(StorageError, match="disk full; the samples are stored"):
-        run_search(job(tmp_path), Quiet())
+        search(job(tmp_path), Quiet())
     assert not (tmp_path / "genotype.json").exists()
     monkeypatch.setattr(LocalStorage, "write", write)
     evaluated.clear()
-    run_search(job(tmp_path), Quiet())
+    search(job(tmp_path), Quiet())
     assert evaluated == []
 
 
 def test_many_parts_are_merged_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_MAX_PARTS", 1)
-    before = run_search(job(tmp_path, 2), Quiet())
-    run_search(job(tmp_path, 4), Quiet())
+    before = search(job(tmp_path, 2), Quiet())
+    search(job(tmp_path, 4), Quiet())
     assert len(list((tmp_path / "samples").glob("*.parquet"))) == 1
-    assert run_search(job(tmp_path, 2), Quiet())["alpha"] == before["alpha"]
+    assert search(job(tmp_path, 2), Quiet())["alpha"] == before["alpha"]
 
 
 def test_a_search_on_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
     wanted = job(tmp_path, samples={"device": "cpu"})
-    assert launch._with_device(wanted, LocalStorage(str(tmp_path))).workers.gpus_per_worker == 0
-    run_search(wanted, Quiet())
-    resumed = launch._with_device(job(tmp_path), LocalStorage(str(tmp_path)))
-    assert (resumed.samples.device, resumed.workers.gpus_per_worker) == ("cpu", 0)
+    assert plan_search(wanted).compute.gpus_per_worker == 0
+    search(wanted, Quiet())
+    resumed = plan_search(job(tmp_path))
+    assert (resumed.device, resumed.compute.gpus_per_worker) == ("cpu", 0)
 
 
 def test_unlike_devices_may_differ_and_like_ones_may_not() -> None:
@@ -381,7 +394,7 @@ def test_unlike_devices_may_differ_and_like_ones_may_not() -> None:
 
 
 def test_kept_margins_are_between_the_second_and_the_third(tmp_path: Path) -> None:
-    result = run_search(job(tmp_path), Quiet())
+    result = search(job(tmp_path), Quiet())
     ops = sorted(result["alpha"]["normal/node0/op"], reverse=True)
     assert result["kept_margins"]["normal/node0/op"] == ops[1] - ops[2]
     assert "normal/node0/input" not in result["kept_margins"]  # both inputs are kept
@@ -395,14 +408,14 @@ def test_samples_that_were_lost_are_listed_and_tried_again(
         return lost_sample("darts", index, "6 attempts failed") if index == 2 else toy_sample(index)
 
     def runner_of(evaluate: Callable[[int], Sample]) -> Callable[..., Any]:
-        return lambda *_: contextlib.nullcontext(InProcessRunner(evaluate))
+        return lambda *_, **__: contextlib.nullcontext(InProcessRunner(evaluate))
 
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "_runner", runner_of(bad))
-        result = run_search(job(tmp_path), Quiet())
+        patch.setattr(Session, "runner", runner_of(bad))
+        result = search(job(tmp_path), Quiet())
     assert result["lost"] == [2]
     assert result["failed"] == {"2": "6 attempts failed"}
     assert json.loads((tmp_path / "result.json").read_text())["lost"] == [2]
-    assert run_search(job(tmp_path, 2), Quiet())["lost"] == []
-    monkeypatch.setattr(launch, "_runner", runner_of(toy_sample))
-    assert run_search(job(tmp_path), Quiet())["lost"] == []
+    assert search(job(tmp_path, 2), Quiet())["lost"] == []
+    monkeypatch.setattr(Session, "runner", runner_of(toy_sample))
+    assert search(job(tmp_path), Quiet())["lost"] == []

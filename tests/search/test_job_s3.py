@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from nasi_ray.config import EstimateConfig, SampleConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import RecordConflictError, RunLockedError, StorageError
+from nasi_ray.progress import Progress
 from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
-from nasi_ray.search.job import SearchJob, run_search
+from nasi_ray.search.job import run_search
+from nasi_ray.search.settings import SearchJob
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.storage.s3 import S3Storage
 from tests.contracts.s3_server import BUCKET, answer_with, quick_client
@@ -42,11 +44,16 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasi_ray.run.recorder.time.sleep", lambda seconds: None)
 
 
+def search(job: SearchJob, progress: Progress) -> dict[str, Any]:
+    """The content of ``result.json``."""
+    return run_search(job, progress).to_dict()
+
+
 def job(out: str, num_samples: int, seed: int = 0) -> SearchJob:
     return SearchJob(
         samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3, seed=seed),
         estimate=EstimateConfig(num_samples=num_samples),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=out,
     )
 
@@ -74,8 +81,8 @@ def stored_indices(out: str) -> list[int]:
 
 
 def test_the_run_directory_is_that_of_a_search_on_disk(out: str, tmp_path: Path) -> None:
-    result = run_search(job(out, 4), Quiet())
-    on_disk = run_search(job(str(tmp_path), 4), Quiet())
+    result = search(job(out, 4), Quiet())
+    on_disk = search(job(str(tmp_path), 4), Quiet())
     assert result["alpha"] == on_disk["alpha"]
     remote, local = open_storage(out), LocalStorage(tmp_path)
     names = [name for name in remote.list("") if not name.startswith("samples/")]
@@ -88,11 +95,11 @@ def test_the_run_directory_is_that_of_a_search_on_disk(out: str, tmp_path: Path)
 
 
 def test_the_same_command_answers_and_more_samples_extend(out: str, evaluated: list[int]) -> None:
-    before = run_search(job(out, 3), Quiet())
+    before = search(job(out, 3), Quiet())
     evaluated.clear()
-    assert run_search(job(out, 3), Quiet())["alpha"] == before["alpha"]
+    assert search(job(out, 3), Quiet())["alpha"] == before["alpha"]
     assert evaluated == []
-    run_search(job(out, 5), Quiet())
+    search(job(out, 5), Quiet())
     assert evaluated == [3, 4]
     assert sorted(stored_indices(out)) == [0, 1, 2, 3, 4]
 
@@ -102,15 +109,15 @@ def test_a_second_driver_is_told_who_holds_the_run(out: str, prefix: str) -> Non
         S3Storage(BUCKET, prefix).lock(),
         pytest.raises(RunLockedError, match=rf"{out} is being written by pid \d+ on \S+ since 20"),
     ):
-        run_search(job(out, 2), Quiet())
+        search(job(out, 2), Quiet())
     assert open_storage(out).list("") == []
 
 
 def test_records_of_other_settings_are_refused_by_name(out: str) -> None:
-    run_search(job(out, 2), Quiet())
+    search(job(out, 2), Quiet())
     before = open_storage(out).list("")
     with pytest.raises(RecordConflictError, match=r"seed=0; asked for seed=1"):
-        run_search(job(out, 2, seed=1), Quiet())
+        search(job(out, 2, seed=1), Quiet())
     assert open_storage(out).list("") == before
 
 
@@ -130,9 +137,9 @@ def test_the_run_of_a_killed_driver_is_taken_over_when_its_lease_ends(
         driver.kill()
         driver.communicate()
     with pytest.raises(RunLockedError, match=rf"pid {driver.pid} .* try again in \d s"):
-        run_search(job(out, 2), Quiet())
+        search(job(out, 2), Quiet())
     time.sleep(4.0)
-    assert run_search(job(out, 2), Quiet())["num_samples"] == 2
+    assert search(job(out, 2), Quiet())["num_samples"] == 2
 
 
 @pytest.mark.usefixtures("_in_a_hurry")
@@ -144,7 +151,7 @@ def test_s3_down_in_mid_search_tells_how_many_samples_wait_and_loses_no_other(
         fail_puts(patch, when=lambda: len(evaluated) > 15)
         progress = Quiet()
         with pytest.raises(StorageError) as caught:
-            run_search(job(out, 100), progress)
+            search(job(out, 100), progress)
     message = str(caught.value)
     assert "\n" not in message
     assert "SlowDown (HTTP 503" in message
@@ -156,7 +163,7 @@ def test_s3_down_in_mid_search_tells_how_many_samples_wait_and_loses_no_other(
     assert any("trying again" in told for told in progress.messages)
 
     evaluated.clear()
-    result = run_search(job(out, 40), Quiet())
+    result = search(job(out, 40), Quiet())
     assert sorted(evaluated + stored) == list(range(40))
     assert sorted(stored_indices(out)) == list(range(40))
     assert result["num_samples"] == 40
@@ -168,12 +175,12 @@ def test_an_outage_shorter_than_the_patience_is_only_told(
 ) -> None:
     fail_puts(monkeypatch, when=lambda: 5 < len(evaluated) < 15)
     progress = Quiet()
-    result = run_search(job(out, 30), progress)
+    result = search(job(out, 30), progress)
     assert [m for m in progress.messages if "trying again" in m]
     assert evaluated == list(range(30))
     assert sorted(stored_indices(out)) == list(range(30))
     monkeypatch.undo()
-    assert run_search(job(str(tmp_path), 30), Quiet())["alpha"] == result["alpha"]
+    assert search(job(str(tmp_path), 30), Quiet())["alpha"] == result["alpha"]
 
 
 def test_bursts_of_503_are_ridden_out_in_silence(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +188,7 @@ def test_bursts_of_503_are_ridden_out_in_silence(out: str, monkeypatch: pytest.M
     # Of three requests two are refused.
     fail_puts(monkeypatch, when=lambda: next(requests) % 3 != 2, max_attempts=4)
     progress = Quiet()
-    run_search(job(out, 4), progress)
+    search(job(out, 4), progress)
     assert progress.messages == []
     assert next(requests) > 10
     assert sorted(stored_indices(out)) == [0, 1, 2, 3]

@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasi_ray.errors import InvalidGenotypeError, RecordCorruptError, UnknownNameError
+from nasi_ray.errors import (
+    InvalidGenotypeError,
+    NasiRayError,
+    RecordCorruptError,
+    UnknownNameError,
+)
 from nasi_ray.search.text import DecisionRow, decision_rows, lost_warning, summary_lines
-from nasi_ray.spaces import get_space
+from nasi_ray.spaces import SPACES, get_space
 from nasi_ray.spaces.nb1shot1 import S1
 
 SPACE = get_space("darts")
@@ -34,10 +39,52 @@ def _result() -> dict[str, Any]:
         "alpha": {name: logits.tolist() for name, logits in alpha.items()},
         "margins": {name: float(x[0] - x[1]) for name, x in ordered.items()},
         "margin_errors": dict.fromkeys(alpha, 0.05),
-        "genotype": SPACE.select(alpha, pairing="rank").to_dict(),
+        **SPACE.select(alpha, pairing="rank").fields(),
         "trace_norm": {"mean": 123.456, "std": 7.5, "min": 100.0, "max": 150.0},
         "seconds": 3723.0,
     }
+
+
+def _result_of(name: str) -> dict[str, Any]:
+    """A result of any space: as ``_result``, with the names that the space has."""
+    space = get_space(name)
+    generator = np.random.default_rng(0)
+    alpha = {d.name: generator.normal(size=d.size) for d in space.decisions}
+    free = [d.name for d in space.decisions if d.size > d.num_chosen]
+    result = _result() | {
+        "space": name,
+        "alpha": {name: logits.tolist() for name, logits in alpha.items()},
+        "margins": dict.fromkeys(free, 0.1),
+        "margin_errors": dict.fromkeys(free, 0.05),
+        "kept_margins": dict.fromkeys(free, 0.2),
+        "kept_margin_errors": dict.fromkeys(free, 0.05),
+    }
+    if name != "darts":
+        del result["genotype"]
+        result |= {"architecture": space.select(alpha).to_string(), "hash": "ab" * 16}
+    return result
+
+
+def _strings(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in nested lists and dicts the strings are."""
+    if isinstance(value, str):
+        return [path]
+    value = dict(enumerate(value)) if isinstance(value, list) else value
+    entries = value.items() if isinstance(value, dict) else ()
+    return [found for key, entry in entries for found in _strings(entry, (*path, key))]
+
+
+def _replaced(value: Any, path: tuple[Any, ...], new: str) -> Any:
+    """A copy with another string at a path."""
+    if not path:
+        return new
+    copy = list(value) if isinstance(value, list) else dict(value)
+    copy[path[0]] = _replaced(copy[path[0]], path[1:], new)
+    return copy
+
+
+def _unwrapped(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _line(text: str, decision: str) -> str:
@@ -55,7 +102,9 @@ def test_every_decision_has_a_line_with_its_choices_and_margin() -> None:
         assert float(cells[3].split(" ± ")[0]) == pytest.approx(
             result["margins"][decision.name], abs=0.006
         )
-        assert float(cells[4]) == pytest.approx(result["margins"][decision.name] / 0.05, abs=0.11)
+        assert float(cells[4].removesuffix(" tied")) == pytest.approx(
+            result["margins"][decision.name] / 0.05, abs=0.11
+        )
 
 
 def test_the_head_names_the_settings() -> None:
@@ -80,44 +129,53 @@ def test_an_adapted_constraint_is_shown_as_its_range() -> None:
     assert head[1] == "method ada, ν 500 to 480 in 3 steps (between 480 and 520), μ 2"
 
 
-def test_margins_under_two_errors_are_marked_undecided() -> None:
+def test_margins_under_two_errors_are_marked_as_tied() -> None:
     result = _result()
     names = list(result["margins"])
     result["margins"] = dict.fromkeys(names, 0.1)
     result["margin_errors"] = dict.fromkeys(names, 0.05) | {names[0]: 0.0501, names[5]: 1.0}
     text = summary_lines(result)
-    marked = [name for name in names if "undecided" in _line(text, name)]
+    marked = [name for name in names if "tied" in _line(text, name)]
     assert marked == [names[0], names[5]]
-    assert "2 of 16 decisions are undecided (under 2 standard errors)" in text
+    assert "2 of 16 decisions are tied (margin under 2 standard errors)" in text
+    assert "(--num-samples 400)" in text
 
 
-def test_sure_decisions_are_said_to_be_sure() -> None:
+def test_significant_decisions_are_called_significant() -> None:
     result = _result()
     result["margin_errors"] = dict.fromkeys(result["margins"], 1e-9)
-    assert "All 16 decisions are at least 2 standard errors apart." in summary_lines(result)
+    text = summary_lines(result)
+    assert "All 16 decisions are significant (margin of at least 2 standard errors)." in text
+    assert "--num-samples" not in text
+
+
+def test_the_symbols_are_explained() -> None:
+    lines = summary_lines(_result()).splitlines()
+    for symbol in ("e", "ν, μ", "margin", "ratio"):
+        assert [line for line in lines if line.startswith(f"{symbol}: ")]
 
 
 @pytest.mark.parametrize("error", [None, math.nan, math.inf])
-def test_an_unknown_error_is_undecided(error: float | None) -> None:
+def test_an_unknown_error_is_a_tie(error: float | None) -> None:
     result = _result()
     result["margin_errors"]["normal/node0/op"] = error
     line = _line(summary_lines(result), "normal/node0/op")
     assert "± ?" in line
-    assert line.endswith("?  undecided")
+    assert line.endswith("  ? tied")
 
 
 @pytest.mark.parametrize(
-    ("margin", "shown"), [(1.99, "1.9  undecided"), (2.0, "2.0"), (99.9, "99.9"), (1e9, ">99")]
+    ("margin", "shown"), [(1.99, "1.9 tied"), (2.0, "2.0"), (99.9, "99.9"), (1e9, ">99")]
 )
 def test_the_ratio_shown_agrees_with_the_mark(margin: float, shown: str) -> None:
     row = DecisionRow(name="x", first="a", second="b", margin=margin, error=1.0)
     assert row.cells[-1] == shown
 
 
-@pytest.mark.parametrize(("margin", "undecided"), [(0.0, True), (0.1, False)])
-def test_an_error_of_zero_decides_all_but_a_tie(margin: float, undecided: bool) -> None:
+@pytest.mark.parametrize(("margin", "is_significant"), [(0.0, False), (0.1, True)])
+def test_an_error_of_zero_decides_all_but_a_tie(margin: float, is_significant: bool) -> None:
     row = DecisionRow(name="x", first="a", second="b", margin=margin, error=0.0)
-    assert row.undecided is undecided
+    assert row.is_significant is is_significant
 
 
 def test_ties_go_to_the_candidate_that_comes_first() -> None:
@@ -136,13 +194,47 @@ def test_the_cell_is_python_source_of_the_darts_tuple() -> None:
     assert json.loads(json.dumps(fields)) == result["genotype"]
 
 
-def test_plain_text_fits_80_columns_and_has_no_escape_codes() -> None:
-    result = _result()
-    result["margin_errors"] = dict.fromkeys(result["margins"], 10.0)
-    text = summary_lines(result)
-    assert text.endswith(")\n")
-    assert not [c for c in text if not c.isprintable() and c != "\n"]
-    assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-5, 1e-3, 0.1])
+@pytest.mark.parametrize("space", SPACES)
+def test_plain_text_of_every_space_fits_80_columns_without_escape_codes(
+    space: str, scale: float
+) -> None:
+    result = _result_of(space)
+    margins = result["margins"]
+    for factor in (0.9, 1.7, 9.0):
+        result["margins"] = dict.fromkeys(margins, factor * scale)
+        result["margin_errors"] = dict.fromkeys(margins, scale)
+        result["kept_margins"] = dict.fromkeys(margins, scale)
+        result["kept_margin_errors"] = dict.fromkeys(margins, scale)
+        text = summary_lines(result)
+        assert text.endswith("\n")
+        assert not [c for c in text if not c.isprintable() and c != "\n"]
+        lines = [line for line in text.splitlines() if line != result.get("architecture")]
+        assert max(map(len, lines)) <= 80
+        if scale != 1e-6:  # whose margins are as wide as they can be
+            assert all(_line(text, name) for name in margins)
+
+
+def test_a_long_constraint_is_wrapped() -> None:
+    result = _result() | {"method": "ada", "nu": [12345.6, *[0.00012345] * 1999], "mu": 0.123456}
+    assert max(map(len, summary_lines(result).splitlines())) <= 80
+
+
+def test_no_string_of_a_result_reaches_the_screen_raw() -> None:
+    hostile = "a\x1b[2J\n\x07\u202eb\udcff"
+    for space in SPACES:
+        clean = _result_of(space) | {"lost": [hostile], "nu_asked": "auto"}
+        for path in _strings(clean):
+            try:
+                texts = [
+                    summary_lines(_replaced(clean, path, hostile), color=c) for c in (False, True)
+                ]
+            except NasiRayError:  # names that must be known
+                continue
+            plain = [texts[0], re.sub(r"\x1b\[[0-9;]*m", "", texts[1])]
+            plain.append(lost_warning(_replaced(clean, path, hostile)) or "")
+            for text in plain:
+                assert not [c for c in text if not c.isprintable() and c != "\n"], path
 
 
 def test_colours_change_nothing_but_the_colours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +290,7 @@ def test_what_the_cell_keeps_has_a_verdict_of_its_own() -> None:
         "kept_margins": dict(zip(names, [1.0, 0.1, 0.0], strict=True)),
         "kept_margin_errors": dict(zip(names, [0.1, 0.1, None], strict=True)),
     }
-    assert "first left out): 2 of 3 undecided." in summary_lines(result)
+    assert "first left out): 2 of 3 are tied." in _unwrapped(summary_lines(result))
     assert "first left out" not in summary_lines(_result())
 
 
@@ -210,9 +302,10 @@ def test_a_broken_genotype_is_refused() -> None:
 def test_lost_samples_are_named_in_a_warning() -> None:
     assert lost_warning(_result()) is None
     assert lost_warning(_result() | {"lost": []}) is None
-    one = lost_warning(_result() | {"lost": [17]})
-    assert one is not None
+    one = _unwrapped(lost_warning(_result() | {"lost": [17]}))
     assert one.startswith("warning: 1 sample was lost at every attempt (17): this is the answer of")
     many = lost_warning(_result() | {"lost": list(range(30))})
-    assert many is not None
-    assert "30 samples were lost at every attempt (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)" in many
+    assert "30 samples were lost at every attempt (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)" in (
+        _unwrapped(many)
+    )
+    assert max(map(len, (many or "").splitlines())) <= 80

@@ -6,8 +6,8 @@ from hypothesis import given
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import UnknownNameError
-from nasi_ray.spaces import DartsSpace, Genotype, get_space
-from nasi_ray.spaces.darts import input_names
+from nasi_ray.spaces import Genotype, get_space
+from nasi_ray.spaces.darts import DartsSpace, input_names
 from nasi_ray.spaces.genotype import DARTS_OPS
 from tests.strategies import SEEDS
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
-from nasi_ray.study.accuracies import Accuracies
 from nasi_ray.tables import TabularBenchmark
+from nasi_ray.tables.accuracies import Accuracies
 
 
 def a_sample(index: int, *, e: float, grad: FloatArray, choices: IntArray) -> Sample:

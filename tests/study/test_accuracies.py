@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 
 from nasi_ray.config import SampleConfig
-from nasi_ray.errors import ConfigError, DataError, UnknownNameError
+from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
-from nasi_ray.study.accuracies import (
-    SpaceReference,
-    open_accuracies,
-    sampled_architectures,
-    sampled_cells,
-    tabular_space,
-)
+from nasi_ray.study.accuracies import SpaceReference, sampled_architectures, sampled_cells
+from nasi_ray.tables.accuracies import open_accuracies
 from tests.study.cases import records, s1_accuracies
 
 
@@ -79,32 +74,6 @@ def test_cells_with_most_parameters_are_all_of_them() -> None:
     largest = [S1.architecture(int(i)) for i in np.flatnonzero(counts == num_params)]
     errors = s1_accuracies().errors_percent(largest)
     assert (len(largest), errors.mean(), errors.std()) == (num, mean, std)
-
-
-def test_spaces_without_a_table_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"space darts has no table.*s1"):
-        tabular_space("darts")
-    with pytest.raises(UnknownNameError):
-        tabular_space("s9")
-
-
-def test_tables_and_metrics_that_are_not_there_are_told(tmp_path: Path, data_dir: Path) -> None:
-    with pytest.raises(ConfigError, match="add --table"):
-        open_accuracies("s1", "", "")
-    with pytest.raises(DataError, match="there is no table"):
-        open_accuracies("s1", str(tmp_path), "")
-    with pytest.raises(DataError, match="no metric 'accuracy'; it has test_accuracy"):
-        open_accuracies("s1", str(data_dir), "accuracy")
-    with pytest.raises(DataError):
-        open_accuracies("s1", str(data_dir / "nasbench201.parquet"), "")
-
-
-def test_the_default_metric_is_the_test_accuracy_at_full_schedule(data_dir: Path) -> None:
-    found = open_accuracies("nb201", str(data_dir), "")
-    assert found.metric.column == "cifar10_test_accuracy_200ep"
-    assert SpaceReference(found).best == pytest.approx(100 - 94.373, abs=1e-3)
-    twelve = open_accuracies("nb201", str(data_dir), "cifar10_valid_accuracy_12ep")
-    assert (twelve.metric.split, twelve.metric.epochs) == ("valid", 12)
 
 
 def test_the_best_of_s1_is_the_known_one(data_dir: Path) -> None:

@@ -13,11 +13,12 @@ from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.study.ablation import vary
 from nasi_ray.study.accuracies import SpaceReference, sampled_cells
 from nasi_ray.study.agnosticism import compare_modes
-from nasi_ray.study.comparison import search_all
 from nasi_ray.study.effectiveness import budgets, search_curve
+from nasi_ray.study.grid import constraint_grid
 from nasi_ray.study.published import paper_error
 from nasi_ray.study.selection import replay
-from nasi_ray.study.tradeoff import constraint_grid, groups_by_trace_norm, relations
+from nasi_ray.study.table2 import search_all
+from nasi_ray.study.tradeoff import groups_by_trace_norm, relations
 from tests.study.cases import a_sample, records, s1_accuracies, toward
 
 ADA = EstimateConfig(num_samples=30, method="ada", nu=2.0, mu=1.0)
@@ -117,14 +118,14 @@ def test_fewer_samples_make_fewer_groups() -> None:
     assert [g.num for g in groups_by_trace_norm(cells)] == [1] * 4
 
 
-def test_a_grid_has_every_combination_and_marks_what_is_undetermined() -> None:
+def test_a_grid_has_every_combination_and_marks_what_is_tied() -> None:
     tables = [records(30, seed=s, grad=toward(S1.architecture(9_000))) for s in range(2)]
     points = constraint_grid(tables, ADA, s1_accuracies(), nus=[0.0, "q50", 1e6], mus=[1.0, 2.0])
     found = {(p.method, p.nu, p.mu): p for p in points}
     assert len(found) == len(points) == 12
     # ν = 0 and μ = 1 make every G zero.
     assert found["fix", 0.0, 1.0].statistics.num == 0
-    assert found["fix", 0.0, 1.0].statistics.num_undetermined == 2
+    assert found["fix", 0.0, 1.0].statistics.num_tied == 2
     assert found["fix", 1e6, 1.0].selections[0].architecture == S1.architecture(9_000).to_string()
     assert found["fix", "q50", 2.0].selections[0].share_penalised == pytest.approx(0.5, abs=0.05)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nasi_ray import estimate
-from nasi_ray.config import EstimateConfig, WorkerConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig
 from nasi_ray.errors import (
     ConfigError,
     DataError,
@@ -24,15 +24,18 @@ from nasi_ray.errors import (
     UnknownNameError,
 )
 from nasi_ray.nasi import evaluator as evaluate
-from nasi_ray.progress import Progress
+from nasi_ray.pool import nodes
+from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import Sample
+from nasi_ray.run import compute
+from nasi_ray.run.compute import Session
+from nasi_ray.run.plan import RunPlan
+from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
 from nasi_ray.spaces import get_space
-from nasi_ray.spaces.result import architecture_fields
 from nasi_ray.storage import LocalStorage, open_storage
-from nasi_ray.study import searches as study_runs
-from nasi_ray.study.accuracies import open_accuracies
+from nasi_ray.study import searches
 from nasi_ray.study.job import run_study
 from nasi_ray.study.searches import samples_of_mode
 from nasi_ray.study.selection import replay
@@ -41,13 +44,14 @@ from nasi_ray.study.settings import (
     AgnosticStudy,
     CellsStudy,
     EffectivenessStudy,
-    StudyJob,
+    Study,
     StudySamples,
     StudySettings,
     Table2Study,
     TradeoffStudy,
     parse_study,
 )
+from nasi_ray.tables.accuracies import open_accuracies
 from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
 from tests.toy import Quiet
 
@@ -74,19 +78,20 @@ def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
         table=str(data_dir),
         samples=replace(TINY, data=str(images)),
         estimate=EstimateConfig(num_samples=T, method="ada", nu=1000.0, mu=1.0),
-        workers=WorkerConfig(num_workers=0),
+        compute=ComputeSettings(num_workers=0),
         out=str(tmp_path / "out"),
     )
 
 
-def study(job: StudyJob) -> dict[str, Any]:
+def study(job: Study) -> dict[str, Any]:
     """Run, and check what every study promises of its files."""
-    content, files = run_study(job, Quiet(), command="python jobs/study.py …")
+    found = run_study(job, Quiet(), command="python jobs/study.py …")
+    content, files = dict(found.content), found.files
     out = Path(job.settings.out)
     (name,) = (file for file in files if file.endswith(".json"))
     stored: dict[str, Any] = json.loads((out / name).read_text())
     assert stored == content
-    assert stored["schema"] == "nasi_ray.study/1"
+    assert stored["schema"] == "nasi_ray.study/2"
     assert set(stored) >= {"command", "settings", "seeds", "versions", "machine", "seconds"}
     text = (out / name.replace(".json", ".md")).read_text()
     assert "python jobs/study.py …" in text
@@ -127,11 +132,11 @@ def test_tradeoff_has_correlations_groups_and_grid(settings: StudySettings) -> N
     assert sum(group["num"] for group in result["groups"]) == 2 * T
     assert len(result["grid"]) == 12
     zero = next(p for p in result["grid"] if (p["method"], p["nu"], p["mu"]) == ("fix", 0, 1))
-    assert zero["statistics"]["num_undetermined"] == 2
+    assert zero["statistics"]["num_tied"] == 2
     assert zero["statistics"]["mean"] is None
     files = [f"tradeoff-s1{end}" for end in ("-relation.svg", "-grid.svg", ".md")]
     before = [(Path(settings.out) / file).read_bytes() for file in files]
-    assert b"undetermined (all 2)" in before[-1]
+    assert b"tied (all 2)" in before[-1]
     study(job)
     again = [(Path(settings.out) / file).read_bytes() for file in files]
     assert again[:-1] == before[:-1], "the same records make the same pictures"
@@ -202,7 +207,7 @@ def test_cells_need_no_table(settings: StudySettings, space: str) -> None:
         [*found["cells"], found["consensus"]], [*alphas, np.mean(alphas, axis=0)], strict=True
     ):
         selected = named.select(named.split(alpha))
-        assert cell["fields"] == json.loads(json.dumps(architecture_fields(selected)))
+        assert cell["fields"] == json.loads(json.dumps(selected.fields()))
         assert cell["num_decisions"] == sum(d.size > d.kept for d in named.decisions)
     text = (Path(settings.out) / f"cells-{space}.md").read_text()
     assert "| consensus |" in text
@@ -247,23 +252,32 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
     events: list[str] = []
 
     @contextlib.contextmanager
-    def connect(address: str | None, workers: WorkerConfig) -> Iterator[None]:
+    def connect(address: str | None, workers: ComputeSettings) -> Iterator[None]:
         events.append(f"up {address}")
         yield
         events.append("down")
 
-    def in_process(job: launch.SearchJob, progress: Progress) -> dict[str, Any]:
-        events.append(f"seed {job.samples.seed}")
-        return launch.run_search(replace(job, workers=settings.workers), progress)
+    def run_here(self: Session, plan: RunPlan, factory: Any, args: Any, **_: Any) -> Any:
+        events.append(f"seed {args[0].seed}")
+        return contextlib.nullcontext(InProcessRunner(factory(*args)))
 
-    monkeypatch.setattr(study_runs, "connect", connect)
-    monkeypatch.setattr(study_runs, "run_search", in_process)
-    on_ray = replace(settings, workers=WorkerConfig(num_workers=2), address="auto")
+    workers = WorkerPlan(
+        num_workers=2,
+        cpus_per_worker=1,
+        gpus_per_worker=0.0,
+        labels={},
+        is_auto=False,
+        capacity_timeout_s=1.0,
+    )
+    monkeypatch.setattr(compute, "connect", connect)
+    monkeypatch.setattr(nodes, "plan_for", lambda config: workers)
+    monkeypatch.setattr(Session, "runner", run_here)
+    on_ray = replace(settings, compute=ComputeSettings(num_workers=2, address="auto"))
     study(EffectivenessStudy(settings=on_ray))
     assert events == ["up auto", "seed 0", "seed 1", "down"]
     events.clear()
     study(EffectivenessStudy(settings=on_ray))
-    assert events == ["seed 0", "seed 1"]
+    assert events == []
 
 
 @pytest.mark.integration
@@ -272,7 +286,8 @@ def test_a_study_on_s3_is_the_same_as_on_disk(settings: StudySettings) -> None:
     with s3_server():
         uri = f"s3://{BUCKET}/{new_prefix()}"
         job = EffectivenessStudy(settings=replace(settings, out=uri))
-        content, files = run_study(job, Quiet(), command="")
+        found = run_study(job, Quiet(), command="")
+        content, files = found.content, found.files
         assert {f"effectiveness-s1.{end}" for end in ("md", "json", "svg", "png")} == set(files)
         storage = open_storage(uri)
         assert json.loads(storage.read("effectiveness-s1.json")) == content
@@ -361,6 +376,17 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
     assert "failed: " in (Path(settings.out) / "ablation-s1.md").read_text()
 
 
+def test_any_other_error_ends_an_ablation(
+    settings: StudySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> dict[str, Any]:
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(searches, "run_search", full)
+    with pytest.raises(StorageError, match="disk full"):
+        study(AblationStudy(settings=settings))
+
+
 def test_random_data_have_as_many_classes_as_the_data_set(
     settings: StudySettings, tmp_path: Path
 ) -> None:
@@ -395,13 +421,13 @@ def test_hostile_settings_are_refused_before_anything_is_evaluated(
         return replace(settings, samples=replace(settings.samples, **changes))
 
     per_cell = of(sample_per="cell")
-    wrong: list[tuple[StudyJob, type[NasiRayError], str]] = [
+    wrong: list[tuple[Study, type[NasiRayError], str]] = [
         (EffectivenessStudy(settings=of(space="darts")), ConfigError, "no table of accuracies"),
         (AgnosticStudy(settings=of(space="darts")), ConfigError, "no table of accuracies"),
         (EffectivenessStudy(settings=of(space="s7")), UnknownNameError, "s7"),
         (Table2Study(settings=settings, spaces=("s1", "darts")), ConfigError, "no table"),
         (Table2Study(settings=settings, spaces=("s3",)), DataError, "there is no table"),
-        (EffectivenessStudy(settings=replace(settings, metric="top1")), DataError, "'top1'"),
+        (EffectivenessStudy(settings=replace(settings, metric="top1")), UnknownNameError, "'top1'"),
         (EffectivenessStudy(settings=replace(settings, table="")), ConfigError, "--table"),
         (EffectivenessStudy(settings=settings, step=0), ConfigError, "step is 0"),
         (TradeoffStudy(settings=settings, nus=("q200",)), ConfigError, "q200"),

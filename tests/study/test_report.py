@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasi_ray.study.ablation import Variation
+from nasi_ray.display.figures import render
+from nasi_ray.statistics import Correlation
+from nasi_ray.study.ablation import Variation, ablation_figure, ablation_lines
 from nasi_ray.study.accuracies import SpaceReference, sampled_cells
-from nasi_ray.study.agnosticism import compare_modes
-from nasi_ray.study.comparison import ModeResult
-from nasi_ray.study.correlation import Correlation
-from nasi_ray.study.effectiveness import Budget
-from nasi_ray.study.figures import agnostic_figure, effectiveness_figure, render
-from nasi_ray.study.markdown import ablation_lines, effectiveness_lines, table2_lines
+from nasi_ray.study.agnosticism import agnostic_figure, compare_modes
+from nasi_ray.study.effectiveness import Budget, effectiveness_figure, effectiveness_lines
+from nasi_ray.study.grid import GridPoint, grid_figure
 from nasi_ray.study.selection import Selection, over_seeds
+from nasi_ray.study.table2 import ModeResult, table2_lines
 from nasi_ray.study.text import (
     interval,
     jsonable,
@@ -26,8 +26,7 @@ from nasi_ray.study.text import (
     reference_rows,
     selection_text,
 )
-from nasi_ray.study.tradeoff import GridPoint, groups_by_trace_norm, relations
-from nasi_ray.study.tradeoff_figures import ablation_figure, grid_figure, relation_figure
+from nasi_ray.study.tradeoff import groups_by_trace_norm, relation_figure, relations
 from tests.study.cases import records, s1_accuracies
 
 NAN = float("nan")
@@ -35,10 +34,10 @@ SURE = Selection(
     architecture="0;0,1|3,1",
     error_percent=6.5,
     num_params=1_000_000,
-    undetermined=(),
+    tied=(),
     share_penalised=0.25,
 )
-TIE = replace(SURE, undetermined=("block1/op", "block2/op"), error_percent=1.25)
+TIE = replace(SURE, tied=("block1/op", "block2/op"), error_percent=1.25)
 PNG, SVG = b"\x89PNG", b"<?xml"
 
 
@@ -61,9 +60,9 @@ def test_numbers_say_their_count_and_spread() -> None:
     assert over_seeds_text(over_seeds([SURE, other])) == "7.00 ± 0.71 (n = 2)"
     assert over_seeds_text(over_seeds([SURE])) == "6.50 (n = 1)"
     with_tie = over_seeds_text(over_seeds([SURE, other, TIE]))
-    assert with_tie == "7.00 ± 0.71 (n = 2; 1 undetermined left out)"
-    assert over_seeds_text(over_seeds([TIE])) == "undetermined (all 1)"
-    assert selection_text(TIE) == "undetermined (2 decisions tie)"
+    assert with_tie == "7.00 ± 0.71 (n = 2; 1 tied left out)"
+    assert over_seeds_text(over_seeds([TIE])) == "tied (all 1)"
+    assert selection_text(TIE) == "tied (2 decisions)"
 
 
 def test_what_is_not_known_is_a_dash_in_text_and_null_in_json() -> None:
@@ -85,14 +84,12 @@ def test_an_oracle_is_called_one(reference: SpaceReference) -> None:
     (oracle,) = (name for name in rows if "oracle" in name)
     assert "best of 20" in oracle
     assert rows[oracle] == f"{reference.best_of(20):.2f}"
-    lines = "\n".join(
-        effectiveness_lines([budget(20, SURE)], reference, error_name="validation error", seeds=[0])
-    )
+    lines = "\n".join(effectiveness_lines([budget(20, SURE)], reference, seeds=[0]))
     assert "*oracle*" in lines
-    assert "Validation error of the selected cell" in lines
+    assert "Test error of the selected cell" in lines
 
 
-def test_undetermined_cells_are_marked_in_tables(reference: SpaceReference) -> None:
+def test_tied_cells_are_marked_in_tables(reference: SpaceReference) -> None:
     result = ModeResult(selections=(SURE, TIE), statistics=over_seeds([SURE, TIE]), consensus=TIE)
     text = "\n".join(
         table2_lines(
@@ -100,32 +97,29 @@ def test_undetermined_cells_are_marked_in_tables(reference: SpaceReference) -> N
             {"true": result},
             reference,
             num_samples=5,
-            error_name="test error",
             seeds=[0, 1],
         )
     )
-    assert "6.50 (n = 1; 1 undetermined left out) | undetermined (2 decisions tie) | 7.3 ± 1.1" in (
-        text
-    )
+    assert "6.50 (n = 1; 1 tied left out) | tied (2 decisions) | 7.3 ± 1.1" in (text)
     assert "1.25" not in text
 
 
 def test_a_failed_variation_says_why(reference: SpaceReference) -> None:
     failed = Variation(factor="loss", value="mse", is_base=False, failure="overflow")
-    text = "\n".join(ablation_lines([failed], reference, error_name="test error"))
+    text = "\n".join(ablation_lines([failed], reference))
     assert "| loss | mse | failed: overflow | – | – | – |" in text
 
 
-def test_figures_are_drawn_when_nothing_is_determined(reference: SpaceReference) -> None:
+def test_figures_are_drawn_when_everything_is_tied(reference: SpaceReference) -> None:
     curve = [budget(10, TIE, TIE), budget(20, TIE, TIE)]
     point = GridPoint(
         method="fix", nu="q25", mu=1.0, selections=(TIE,), statistics=over_seeds([TIE])
     )
     failed = Variation(factor="loss", value="mse", is_base=False, failure="overflow")
     figures = (
-        effectiveness_figure(curve, reference, title="t", error_name="test error", seeds=[0, 1]),
+        effectiveness_figure(curve, reference, title="t", seeds=[0, 1]),
         grid_figure([point], title="t", error_name="test error"),
-        ablation_figure([failed], reference, title="t", error_name="test error"),
+        ablation_figure([failed], reference, title="t"),
     )
     for figure in figures:
         drawn = render(figure)
@@ -149,7 +143,6 @@ def test_the_relation_names_both_axes_and_its_counts(reference: SpaceReference) 
         relations(cells)[0],
         reference,
         title="s1",
-        error_name="test error",
         seeds=[0, 1],
     )
     (axes,) = figure.axes

@@ -9,25 +9,10 @@ import pytest
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.tables import job as launch
-from nasi_ray.tables.job import NASBench101Job, ShowJob, parse_convert, run_convert
+from nasi_ray.tables.job import run_convert
+from nasi_ray.tables.settings import NASBench101Job, ShowJob, parse_convert
 from tests.official_files import trials_of_space, write_nasbench101
-
-
-class Recorder:
-    """A display that remembers."""
-
-    def __init__(self) -> None:
-        self.updates: list[tuple[str, int, int]] = []
-        self.messages: list[str] = []
-
-    def update(self, step: str, done: int, total: int) -> None:
-        self.updates.append((step, done, total))
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def close(self) -> None:
-        pass
+from tests.toy import Quiet
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +32,20 @@ def files(folder: Path) -> list[str]:
 
 
 def test_both_tables_are_written_and_told(job: NASBench101Job, tmp_path: Path) -> None:
-    bar = Recorder()
-    lines = run_convert(job, bar)
+    progress = Quiet()
+    lines = run_convert(job, progress)
     assert files(tmp_path) == ["nasbench101.parquet", "nasbench1shot1_s1.parquet"]
     size = Path(job.source).stat().st_size
-    assert bar.updates[-1] == ("s1.tfrecord", size, size)
-    assert bar.messages == ["s1: joining 14,580 configurations"]
-    assert lines[0].endswith(
-        "nasbench101.parquet: 2,685 rows, 2,685 architectures by NAS-Bench-101 hash"
-    )
-    assert "  cifar10 test, 108 epochs: 2.684 %, " in "\n".join(lines)
-    assert lines[-1] == (f"written: {job.target}, {tmp_path / 'nasbench1shot1_s1.parquet'}")
-    shown = run_convert(ShowJob(table=str(tmp_path / "nasbench1shot1_s1.parquet")), bar)
-    assert shown[0].endswith("14,580 rows, 2,685 architectures by NAS-Bench-101 hash")
+    last = progress.states[-1]
+    assert (last.num_done, last.num_total, last.unit) == (size, size, "bytes")
+    assert (last.title, last.num_workers) == ("s1.tfrecord", None)
+    assert progress.messages == ["s1: joining 14,580 configurations"]
+    assert lines[:2] == [job.target, "2,685 rows, 2,685 architectures by NAS-Bench-101 hash"]
+    assert "  best mean: 2.684 %, " in "\n".join(lines)
+    paths = [job.target, tmp_path / "nasbench1shot1_s1.parquet"]
+    assert lines[-2:] == [f"written: {path}" for path in paths]
+    shown = run_convert(ShowJob(table=str(tmp_path / "nasbench1shot1_s1.parquet")), progress)
+    assert shown[1] == "14,580 rows, 2,685 architectures by NAS-Bench-101 hash"
     assert set(shown) < set(lines)
 
 
@@ -69,7 +55,7 @@ def test_a_space_that_is_not_all_there_leaves_the_table_that_is(
     target = tmp_path / "nasbench101.parquet"
     job = NASBench101Job(source=str(official_file), target=str(target), space=("s1", "s2"))
     with pytest.raises(DataError, match=r"s2 needs .* missing are \d+ of the 29160") as caught:
-        run_convert(job, Recorder())
+        run_convert(job, Quiet())
     assert str(caught.value).endswith(
         f"; complete: {target}, {tmp_path / 'nasbench1shot1_s1.parquet'}"
     )
@@ -85,7 +71,7 @@ def test_stopping_says_what_is_complete(
 
     monkeypatch.setattr(launch, step, interrupt)
     with pytest.raises(SearchStoppedError) as caught:
-        run_convert(job, Recorder())
+        run_convert(job, Quiet())
     if step == "convert_nasbench101":
         assert str(caught.value).startswith("stopped; all is as it was before")
         assert files(tmp_path) == []
@@ -101,7 +87,7 @@ def test_a_target_with_the_name_of_a_spaces_table_is_refused(
     target = tmp_path / "nasbench1shot1_s1.parquet"
     job = NASBench101Job(source=str(official_file), target=str(target), space=("s1",))
     with pytest.raises(ConfigError, match="is where the space's table goes"):
-        run_convert(job, Recorder())
+        run_convert(job, Quiet())
     assert files(tmp_path) == []
 
 

@@ -144,9 +144,14 @@ def test_every_space_finds_its_cells_by_object_string_and_hash(
             assert table.accuracy(metric, key) == expected
 
 
-@pytest.mark.parametrize("key", [b"bytes", FIRST])
-def test_what_is_no_nasbench201_string_is_refused(key: bytes | NB1Shot1Architecture) -> None:
-    with pytest.raises(DataError, match="keyed by NAS-Bench-201 string"):
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [(b"bytes", "keyed by architecture strings; it has no b'bytes'"), (FIRST, "no architecture")],
+)
+def test_what_is_no_nasbench201_string_is_refused(
+    key: bytes | NB1Shot1Architecture, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
         arch_table().rows([key])
 
 

@@ -9,7 +9,7 @@ from nasi_ray.pool.scheduler.failures import Failure
 
 @dataclass(frozen=True, slots=True)
 class StartWorker:
-    """Ask the cluster for one more worker."""
+    """Request one more worker from the cluster."""
 
     worker: int
     """Its number, never used before."""
@@ -17,7 +17,7 @@ class StartWorker:
 
 @dataclass(frozen=True, slots=True)
 class RetireWorker:
-    """End a worker; nothing it still sends is wanted."""
+    """End a worker; anything it still sends is ignored."""
 
     worker: int
 
@@ -41,30 +41,31 @@ class FailSample:
     """One line."""
 
     @classmethod
-    def after(cls, num_attempts: int, index: int, last: str) -> FailSample:
-        """So many attempts failed."""
-        return cls(index, f"{num_attempts} attempts failed; {last}")
+    def after(cls, num_attempts: int, index: int, last_reason: str) -> FailSample:
+        """A sample of which so many attempts failed."""
+        return cls(index, f"{num_attempts} attempts failed; {last_reason}")
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfCapacity:
-    """End the run: there has been no worker for longer than is allowed."""
+    """End the run: there has been no worker for longer than the policy allows."""
 
     waited_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class PausePlace:
-    """Tell that a node or GPU gets no work for a while: it fails whatever it is given."""
+class Quarantine:
+    """Report that a device gets no work for a while, because everything fails on it."""
 
-    place: str
+    device: str
+    """Name of the node or GPU."""
     seconds: float
     reason: str
-    """Of its last failure, in one line."""
+    """Why its last call failed, in one line."""
 
     def __str__(self) -> str:
         return (
-            f"{self.place} keeps failing while others work; no work for it for "
+            f"{self.device} keeps failing while others work; it is quarantined for "
             f"{self.seconds:.0f} s; {self.reason}"
         )
 
@@ -76,7 +77,7 @@ class GiveUp:
     reason: str
     """One line."""
     is_contradiction: bool = False
-    """Two results of one sample differ, which no other attempt would mend."""
+    """Two results of one sample differ; another attempt would not help."""
 
     @classmethod
     def failures(cls, num: int, last: Failure) -> GiveUp:
@@ -95,7 +96,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Every sample has its result or its verdict."""
+    """Every sample has a result or has failed for good."""
 
 
 Decision = (
@@ -103,7 +104,7 @@ Decision = (
     | RetireWorker
     | SubmitCall
     | FailSample
-    | PausePlace
+    | Quarantine
     | OutOfCapacity
     | GiveUp
     | Finished

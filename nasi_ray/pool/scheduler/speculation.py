@@ -1,4 +1,4 @@
-"""The end of a run: who takes over from the slow. No Ray, and time is passed in."""
+"""Backups at the end of a run: idle workers evaluate what slow ones have not finished."""
 
 from __future__ import annotations
 
@@ -7,33 +7,51 @@ from collections.abc import Iterator
 from nasi_ray.pool.scheduler.calls import Call, CallLedger
 from nasi_ray.pool.scheduler.decisions import SubmitCall
 from nasi_ray.pool.scheduler.policy import Pace
-from nasi_ray.pool.scheduler.queue import Backlog
-from nasi_ray.pool.scheduler.workers import Fleet
+from nasi_ray.pool.scheduler.queue import SampleQueue
+from nasi_ray.pool.scheduler.workers import Workers
+
+_SCAN_S = 0.25
 
 
-class Tail:
-    """Gives calls that are late to idle workers as well."""
+class Speculation:
+    """Gives late calls to idle workers, too; the first result of a sample counts."""
 
-    def __init__(self, backlog: Backlog, fleet: Fleet, calls: CallLedger, pace: Pace) -> None:
-        self._backlog, self._fleet, self._calls, self._pace = backlog, fleet, calls, pace
+    def __init__(self, queue: SampleQueue, workers: Workers, calls: CallLedger, pace: Pace) -> None:
+        self._queue, self._workers, self._calls, self._pace = queue, workers, calls, pace
+        self._scan_at = 0.0
 
-    def double_stragglers(self, now: float, event: int) -> Iterator[SubmitCall]:
-        """Book a second call for each straggler there is an idle worker for."""
-        for worker in self._fleet.hungry(0):
+    def back_up_stragglers(self, now: float, event: int) -> Iterator[SubmitCall]:
+        """Submit a backup of each late call for which there is an idle worker."""
+        for worker in self._workers.with_capacity(0):
             straggler = self._straggler(now)
             if straggler is None:
                 break
-            indices = tuple(i for i in straggler.indices if self._backlog.is_open(i))
-            double = self._calls.submit(worker, indices, now, event)
-            self._calls.double(straggler, double)
-            yield SubmitCall(double.number, worker.number, indices)
+            indices = tuple(i for i in straggler.indices if self._queue.is_open(i))
+            backup = self._calls.submit(worker, indices, now, event)
+            self._calls.add_backup(straggler, backup)
+            yield SubmitCall(backup.number, worker.number, indices)
 
-    def needs_spare(self, target: int, now: float) -> bool:
-        """As few workers as samples are left, and one of them hangs: another has to take over."""
-        has_room = self._fleet.num_staff < target and not self._fleet.num_coming
-        if not has_room or self._fleet.hungry(0):
+    def needs_spare_worker(self, target: int, now: float) -> bool:
+        """Whether a call is late and no worker is idle, or will be soon, to take it over."""
+        has_room = self._workers.num_active < target and not self._workers.num_starting
+        if not has_room or self._workers.with_capacity(0):
             return False
-        return len(self._backlog) > 0 or self._straggler(now) is not None
+        return len(self._queue) > 0 or self._straggler(now) is not None
 
     def _straggler(self, now: float) -> Call | None:
-        return self._calls.straggler(self._backlog.may_double, self._pace.late_s, now)
+        """A call that waits behind another, else the late call that has been running longest."""
+        if now < self._scan_at:
+            return None
+        longest: Call | None = None
+        for call in self._calls:
+            if call.backup is not None or not self._queue.may_have_backup(call.indices):
+                continue
+            if call.running_since is None:
+                return call
+            since = call.running_since
+            is_longest = longest is None or since < (longest.running_since or 0.0)
+            if is_longest and now - since > self._pace.late_s(len(call.indices)):
+                longest = call
+        if longest is None:
+            self._scan_at = now + _SCAN_S
+        return longest

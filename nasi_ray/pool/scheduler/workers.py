@@ -1,4 +1,4 @@
-"""The workers of a pool: who there is, who can take work, who has to go. No Ray, no clock."""
+"""The workers of a pool: which exist, which can take a call, which are leaving."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Phase = Literal["starting", "placed", "ready"]
-"""Asked for; its process runs and prepares; takes work."""
+Phase = Literal["requested", "placed", "ready"]
+"""Requested from the cluster; its process runs and prepares; takes calls."""
 
 
 @dataclass(slots=True)
@@ -16,151 +16,151 @@ class WorkerState:
     """One worker."""
 
     number: int
-    began: int
-    """Event number at which it was asked for."""
-    phase: Phase = "starting"
+    requested_event: int
+    """Event number at which it was requested."""
+    phase: Phase = "requested"
     calls: deque[int] = field(default_factory=deque)
     """Calls in flight, the running one first."""
-    place: str = ""
-    """Where it runs: a node, or a GPU of one; "" while that is unknown."""
-    is_benched: bool = False
-    """Gets no work, as its place has a pause."""
-    is_leaving: bool = False
-    """Gets no new work and is retired once it has none."""
+    device: str = ""
+    """The node or GPU it runs on; "" while unknown."""
+    is_quarantined: bool = False
+    """Gets no new calls because its device is quarantined."""
+    is_draining: bool = False
+    """Gets no new calls, and is retired once it has none left."""
     num_errors: int = 0
     """Samples that failed on it since its last result."""
 
 
-class Fleet:
-    """Keeps the workers' states and the sets that make decisions cheap with a thousand of them."""
+class Workers:
+    """The workers' states, indexed so that decisions stay cheap with a thousand of them."""
 
     def __init__(self, max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
         self._workers: dict[int, WorkerState] = {}
-        self._hungry: dict[int, WorkerState] = {}
-        self._leaving: dict[int, WorkerState] = {}
-        self._num_phase: dict[Phase, int] = {"starting": 0, "placed": 0, "ready": 0}
+        self._with_capacity: dict[int, WorkerState] = {}
+        self._draining: dict[int, WorkerState] = {}
+        self._num_in_phase: dict[Phase, int] = {"requested": 0, "placed": 0, "ready": 0}
         self._next = 0
 
     @property
-    def num_staff(self) -> int:
-        """Workers that stay, up or not."""
-        return len(self._workers) - len(self._leaving)
+    def num_active(self) -> int:
+        """Workers in any phase that are not draining."""
+        return len(self._workers) - len(self._draining)
 
     @property
     def num_ready(self) -> int:
-        """Workers able to work, those on their way out included."""
-        return self._num_phase["ready"]
+        """Workers that have prepared, including draining ones."""
+        return self._num_in_phase["ready"]
 
     @property
     def num_placed(self) -> int:
-        """Workers that have their place on a node, ready or not."""
-        return self._num_phase["placed"] + self._num_phase["ready"]
+        """Workers whose process runs, prepared or not."""
+        return self._num_in_phase["placed"] + self._num_in_phase["ready"]
 
     @property
-    def num_coming(self) -> int:
-        """Workers asked for that do not work yet."""
-        return self._num_phase["starting"] + self._num_phase["placed"]
+    def num_starting(self) -> int:
+        """Workers requested that have not prepared yet."""
+        return self._num_in_phase["requested"] + self._num_in_phase["placed"]
 
     def get(self, number: int) -> WorkerState | None:
         """The worker, or None if it has been removed."""
         return self._workers.get(number)
 
-    def start(self, began: int) -> WorkerState:
-        """Add a worker that has been asked for."""
-        worker = WorkerState(number=self._next, began=began)
+    def request(self, event: int) -> WorkerState:
+        """Add a worker that is requested at an event."""
+        worker = WorkerState(number=self._next, requested_event=event)
         self._next += 1
         self._workers[worker.number] = worker
-        self._num_phase["starting"] += 1
+        self._num_in_phase["requested"] += 1
         return worker
 
-    def advance(self, number: int, phase: Phase) -> WorkerState | None:
-        """A worker has come up, or is ready."""
+    def advance(self, number: int, phase: Phase) -> None:
+        """Move a worker to its next phase; does nothing if it has been removed."""
         worker = self._workers.get(number)
         if worker is not None:
-            self._num_phase[worker.phase] -= 1
+            self._num_in_phase[worker.phase] -= 1
             worker.phase = phase
-            self._num_phase[phase] += 1
+            self._num_in_phase[phase] += 1
             self.update(worker)
-        return worker
 
-    def at(self, place: str) -> list[WorkerState]:
-        """The workers of a place."""
-        return [worker for worker in self._workers.values() if worker.place == place]
+    def on_device(self, device: str) -> list[WorkerState]:
+        """The workers of a device."""
+        return [worker for worker in self._workers.values() if worker.device == device]
 
-    def bench(self, worker: WorkerState, *, is_benched: bool) -> None:
-        """Give a worker no work, or again."""
-        worker.is_benched = is_benched
+    def set_quarantined(self, worker: WorkerState, is_quarantined: bool) -> None:
+        """Stop giving a worker new calls, or start again."""
+        worker.is_quarantined = is_quarantined
         self.update(worker)
 
-    def may_show(self, event: int, but_at: str | None = None) -> bool:
-        """Whether some may yet show that not everything is broken.
+    def has_unfailed_workers(self, event: int, except_on: str | None = None) -> bool:
+        """Whether some worker may still show that not everything is broken.
 
-        They have been asked for before an event, have failed nothing since their last result, and
-        prepare or have work.
+        Such a worker was requested before the event, has had no error since its last result, and
+        is preparing or has a call.
 
         Args:
             event: The event's number.
-            but_at: A place whose workers do not count.
+            except_on: A device whose workers do not count.
         """
         return any(
-            worker.began < event
+            worker.requested_event < event
             and not worker.num_errors
-            and worker.place != but_at
+            and worker.device != except_on
             and (worker.phase == "placed" or worker.calls)
-            for worker in self.up()
+            for worker in self.usable()
         )
 
-    def up(self) -> Iterator[WorkerState]:
-        """The workers that have their place, and work to do or a chance to get some."""
-        return (w for w in self._workers.values() if w.phase != "starting" and not w.is_benched)
+    def usable(self) -> Iterator[WorkerState]:
+        """Workers whose process runs and that are not quarantined."""
+        workers = self._workers.values()
+        return (w for w in workers if w.phase != "requested" and not w.is_quarantined)
 
     def remove(self, number: int) -> WorkerState | None:
-        """Forget a worker; None if it was forgotten before."""
+        """Forget a worker; None if it was removed before."""
         worker = self._workers.pop(number, None)
         if worker is not None:
-            self._hungry.pop(number, None)
-            self._leaving.pop(number, None)
-            self._num_phase[worker.phase] -= 1
+            self._with_capacity.pop(number, None)
+            self._draining.pop(number, None)
+            self._num_in_phase[worker.phase] -= 1
         return worker
 
     def update(self, worker: WorkerState) -> None:
-        """Note that a worker's calls, phase or staying have changed."""
-        takes_work = worker.phase == "ready" and not worker.is_leaving and not worker.is_benched
-        if takes_work and len(worker.calls) < self._max_in_flight:
-            self._hungry[worker.number] = worker
+        """Update the indices after a change of a worker's calls, phase or flags."""
+        is_blocked = worker.is_draining or worker.is_quarantined
+        if worker.phase == "ready" and not is_blocked and len(worker.calls) < self._max_in_flight:
+            self._with_capacity[worker.number] = worker
         else:
-            self._hungry.pop(worker.number, None)
+            self._with_capacity.pop(worker.number, None)
 
-    def hungry(self, num_calls: int) -> list[WorkerState]:
-        """Workers that take work and have exactly so many calls in flight."""
-        return [worker for worker in self._hungry.values() if len(worker.calls) == num_calls]
+    def with_capacity(self, num_calls: int) -> list[WorkerState]:
+        """Workers that can take another call and have exactly so many in flight."""
+        return [w for w in self._with_capacity.values() if len(w.calls) == num_calls]
 
-    def dismiss(self, worker: WorkerState) -> None:
-        """Let a worker finish what it has and go."""
-        worker.is_leaving = True
-        self._leaving[worker.number] = worker
+    def drain(self, worker: WorkerState) -> None:
+        """Let a worker finish the calls it has; it gets no more."""
+        worker.is_draining = True
+        self._draining[worker.number] = worker
         self.update(worker)
 
-    def leavers(self) -> list[WorkerState]:
-        """Workers on their way out that have nothing left to finish."""
-        return [worker for worker in self._leaving.values() if not worker.calls]
+    def drained(self) -> list[WorkerState]:
+        """Draining workers that have finished all their calls."""
+        return [worker for worker in self._draining.values() if not worker.calls]
 
-    def dismiss_draining(self, draining: Container[int]) -> None:
-        """Dismiss the workers whose node is being drained."""
-        for worker in list(self._staff()):
-            if worker.number in draining:
-                self.dismiss(worker)
+    def drain_all(self, numbers: Container[int]) -> None:
+        """Drain these workers, because their node is being drained."""
+        for worker in list(self._active()):
+            if worker.number in numbers:
+                self.drain(worker)
 
     def shrink(self, target: int) -> None:
-        """Dismiss workers above the target: first those not up, then those with least to do."""
-        surplus = self.num_staff - target
+        """Drain workers above the target: those not ready first, then those with fewest calls."""
+        surplus = self.num_active - target
         if surplus > 0:
             ranked = sorted(
-                self._staff(), key=lambda w: (w.phase == "ready", len(w.calls), -w.number)
+                self._active(), key=lambda w: (w.phase == "ready", len(w.calls), -w.number)
             )
             for worker in ranked[:surplus]:
-                self.dismiss(worker)
+                self.drain(worker)
 
-    def _staff(self) -> Iterator[WorkerState]:
-        return (worker for worker in self._workers.values() if not worker.is_leaving)
+    def _active(self) -> Iterator[WorkerState]:
+        return (worker for worker in self._workers.values() if not worker.is_draining)

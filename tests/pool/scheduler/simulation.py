@@ -21,7 +21,7 @@ from nasi_ray.pool.scheduler.scheduler import Scheduler
 
 @dataclass
 class FakeWorker:
-    phase: str = "starting"
+    phase: str = "requested"
     calls: deque[SubmitCall] = field(default_factory=deque)
     is_hung: bool = False
 
@@ -82,7 +82,7 @@ class FakeCluster:
 
     def advance(self, worker: int) -> None:
         state = self.workers[worker]
-        if state.phase == "starting":
+        if state.phase == "requested":
             state.phase = "placed"
             self.scheduler.placed(worker, f"node {worker % 3}")
         elif state.phase == "placed":

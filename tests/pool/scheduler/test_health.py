@@ -1,4 +1,4 @@
-"""One node or GPU that fails whatever it is given must not end a run, nor cost good samples."""
+"""A node or GPU on which everything fails must neither end a run nor cost good samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nasi_ray.pool.scheduler.decisions import (
     Finished,
     GiveUp,
     OutOfCapacity,
-    PausePlace,
+    Quarantine,
     RetireWorker,
     StartWorker,
     SubmitCall,
@@ -37,15 +37,15 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Slots:
-    """Places of one worker each, in virtual time; what runs on a sick one fails at once."""
+class FakeDevices:
+    """Devices of one worker each, in virtual time; what runs on a broken one fails at once."""
 
-    def __init__(self, num: int, sick: set[int], sample_s: float, *, is_death: bool) -> None:
+    def __init__(self, num: int, broken: set[int], sample_s: float, *, is_death: bool) -> None:
         self.scheduler: Scheduler[int] = Scheduler(PoolPolicy())
-        self.num, self.sick, self.sample_s, self.is_death = num, sick, sample_s, is_death
+        self.num, self.broken, self.sample_s, self.is_death = num, broken, sample_s, is_death
         self.free = deque(range(num))
         self.waiting: deque[int] = deque()
-        self.slot: dict[int, int] = {}
+        self.device_of: dict[int, int] = {}
         self.calls: dict[int, deque[SubmitCall]] = {}
         self.events: list[tuple[float, int, Event]] = []
         self.order = itertools.count()
@@ -71,7 +71,7 @@ class Slots:
         match decision:
             case StartWorker(worker):
                 self.waiting.append(worker)
-                self.place()
+                self.place_waiting()
             case SubmitCall(_, worker, _):
                 self.calls[worker].append(decision)
                 if len(self.calls[worker]) == 1:
@@ -88,35 +88,39 @@ class Slots:
     def after(self, seconds: float, event: Event) -> None:
         heapq.heappush(self.events, (self.now + seconds, next(self.order), event))
 
-    def place(self) -> None:
+    def place_waiting(self) -> None:
         while self.waiting and self.free:
             worker = self.waiting.popleft()
-            self.slot[worker] = self.free.popleft()
+            self.device_of[worker] = self.free.popleft()
             self.calls[worker] = deque()
             self.after(START_S, functools.partial(self.up, worker))
 
     def up(self, worker: int) -> None:
-        if worker in self.slot:
-            self.scheduler.placed(worker, f"gpu{self.slot[worker]}")
+        if worker in self.device_of:
+            self.scheduler.placed(worker, f"gpu{self.device_of[worker]}")
             self.scheduler.ready(worker)
 
     def leave(self, worker: int) -> None:
-        if worker in self.slot:
-            self.free.appendleft(self.slot.pop(worker))
+        if worker in self.device_of:
+            self.free.appendleft(self.device_of.pop(worker))
             del self.calls[worker]
         else:
             self.waiting.remove(worker)
-        self.place()
+        self.place_waiting()
 
     def begin(self, worker: int) -> None:
         call = self.calls[worker][0]
-        each_s = FAIL_S if self.slot[worker] in self.sick else self.sample_s
+        each_s = FAIL_S if self.device_of[worker] in self.broken else self.sample_s
         self.after(each_s * len(call.indices), lambda: self.end(worker, call))
 
     def end(self, worker: int, call: SubmitCall) -> None:
-        if worker not in self.slot or not self.calls[worker] or self.calls[worker][0] is not call:
+        if (
+            worker not in self.device_of
+            or not self.calls[worker]
+            or self.calls[worker][0] is not call
+        ):
             return
-        if self.slot[worker] not in self.sick:
+        if self.device_of[worker] not in self.broken:
             results = [(index, index) for index in call.indices]
             seconds = self.sample_s * len(results)
             self.calls[worker].popleft()
@@ -140,53 +144,53 @@ class Slots:
     ("num", "sample_s"),
     [(2, 1), (2, 10), (4, 10), (4, 30), (10, 10), (10, 60), (50, 60), (50, 300)],
 )
-def test_one_sick_place_neither_ends_a_run_nor_costs_a_sample(
+def test_one_broken_device_neither_ends_a_run_nor_costs_a_sample(
     num: int, sample_s: float, is_death: bool
 ) -> None:
-    out = Slots(num, {0}, sample_s, is_death=is_death).run(40 * num)
+    out = FakeDevices(num, {0}, sample_s, is_death=is_death).run(40 * num)
     assert out.end == "finished"
     assert out.num_results == 40 * num
     assert out.lost == []
     ideal_s = START_S + 40 * num * sample_s / (num - 1)
     assert out.seconds < 1.3 * ideal_s + 3 * sample_s + 30
-    # Of pauses that double there are few; before the first result a place has no pause.
+    # Quarantines double, so there are few; before the first result there is none.
     assert out.failures < 20 + sample_s
 
 
 @pytest.mark.parametrize("is_death", [False, True])
-def test_where_every_place_is_sick_the_run_still_ends(is_death: bool) -> None:
-    out = Slots(10, set(range(10)), 60, is_death=is_death).run(400)
+def test_a_run_ends_if_every_device_is_broken(is_death: bool) -> None:
+    out = FakeDevices(10, set(range(10)), 60, is_death=is_death).run(400)
     assert out.end.startswith("gave up: 5 failures in a row")
     assert out.seconds < 60
 
 
 @pytest.mark.parametrize("is_death", [False, True])
-def test_a_place_that_has_recovered_works_again(is_death: bool) -> None:
-    slots = Slots(2, {0}, 1.0, is_death=is_death)
-    slots.after(100.0, slots.sick.clear)
-    out = slots.run(600)
+def test_a_device_that_has_recovered_works_again(is_death: bool) -> None:
+    devices = FakeDevices(2, {0}, 1.0, is_death=is_death)
+    devices.after(100.0, devices.broken.clear)
+    out = devices.run(600)
     assert (out.end, out.num_results) == ("finished", 600)
-    # One place alone would need 604 s.
+    # One device alone would need 604 s.
     assert out.seconds < 450
 
 
-def test_sick_places_work_if_no_other_is_left() -> None:
-    slots = Slots(2, {0}, 1.0, is_death=False)
+def test_a_quarantined_device_is_used_if_no_other_is_left() -> None:
+    devices = FakeDevices(2, {0}, 1.0, is_death=False)
 
     def swap() -> None:
-        slots.sick.clear()
-        (well,) = [worker for worker, slot in slots.slot.items() if slot == 1]
-        slots.num = 1
-        del slots.slot[well], slots.calls[well]
-        slots.scheduler.lost(well, "its node is gone", preempted=True)
+        devices.broken.clear()
+        (healthy,) = [worker for worker, device in devices.device_of.items() if device == 1]
+        devices.num = 1
+        del devices.device_of[healthy], devices.calls[healthy]
+        devices.scheduler.lost(healthy, "its node is gone", preempted=True)
 
-    slots.after(40.0, swap)
-    out = slots.run(100)
+    devices.after(40.0, swap)
+    out = devices.run(100)
     assert (out.end, out.num_results) == ("finished", 100)
     assert out.seconds < 115
 
 
-def test_a_pause_costs_no_work_under_way_and_ends_with_a_result() -> None:
+def test_a_quarantine_interrupts_no_call_and_ends_with_a_result() -> None:
     scheduler: Scheduler[int] = Scheduler(PoolPolicy(max_in_flight=1))
     calls: dict[int, SubmitCall] = {}
     seen: list[object] = []
@@ -196,18 +200,18 @@ def test_a_pause_costs_no_work_under_way_and_ends_with_a_result() -> None:
         seen.extend(decided)
         calls.update({d.worker: d for d in decided if isinstance(d, SubmitCall)})
 
-    def come_up(worker: int, place: str) -> None:
-        scheduler.placed(worker, place)
+    def come_up(worker: int, device: str) -> None:
+        scheduler.placed(worker, device)
         scheduler.ready(worker)
 
     scheduler.add(range(100))
     scheduler.tick(3)
     decide(0.0)
-    for worker, place in enumerate(("here", "here", "there")):
-        come_up(worker, place)
+    for worker, device in enumerate(("here", "here", "there")):
+        come_up(worker, device)
     decide(0.0)
     now, bad = 0.0, 0
-    while not any(isinstance(d, PausePlace) for d in seen):  # worker 1 is at a long sample
+    while not any(isinstance(d, Quarantine) for d in seen):  # worker 1 has a long sample
         now += 1.0
         assert now < 10.0
         errors = [(index, "bad image") for index in calls[bad].indices]

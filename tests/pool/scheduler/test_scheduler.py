@@ -115,7 +115,9 @@ def test_only_poison_samples_fail_and_the_rest_completes(
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), target=st.integers(1, 6), poison=st.integers(0, 59))
-def test_one_poison_sample_does_not_trip_the_breaker(seed: int, target: int, poison: int) -> None:
+def test_one_poison_sample_does_not_trip_the_circuit_breaker(
+    seed: int, target: int, poison: int
+) -> None:
     cluster = make_cluster(
         60, policy=PoolPolicy(), seed=seed, target=target, deadly=frozenset({poison})
     )
@@ -185,7 +187,7 @@ def test_a_call_that_only_waited_is_not_blamed_for_a_death() -> None:
         cluster.kill(worker)
     cluster.deadly = frozenset({1})
     cluster.run()
-    # Sample 1 still had all its three attempts, and then its three appeals.
+    # Sample 1 still had all its three attempts, and then its three final retries.
     assert cluster.submitted[1] == 2 + 3 + 3
     assert cluster.results == [0]
 
@@ -220,9 +222,9 @@ def test_preempted_workers_cost_no_attempt() -> None:
 def test_a_worker_on_which_everything_raises_is_replaced_and_blames_no_sample() -> None:
     cluster = make_cluster(100, target=3)
     bring_up(cluster)
-    sick = min(cluster.workers)
-    while sick in cluster.workers:
-        call = cluster.workers[sick].calls.popleft()
+    broken = min(cluster.workers)
+    while broken in cluster.workers:
+        call = cluster.workers[broken].calls.popleft()
         errors = [(index, "RuntimeError: CUDA error") for index in call.indices]
         cluster.scheduler.call_done(call.call, [], errors, 0.0, cluster.now)
         cluster.decide()
@@ -255,7 +257,7 @@ def test_a_worker_that_hangs_on_the_last_sample_is_overtaken_by_a_new_one() -> N
     assert sorted(cluster.results) == [0, 1, 2]
 
 
-def test_a_straggling_call_is_doubled_once_and_the_late_result_is_dropped() -> None:
+def test_a_straggling_call_gets_one_backup_and_its_late_result_is_dropped() -> None:
     cluster = make_cluster(3, target=3)
     bring_up(cluster)
     slow, *others = sorted(cluster.workers)
@@ -264,10 +266,10 @@ def test_a_straggling_call_is_doubled_once_and_the_late_result_is_dropped() -> N
             cluster.advance(worker)
     cluster.now += 100.0
     cluster.decide()
-    doubled = [w for w in others if cluster.workers[w].calls]
-    assert len(doubled) == 1
+    backups = [w for w in others if cluster.workers[w].calls]
+    assert len(backups) == 1
     late = cluster.workers[slow].calls[0]
-    cluster.advance(doubled[0])
+    cluster.advance(backups[0])
     assert sorted(cluster.results) == [0, 1, 2]
     assert cluster.scheduler.call_done(late.call, [(late.indices[0], 0)], [], 1.0, 101.0) == []
     cluster.decide()
@@ -284,8 +286,8 @@ def test_two_results_that_differ_end_the_run_and_name_the_sample() -> None:
     cluster.decide()
     late = cluster.workers[slow].calls[0]
     (index,) = late.indices
-    (double,) = [w for w in others if any(c.indices == (index,) for c in cluster.workers[w].calls)]
-    cluster.advance(double)
+    (backup,) = [w for w in others if any(c.indices == (index,) for c in cluster.workers[w].calls)]
+    cluster.advance(backup)
     cluster.scheduler.call_done(late.call, [(index, -1)], [], 1.0, 101.0)
     cluster.decide()
     assert isinstance(cluster.ended, GiveUp)
@@ -384,7 +386,7 @@ def test_a_late_result_of_an_abandoned_run_counts_if_its_sample_is_asked_for_aga
     assert cluster.results == [0]
 
 
-def test_a_sample_hit_by_a_storm_is_tried_for_the_last_time_in_the_calm_after_it() -> None:
+def test_a_sample_hit_by_a_storm_has_its_last_attempt_after_the_storm() -> None:
     cluster = make_cluster(40, policy=PoolPolicy(), target=2)
     cluster.scheduler.tick(2)
     cluster.decide()
@@ -455,8 +457,8 @@ def test_in_a_storm_without_end_no_sample_is_blamed() -> None:
     assert cluster.failed == {}
 
 
-def test_a_call_that_hangs_is_doubled_while_a_sample_waits_for_calm() -> None:
-    cluster = make_cluster(3, policy=PoolPolicy(calm_s=1e6), target=3, raising=frozenset({0}))
+def test_a_call_that_hangs_gets_a_backup_while_a_sample_waits_for_its_final_retry() -> None:
+    cluster = make_cluster(3, policy=PoolPolicy(min_stable_s=1e6), target=3, raising=frozenset({0}))
     bring_up(cluster)
     hung = next(w for w, state in cluster.workers.items() if state.calls[0].indices == (1,))
     cluster.workers[hung].is_hung = True

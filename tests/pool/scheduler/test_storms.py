@@ -1,4 +1,4 @@
-"""A search on simulated workers that die: what is answered, and what is said of it."""
+"""A search on simulated workers that die: its result, and what it reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Store = RecordStore[Sample, SampleTable]
 
 
 class StormyRunner:
-    """A runner on simulated workers; until ``until`` whoever has the sample ``hit`` dies."""
+    """A runner on simulated workers; until ``until`` the worker with sample ``hit`` dies."""
 
     def __init__(self, *, hit: int = -1, until: float = 0.0, poison: Sequence[int] = ()) -> None:
         self._hit, self._until = hit, until
@@ -38,7 +38,7 @@ class StormyRunner:
         self.cluster = FakeCluster(scheduler, random.Random(0), deadly=frozenset(poison))
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[Sample]]:
-        cluster, told = self.cluster, set[int]()
+        cluster, sent = self.cluster, set[int]()
         cluster.scheduler.add(indices)
         cluster.scheduler.tick(cluster.target)
         cluster.decide()
@@ -48,8 +48,8 @@ class StormyRunner:
                 if calls and self._hit in calls[0].indices and cluster.now < self._until:
                     cluster.kill(worker)
             cluster.step()
-            new = [i for i in (*cluster.results, *cluster.failed) if i not in told]
-            told.update(new)
+            new = [i for i in (*cluster.results, *cluster.failed) if i not in sent]
+            sent.update(new)
             yield [self._sample(index) for index in new]
         if isinstance(cluster.ended, GiveUp):
             raise WorkerError(cluster.ended.reason)
@@ -93,7 +93,7 @@ def test_after_a_storm_over_the_last_attempt_the_answer_is_the_same(
 ) -> None:
     store, runner = open_store(tmp_path / "stormy"), StormyRunner(hit=7, until=until)
     progress = search(store, runner)
-    assert runner.cluster.submitted[7] == num_attempts  # three at most without appeals
+    assert runner.cluster.submitted[7] == num_attempts  # at most three without final retries
     assert store.missing(range(NUM_SAMPLES)) == []
     assert answer(store) == undisturbed
     assert progress.messages == []

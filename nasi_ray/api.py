@@ -1,0 +1,198 @@
+"""The jobs as functions. Light to import: what a function needs is imported when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from nasi_ray.data.sources import Source
+    from nasi_ray.progress import Progress, ProgressState
+    from nasi_ray.proxies.base import Proxy
+    from nasi_ray.ranking.result import RankingResult
+    from nasi_ray.search.result import SearchResult
+    from nasi_ray.search.run import Run
+    from nasi_ray.spaces.base import SearchSpace
+    from nasi_ray.study.outcome import StudyResult
+
+
+def search(
+    space: str = "darts", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
+) -> SearchResult:
+    """Search a cell at initialization, or continue or answer the search that is there.
+
+    With workers it uses the Ray that is connected, or connects to one, or starts one. Samples that
+    the run directory has already are not evaluated again.
+
+    Args:
+        space: Name of the space: ``darts``, ``s1``, ``s2``, ``s3``, ``nb201``, or one's own.
+        progress: A display; "auto": a bar on a terminal and lines elsewhere; None: none.
+        settings: Every option of ``nasi-ray search``, with underscores: ``data``, ``seed``,
+            ``num_samples``, ``nu``, ``num_workers``, ``out``, ``preset``, ...
+
+    Returns:
+        The cell, α* and how sure each decision is; the run directory holds the same.
+
+    Raises:
+        NasiRayError: Whatever can be mended: a name or value that is not allowed, data, storage,
+            cluster; its message says how. What was computed is stored.
+
+    Example:
+        >>> import nasi_ray, tempfile
+        >>> result = nasi_ray.search(
+        ...     "s1", num_samples=4, batch_size=2, image_size=8, init_channels=2, num_workers=0,
+        ...     out=tempfile.mkdtemp(), progress=None,
+        ... )
+        >>> result.num_samples
+        4
+        >>> sorted(result.margins)[:2]
+        ['block1/op', 'block2/op']
+    """
+    from nasi_ray.search.job import run_search
+    from nasi_ray.search.settings import make_search_job
+
+    job = make_search_job({"space": space, **settings}, where="search()")
+    with _display(progress) as display:
+        return run_search(job, display)
+
+
+def rank(
+    space: str = "s1", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
+) -> RankingResult:
+    """Rank architectures by training-free proxies, and compare with accuracies where a table is.
+
+    Args:
+        space: Name of a space that can be enumerated: ``s1``, ``s2``, ``s3``, ``nb201``, ...
+        progress: As of ``search``.
+        settings: Every option of ``nasi-ray rank``, with underscores: ``proxies``,
+            ``architectures``, ``seeds``, ``table``, ``metric``, ``num_workers``, ``out``, ...
+
+    Returns:
+        Scores and, with a table, signed correlations.
+
+    Raises:
+        NasiRayError: As ``search``.
+
+    Example:
+        >>> import nasi_ray, tempfile
+        >>> result = nasi_ray.rank(
+        ...     "nb201", architectures="3", proxies=["naswot"], batch_size=4, image_size=8,
+        ...     num_channels=2, num_workers=0, out=tempfile.mkdtemp(), progress=None,
+        ... )
+        >>> result.to_pandas().columns.tolist()
+        ['architecture', 'num_params', 'multiply_adds', 'naswot']
+    """
+    from nasi_ray.ranking.job import run_rank
+    from nasi_ray.ranking.settings import make_rank_job
+
+    job = make_rank_job({"space": space, **settings}, where="rank()")
+    with _display(progress) as display:
+        return run_rank(job, display)
+
+
+def study(
+    name: str, *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
+) -> StudyResult:
+    """Study searches against a table of accuracies; ``docs/study.md`` says what each study shows.
+
+    Args:
+        name: ``agnostic``, ``effectiveness``, ``tradeoff``, ``table2``, ``cells`` or ``ablation``.
+        progress: As of ``search``.
+        settings: Every option of ``nasi-ray study NAME``, with underscores: ``seeds``, ``space``,
+            ``table``, ``data``, ``num_samples``, ``num_workers``, ``out``, ...
+
+    Returns:
+        Every number, and the names of the files written.
+
+    Raises:
+        NasiRayError: As ``search``.
+    """
+    from nasi_ray.study.job import run_study
+    from nasi_ray.study.settings import make_study
+
+    job = make_study(name, settings, where="study()")
+    with _display(progress) as display:
+        return run_study(job, display, command=f"nasi_ray.study({name!r}, ...)")
+
+
+def open_run(uri: str) -> Run:
+    """Open the records of a search, to ask them what other settings of the estimate give.
+
+    Args:
+        uri: Run directory, a path or ``s3://bucket/prefix``; a search may be writing to it.
+
+    Raises:
+        RecordConflictError: If there is no search.
+        RecordCorruptError: If a record file is torn or was altered.
+        StorageError: If the storage fails.
+
+    Example:
+        >>> run = nasi_ray.open_run("runs/cifar10")  # doctest: +SKIP
+        >>> run.cell(nu=50.0)  # doctest: +SKIP
+    """
+    from nasi_ray.search.run import Run
+
+    return Run.open(uri)
+
+
+def add_space(space: SearchSpace) -> None:
+    """Make a space of one's own known by its name, here and on the workers of later runs.
+
+    An installed package does it with an entry point instead (``docs/extending.md``).
+
+    Raises:
+        ConfigError: If the package has a space of that name.
+    """
+    from nasi_ray.spaces import SPACES
+
+    SPACES.add(space.name, space)
+
+
+def add_proxy(proxy: Proxy) -> None:
+    """Make a proxy known by its name; as ``add_space``.
+
+    Raises:
+        ConfigError: If the package has a proxy of that name.
+    """
+    from nasi_ray.proxies import PROXIES
+
+    PROXIES.add(proxy.name, proxy)
+
+
+def add_data_source(name: str, source: Source) -> None:
+    """Make a data set known by a name that ``data`` then takes; as ``add_space``.
+
+    Raises:
+        ConfigError: If the package has a data source of that name.
+    """
+    from nasi_ray.data.sources import SOURCES
+
+    SOURCES.add(name, source)
+
+
+class _Silent:
+    """A display that shows nothing."""
+
+    def update(self, state: ProgressState) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def _display(progress: Progress | Literal["auto"] | None) -> Iterator[Progress]:
+    if progress is None:
+        yield _Silent()
+    elif isinstance(progress, str):
+        from nasi_ray.display.progress import make_progress
+
+        with contextlib.closing(make_progress(sys.stderr)) as display:
+            yield display
+    else:
+        yield progress

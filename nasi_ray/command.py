@@ -1,0 +1,223 @@
+"""The command ``nasi-ray``: one subcommand a job. Nothing heavy is imported to parse it.
+
+``jobs/*.py`` call the same code, for ``ray job submit -- python jobs/search.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+from nasi_ray.errors import UnknownNameError
+from nasi_ray.run.process import (
+    EXIT_INCOMPLETE,
+    EXIT_STATUSES,
+    reporting_errors,
+    stopping_once,
+)
+from nasi_ray.version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: Arguments without the program's name; None: those of this process.
+
+    Returns:
+        The exit status (``run.process``).
+
+    Raises:
+        SystemExit: After an error, on ``--help``, and on malformed flags.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    with reporting_errors(), stopping_once():
+        name = args[0] if args else "--help"
+        if name in ("-h", "--help"):
+            _print(_help())
+            return 0
+        if name in ("version", "--version"):
+            _print(_version())
+            return 0
+        if name.startswith("--tyro-"):
+            return _complete(args)
+        if name not in COMMANDS:
+            raise UnknownNameError("command", name, list(COMMANDS))
+        return COMMANDS[name][1](args[1:])
+
+
+def _search(argv: Sequence[str]) -> int:
+    from nasi_ray.search.settings import parse_search
+
+    job = parse_search(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.display.terminal import wants_color
+    from nasi_ray.search.job import run_search
+    from nasi_ray.search.text import lost_warning, summary_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_search(job, progress)
+    _print(summary_lines(result.content, color=wants_color(sys.stdout)))
+    if "cost" in result.content:
+        _print(str(result.content["cost"]))
+    cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result.content else ""
+    _print(f"written to {result.uri}: result.json, settings.yaml, {cell}samples/")
+    if warning := lost_warning(result.content):
+        sys.stderr.write(f"{warning}\n")
+        return EXIT_INCOMPLETE
+    return 0
+
+
+def _rank(argv: Sequence[str]) -> int:
+    from nasi_ray.ranking.settings import parse_rank
+
+    job = parse_rank(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.ranking.job import run_rank
+    from nasi_ray.ranking.text import ranking_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_rank(job, progress)
+    _print(ranking_lines(result.content))
+    if "cost" in result.content:
+        _print(str(result.content["cost"]))
+    pictures = "scatter and deciles (svg, png), " if result.content["metric"] else ""
+    _print(f"written to {result.uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
+    return EXIT_INCOMPLETE if result.num_lost else 0
+
+
+def _study(argv: Sequence[str]) -> int:
+    from nasi_ray.study.settings import parse_study
+
+    study = parse_study(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.study.job import run_study
+
+    command = shlex.join(["nasi-ray", "study", *argv])
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_study(study, progress, command=command)
+    _print(f"written to {result.uri}: {', '.join(result.files)}")
+    if num_lost := result.content["num_lost"]:
+        sys.stderr.write(f"warning: {num_lost} samples were lost at every attempt\n")
+        return EXIT_INCOMPLETE
+    return 0
+
+
+def _convert(argv: Sequence[str]) -> int:
+    from nasi_ray.tables.settings import parse_convert
+
+    job = parse_convert(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.tables.job import run_convert
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        lines = run_convert(job, progress)
+    _print("\n".join(lines))
+    return 0
+
+
+def _show(argv: Sequence[str]) -> int:
+    from nasi_ray.show import main as show
+
+    return show(argv)
+
+
+def _cluster(argv: Sequence[str]) -> int:
+    tool = argv[0] if argv else "--help"
+    if tool in ("-h", "--help"):
+        _print(f"usage: nasi-ray cluster TOOL [OPTION ...]; the tools: {', '.join(CLUSTER_TOOLS)}")
+        return 0
+    if tool not in CLUSTER_TOOLS:
+        raise UnknownNameError("cluster tool", tool, list(CLUSTER_TOOLS))
+    status: int = importlib.import_module(CLUSTER_TOOLS[tool]).main(argv[1:])
+    return status
+
+
+CLUSTER_TOOLS = {
+    "render": "nasi_ray.cluster.render",
+    "validate": "nasi_ray.cluster.validate",
+    "submit": "nasi_ray.cluster.submit",
+    "watch-spot": "nasi_ray.cluster.spot_watcher",
+}
+"""Name of a tool -> its module, with ``main(argv) -> status``."""
+
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "search": ("search a cell at initialization, without training", _search),
+    "rank": ("rank architectures by training-free proxies", _rank),
+    "study": ("study searches against tables of accuracies", _study),
+    "convert": ("make tables of accuracies from the benchmarks' files", _convert),
+    "show": ("list the answers of a run side by side", _show),
+    "cluster": ("render, validate and use the cluster's files", _cluster),
+}
+"""Name -> what it does, and the function that runs it."""
+
+
+def _help() -> str:
+    width = max(map(len, [*COMMANDS, "version"]))
+    rows = {**{name: about for name, (about, _) in COMMANDS.items()}, "version": "print versions"}
+    lines = [f"  {name:<{width}}  {about}" for name, about in rows.items()]
+    return "\n".join(
+        [
+            "usage: nasi-ray COMMAND [OPTION ...]",
+            "",
+            "Neural Architecture Search at Initialization, on a laptop or a Ray cluster.",
+            "",
+            *lines,
+            "",
+            "nasi-ray COMMAND --help lists the options of a command.",
+            "nasi-ray --tyro-print-completion bash (zsh, tcsh) prints a shell completion script.",
+            "",
+            EXIT_STATUSES,
+        ]
+    )
+
+
+def _version() -> str:
+    parts = [f"Python {platform.python_version()}"]
+    for package in ("torch", "ray"):
+        with contextlib.suppress(PackageNotFoundError):
+            parts.append(f"{package} {version(package)}")
+    return f"nasi_ray {__version__} ({', '.join(parts)})"
+
+
+def _complete(argv: Sequence[str]) -> int:
+    """What tyro's own flags print: completion scripts for shells, of all jobs at once."""
+    import tyro
+
+    from nasi_ray.ranking.settings import RankJob
+    from nasi_ray.search.settings import SearchJob
+    from nasi_ray.study.settings import STUDIES
+    from nasi_ray.tables.settings import ConvertJob
+
+    subcommand = tyro.conf.subcommand
+    studies = tyro.extras.subcommand_type_from_defaults({n: kind() for n, kind in STUDIES.items()})
+    jobs: Any = (
+        Annotated[SearchJob, subcommand("search")]
+        | Annotated[RankJob, subcommand("rank")]
+        | Annotated[studies, subcommand("study")]
+        | Annotated[ConvertJob, subcommand("convert")]
+    )
+    tyro.cli(
+        jobs,
+        prog="nasi-ray",
+        args=list(argv),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return 0
+
+
+def _print(text: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # ν and ± in a terminal that has no Greek
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The networks of a space: its one-shot networks, and the stand-alone ones of its architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from nasi_ray.errors import ConfigError
+from nasi_ray.registry import import_from
+from nasi_ray.spaces import get_space
+from nasi_ray.spaces.base import SearchSpace
+
+Chosen = Callable[[int, int], Sequence[int]]
+"""(cell, decision) -> candidates taken there; cells and decisions are counted from 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceNetworks:
+    """How the networks of a space are made."""
+
+    supernet: Callable[..., nn.Module]
+    """Keywords init_channels, num_cells, num_classes -> a module called as ``net(x, mixer)``."""
+    cell_types: Callable[[int], tuple[str, ...]]
+    """Number of cells -> type of each, a key of ``SearchSpace.cell_types``."""
+    chosen: Callable[[Any], Chosen] | None = None
+    """Architecture -> its path through the supernet; None: no sub-network can be ranked."""
+    standalone: Callable[..., nn.Module] | None = None
+    """Architecture, and keywords num_channels and num_classes -> the benchmark's own network,
+    called as ``net(x)``; None: the space has none."""
+
+
+@cache
+def networks_of(space: SearchSpace) -> SpaceNetworks:
+    """The networks of a space.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    where = space.networks
+    if where is None:
+        raise ConfigError(
+            f"space {space.name!r} has no networks, so nothing can be evaluated; give its class a "
+            "property `networks`, as docs/extending.md says"
+        )
+    make = import_from(where) if isinstance(where, str) else where
+    networks: SpaceNetworks = make(space)
+    return networks
+
+
+def make_standalone(
+    space: str, architecture: Any, *, num_classes: int, num_channels: int | None = None
+) -> nn.Module:
+    """Build the benchmark's own network of an architecture, called as ``net(x)``.
+
+    Args:
+        space: Name of the space.
+        architecture: An architecture of that space.
+        num_classes: Classes.
+        num_channels: Channels of the first stage; None for the benchmark's.
+
+    Returns:
+        The network, to be made inside ``initialization.build`` for parameters of a known seed.
+
+    Raises:
+        ConfigError: If the space has no network of this kind.
+        ValueError: If there are too few channels for the cell.
+    """
+    standalone = networks_of(get_space(space)).standalone
+    if standalone is None:
+        raise ConfigError(
+            f"space {space!r} has no stand-alone networks; use --network supernet, or another space"
+        )
+    width = {} if num_channels is None else {"num_channels": num_channels}
+    return standalone(architecture, num_classes=num_classes, **width)

@@ -1,0 +1,131 @@
+"""Settings -> a plan in which everything is resolved once, before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nasi_ray.config import ComputeSettings, Device, SampleConfig
+from nasi_ray.data.labels import resolve_labels
+from nasi_ray.pool.cost import PriceList, load_prices
+from nasi_ray.records import IdentityValue, RowFormat, read_identity, refuse_other_settings
+from nasi_ray.run.identity import DataSource, find_source, read_source
+from nasi_ray.storage import Storage, open_storage
+
+_KNOWN_LATER = ("data", "device", "torch")
+"""What only the images, the cluster and the installation say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RunPlan:
+    """A run: where it is kept, what its records are made of, and who evaluates them."""
+
+    storage: Storage
+    data: str
+    """The images, as the user named them."""
+    source: DataSource
+    """Where they are."""
+    device: Device
+    """``auto`` only where no record was made yet and the cluster decides."""
+    compute: ComputeSettings
+    """Workers hold no GPUs where the device is the CPU."""
+    prices: PriceList | None
+    settings: Mapping[str, IdentityValue]
+    """The part of the identity that follows from the settings."""
+    stored: Mapping[str, Any] | None
+    """The identity of the records that are there; None where there are none."""
+    is_same_source: bool
+    """Whether the data are where those of the records were, and have not changed since."""
+
+    def stored_identity(self) -> dict[str, IdentityValue] | None:
+        """The identity asked for, if the images need not be looked at to know it; else None.
+
+        The data are taken to be those of the records when no file of theirs has changed since.
+        """
+        if self.stored is None or not self.is_same_source:
+            return None
+        return self._resolved({name: self.stored.get(name) for name in self._names_known_later})
+
+    def fresh_identity(
+        self, data: Mapping[str, IdentityValue], device: str, torch_version: str
+    ) -> dict[str, IdentityValue]:
+        """The identity of what is about to be evaluated.
+
+        Args:
+            data: What the images say: ``data``, and ``num_classes`` of a data set.
+            device: ``cpu`` or ``cuda``.
+            torch_version: Of this process.
+        """
+        # Another torch has other kernels; its patch releases are taken to have the same.
+        version = ".".join(torch_version.split(".")[:2])
+        return self._resolved({**data, "device": device, "torch": version})
+
+    def refuse_other_settings(self, rows: RowFormat[Any, Any]) -> None:
+        """Refuse a run whose records other settings made, before data are read or Ray is started.
+
+        Raises:
+            RecordConflictError: If a setting differs; names each difference.
+        """
+        if self.stored is None:
+            return
+        resolved = {name: self.stored.get(name) for name in self._names_known_later}
+        if "random" in (self.source.source, resolved["data"]):
+            resolved["data"] = self.source.source
+        refuse_other_settings(self.storage, self._resolved(resolved), rows)
+
+    @property
+    def _names_known_later(self) -> tuple[str, ...]:
+        # A data set brings its own classes.
+        is_random = self.source.source == "random"
+        return _KNOWN_LATER if is_random else (*_KNOWN_LATER, "num_classes")
+
+    def _resolved(self, known: Mapping[str, IdentityValue]) -> dict[str, IdentityValue]:
+        device = {} if self.device == "auto" else {"device": self.device}
+        return {**self.settings, **known, **device}
+
+
+def plan_run(
+    uri: str,
+    *,
+    samples: SampleConfig,
+    compute: ComputeSettings,
+    settings: Mapping[str, IdentityValue],
+) -> RunPlan:
+    """Resolve what a run is.
+
+    Args:
+        uri: Run directory.
+        samples: Its data, labels and device.
+        compute: Where to evaluate.
+        settings: What tells its records from others; labels and threads are added here.
+
+    Raises:
+        ConfigError: If a setting is not allowed.
+        RecordCorruptError: If the identity of the run that is there cannot be read.
+        StorageError: If the storage fails.
+    """
+    labels = resolve_labels(samples.labels, samples.data)
+    prices = load_prices(compute.price_list) if compute.price_list else None
+    storage = open_storage(uri)
+    source = find_source(samples.data)
+    found = read_identity(storage)
+    stored = None if found is None else found[0]
+    device = samples.device
+    if device == "auto" and stored is not None and stored.get("device") in ("cpu", "cuda"):
+        device = stored["device"]
+    if device == "cpu" and compute.gpus_per_worker == "auto":
+        compute = dataclasses.replace(compute, gpus_per_worker=0.0)
+    threads = compute.threads_per_worker
+    return RunPlan(
+        storage=storage,
+        data=samples.data,
+        source=source,
+        device=device,
+        compute=compute,
+        prices=prices,
+        settings={**settings, "labels": labels, "threads_per_worker": threads},
+        stored=stored,
+        is_same_source=stored is not None and read_source(storage) == source,
+    )

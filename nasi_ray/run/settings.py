@@ -1,0 +1,167 @@
+"""Settings as flat names: of the command line, a configuration file, and keywords in Python.
+
+A job's settings are a dataclass of dataclasses, whose fields have names that are unique in all of
+it, so that ``num_samples`` alone says which field it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
+
+import tyro
+
+from nasi_ray.config import ComputeSettings
+from nasi_ray.errors import ConfigError
+
+J = TypeVar("J")
+
+ConfigFile = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="FILE",
+        help="YAML file of settings, as every run writes one (settings.yaml); flags override it.",
+    ),
+]
+
+
+def flat_settings(job: Any) -> dict[str, Any]:
+    """Name -> value of every setting of a job.
+
+    Args:
+        job: A dataclass, nested or not.
+    """
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        found |= flat_settings(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return found
+
+
+def with_settings(job: J, settings: Mapping[str, Any], *, where: str) -> J:
+    """A job with other values of some settings.
+
+    Args:
+        job: A dataclass, nested or not.
+        settings: Name -> value; lists stand for tuples.
+        where: Where the settings were given, for messages.
+
+    Raises:
+        ConfigError: If there is no setting of a name, or a value is of the wrong type or not
+            allowed.
+    """
+    known = list(flat_settings(job))
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
+            raise ConfigError(f"{where} has no setting {str(name)!r}; {hint}")
+    return cast(J, _replaced(job, settings, where))
+
+
+def _replaced(job: Any, settings: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(type(job), include_extras=True)
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        if dataclasses.is_dataclass(value):
+            changed[field.name] = _replaced(value, settings, where)
+        elif field.name in settings:
+            given = settings[field.name]
+            changed[field.name] = _validated(field.name, given, hints[field.name], where)
+    return dataclasses.replace(job, **changed)
+
+
+def _validated(name: str, value: Any, expected: Any, where: str) -> Any:
+    import pydantic  # slower than all else here; only files and keywords need it
+
+    try:
+        return pydantic.TypeAdapter(expected).validate_python(value)
+    except pydantic.ValidationError as error:
+        wants = "; or ".join(dict.fromkeys(e["msg"].lower() for e in error.errors()))
+        raise ConfigError(f"{name} is {value!r} in {where}; {wants}") from None
+
+
+def read_settings(path: str, job: str) -> dict[str, Any]:
+    """The settings of a configuration file.
+
+    Args:
+        path: A YAML file of names and values; ``job``, if it is there, names what it is for.
+        job: What is run: ``search``, ``rank``, ...
+
+    Raises:
+        ConfigError: If it cannot be read, is not such a file, or is for another job.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the settings in {path}: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not YAML ({reason}); give lines such as 'mu: 2.0'") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} has no settings; give lines such as 'mu: 2.0'")
+    settings = {str(name).replace("-", "_"): value for name, value in content.items()}
+    made_for = settings.pop("job", job)
+    if made_for != job:
+        raise ConfigError(f"{path} has the settings of a {made_for}, not of a {job}")
+    return settings
+
+
+def settings_yaml(job: Any, name: str, **resolved: Any) -> bytes:
+    """A configuration file that repeats a job; ``read_settings`` reads it.
+
+    Args:
+        job: The job.
+        name: Of the job: ``search``, ``rank``, ...
+        resolved: Values in place of the job's own, such as ``num_cells`` in place of auto.
+    """
+    import yaml
+
+    settings = {**flat_settings(job), **resolved}
+    settings.pop("config", None)
+    lists = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    text: str = yaml.safe_dump({"job": name, **lists}, sort_keys=False, allow_unicode=True)
+    return text.encode(errors="surrogateescape")
+
+
+def given_options(argv: Sequence[str], *names: str) -> dict[str, str | None]:
+    """The values of some options before the whole command line is parsed.
+
+    Args:
+        argv: Arguments.
+        names: Of the options, with underscores.
+
+    Returns:
+        Name -> the value given, None where the option is not given.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in names:
+        first.add_argument(f"--{name.replace('_', '-')}", f"--{name}", dest=name)
+    try:
+        return vars(first.parse_known_args(list(argv))[0])
+    except argparse.ArgumentError:
+        return dict.fromkeys(names)  # a value is missing: the whole command line says which
+
+
+def changed_from(job: Any, default: Any) -> Iterator[str]:
+    """Names of the settings in which a job differs from another."""
+    other = flat_settings(default)
+    return (name for name, value in flat_settings(job).items() if value != other.get(name))
+
+
+def compute_options_without_effect(compute: ComputeSettings) -> list[str]:
+    """Options of the workers that change nothing where there are none, one line."""
+    if compute.num_workers != 0:
+        return []
+    names = ("gpus_per_worker", "capacity_timeout_s", "label_selector", "address", "price_list")
+    changed = changed_from(compute, ComputeSettings(num_workers=0))
+    given = [f"--{name.replace('_', '-')}" for name in changed if name in names]
+    have = "has" if len(given) == 1 else "have"
+    return [f"{', '.join(given)} {have} no effect: there are no workers"] if given else []

@@ -1,0 +1,137 @@
+"""What a search is asked for: its settings and its command line. Light to import."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+
+from nasi_ray.config import PRESETS, ComputeSettings, EstimateConfig, SampleConfig, get_preset
+from nasi_ray.data.labels import resolve_labels
+from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.run.identity import digest_of, sample_settings, source_name
+from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.settings import (
+    ConfigFile,
+    changed_from,
+    compute_options_without_effect,
+    given_options,
+    read_settings,
+    with_settings,
+)
+from nasi_ray.spaces import get_space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchJob:
+    """Search a cell at initialization, without training."""
+
+    config: ConfigFile = None
+    preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
+    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts;
+    nasi-ntk, settled on s1 and s2 in docs/study.md, for the other spaces (it fails on nb201)."""
+    samples: SampleConfig = field(default_factory=SampleConfig)
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    out: str = ""
+    """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
+
+    @property
+    def run_uri(self) -> str:
+        """``out``, or the default that the sample settings determine."""
+        if self.out:
+            return self.out
+        settings = sample_settings(self.samples)
+        settings["data"] = source_name(self.samples.data)
+        settings["threads_per_worker"] = self.compute.threads_per_worker
+        return f"runs/{self.samples.space}-seed{self.samples.seed}-{digest_of(settings)}"
+
+
+def make_search_job(settings: Mapping[str, Any], *, where: str = "search") -> SearchJob:
+    """A search with these settings; precedence: default < preset < settings.
+
+    Args:
+        settings: Name -> value, as options are called, with underscores.
+        where: Where the settings were given, for messages.
+
+    Raises:
+        ConfigError: If a name or value is not allowed.
+        UnknownNameError: If there is no such preset or space.
+    """
+    job = with_settings(
+        _default(settings.get("preset"), settings.get("space")), settings, where=where
+    )
+    check(job)
+    return job
+
+
+def parse_search(argv: Sequence[str]) -> SearchJob:
+    """Read the search job's command line; precedence: default < preset < ``--config`` < flag.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    given = given_options(argv, "preset", "space", "config")
+    path = given["config"]
+    settings = read_settings(path, "search") if path is not None else {}
+    preset, space = (
+        settings.get(name) if given[name] is None else given[name] for name in ("preset", "space")
+    )
+    default = _default(preset, space)
+    job = tyro.cli(
+        SearchJob,
+        prog="nasi-ray search",
+        args=list(argv),
+        description=f"{SearchJob.__doc__}\n\n{EXIT_STATUSES}",
+        default=with_settings(default, settings, where=str(path)),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    check(job)
+    return job
+
+
+def check(job: SearchJob) -> None:
+    """Refuse names that there are not, and settings that contradict each other.
+
+    Raises:
+        ConfigError: If settings contradict each other, or one is not allowed for the space.
+        UnknownNameError: If there is no such space or pairing.
+    """
+    space = get_space(job.samples.space)
+    space.resolve_num_cells(job.samples.num_cells)
+    resolve_labels(job.samples.labels, job.samples.data)
+    if job.preset == "nasi-1shot1" and space.name == "darts":
+        raise ConfigError("preset nasi-1shot1 is for the spaces s1, s2 and s3; add --space s1")
+
+
+def options_without_effect(job: SearchJob) -> list[str]:
+    """What was asked for and changes nothing, one line each."""
+    preset = _default(job.preset, job.samples.space)
+    changed = set(changed_from(job, preset))
+    lines = []
+    if "pairing" in changed and len(get_space(job.samples.space).pairings) < 2:
+        lines.append(f"--pairing has no effect: cells of {job.samples.space} have nothing to pair")
+    if "num_classes" in changed and job.samples.data != "random":
+        lines.append("--num-classes has no effect: the data set brings its own classes")
+    return lines + compute_options_without_effect(job.compute)
+
+
+def _default(preset: str | None, space: str | None) -> SearchJob:
+    """The defaults of a preset; auto: the paper's for its space, else the one settled on tables."""
+    name = "auto" if preset is None else preset
+    if name not in (allowed := ["auto", *PRESETS]):
+        raise UnknownNameError("preset", name, allowed)
+    chosen = space or SampleConfig().space
+    if name == "auto":
+        found = get_preset("nasi-fix" if chosen == "darts" else "nasi-ntk")
+    else:
+        found = get_preset(name)
+    samples = dataclasses.replace(found.samples, space=chosen)
+    return SearchJob(preset=name, samples=samples, estimate=found.estimate)

@@ -1,0 +1,102 @@
+"""A space and its table of accuracies: which file, which column, and the errors it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.errors import ConfigError, DataError, UnknownNameError
+from nasi_ray.spaces import TabularSpace, get_tabular_space
+from nasi_ray.spaces.base import first_positions
+from nasi_ray.spaces.graph import Bytes
+from nasi_ray.tables.metric import SPLIT_NAMES, Metric
+from nasi_ray.tables.tabular import Key, TabularBenchmark
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracies:
+    """Errors in percent, of one metric of one table."""
+
+    space: TabularSpace[Any]
+    benchmark: TabularBenchmark
+    metric: Metric
+
+    @property
+    def error_name(self) -> str:
+        """``test error``, or that of the split the metric is of."""
+        return f"{SPLIT_NAMES[self.metric.split]} error"
+
+    def errors_percent(self, keys: Iterable[Key] | Bytes) -> FloatArray:
+        """Of some architectures, shape (architectures,).
+
+        Args:
+            keys: Architectures, or what the table finds them by (``TabularBenchmark.rows``).
+
+        Raises:
+            DataError: If one is not in the table.
+        """
+        return self.benchmark.errors_percent(self.metric, keys)
+
+    def of_space(self) -> tuple[FloatArray, IntArray]:
+        """Of every architecture, in the space's order; each is equally likely to be sampled.
+
+        Returns:
+            Errors, and numbers of parameters; shape (architectures,) each.
+
+        Raises:
+            DataError: If one is not in the table.
+        """
+        keys = self.space.keys()
+        # Most configurations of S1, S2 and S3 are the same cell once pruned.
+        first, cell_of = np.unique(first_positions(keys), return_inverse=True)
+        counts = np.array([self.space.architecture(int(i)).num_params() for i in first])
+        return self.errors_percent(keys), counts[cell_of]
+
+
+def open_accuracies(space: str, table: str, metric: str | None = None) -> Accuracies:
+    """Open a space's table, and choose a column.
+
+    Args:
+        space: A space that has one.
+        table: A Parquet file, or a directory that has it under the space's name for it.
+        metric: Column; None or empty: the only one there is, else test accuracy on CIFAR-10 after
+            the benchmark's full schedule.
+
+    Raises:
+        UnknownNameError: If there is no such space or metric.
+        ConfigError: If the space has no table, or none was named.
+        DataError: If the table cannot be read, is of another space, or has no such default.
+    """
+    found = get_tabular_space(space)
+    if not table:
+        raise ConfigError(
+            "no table was given; add --table with a Parquet table of accuracies, or the directory "
+            f"that has {found.table_file}"
+        )
+    path = Path(table).expanduser()
+    benchmark = TabularBenchmark.open(path / found.table_file if path.is_dir() else path)
+    if benchmark.key != found.key_column:
+        raise DataError(
+            f"{benchmark.name} is keyed by {benchmark.key!r}, and tables of {space} by "
+            f"{found.key_column!r}; give a table of {space}"
+        )
+    chosen = _choose(benchmark, metric, found.epochs)
+    return Accuracies(space=found, benchmark=benchmark, metric=chosen)
+
+
+def _choose(benchmark: TabularBenchmark, column: str | None, epochs: int) -> Metric:
+    if column:
+        if column not in benchmark.metrics:
+            raise UnknownNameError(f"metric of {benchmark.name}", column, list(benchmark.metrics))
+        return benchmark.metrics[column]
+    if len(benchmark.metrics) == 1:
+        return next(iter(benchmark.metrics.values()))
+    try:
+        return benchmark.metric("test", dataset="cifar10", epochs=epochs)
+    except DataError as error:
+        raise DataError(f"{error}; choose with --metric") from None

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.search.settings import parse_search
+
+
+def test_the_default_is_the_papers_fixed_preset() -> None:
+    job = parse_search([])
+    estimate = job.estimate
+    assert (estimate.num_samples, estimate.method, estimate.nu) == (100, "fix", 100.0)
+    assert (estimate.mu, estimate.xi) == (2.0, 1.0)
+    assert (job.samples.batch_size, job.samples.data) == (64, "random")
+
+
+@pytest.mark.parametrize("space", ["s1", "s3", "nb201"])
+def test_spaces_with_tables_have_the_preset_settled_on_them(space: str) -> None:
+    for argv in (["--space", space], [f"--space={space}", "--preset", "auto"]):
+        job = parse_search([*argv, "--seed", "3"])
+        assert (job.samples.space, job.samples.init, job.estimate.nu) == (space, "ntk", "sweep")
+    paper = parse_search(["--space", space, "--preset", "nasi-fix"])
+    assert (paper.samples.init, paper.estimate.nu) == ("default", 100.0)
+
+
+def test_a_preset_may_change_what_is_sampled() -> None:
+    job = parse_search(["--preset", "nasi-ntk", "--space", "s1", "--batch-size", "8"])
+    assert (job.estimate.nu, job.estimate.normalize, job.estimate.mu) == ("sweep", "each", 2.0)
+    assert (job.samples.space, job.samples.num_cells, job.samples.batch_size) == ("s1", 3, 8)
+    paper = parse_search(["--space", "s1", "--preset", "nasi-1shot1"])
+    assert (paper.estimate.method, paper.samples.batch_size) == ("ada", 64)
+
+
+@pytest.mark.parametrize("flag", [["--preset", "nasi-ada"], ["--preset=nasi-ada"]])
+def test_flags_override_the_preset_wherever_they_stand(flag: list[str]) -> None:
+    for argv in ([*flag, "--mu", "3"], ["--mu", "3", *flag]):
+        estimate = parse_search(argv).estimate
+        assert (estimate.method, estimate.nu, estimate.mu) == ("ada", 500.0, 3.0)
+
+
+def test_auto_and_numbers_are_both_read() -> None:
+    job = parse_search(["--nu", "auto", "--num-workers", "auto", "--gpus-per-worker", "0.25"])
+    assert job.estimate.nu == "auto"
+    assert job.compute.num_workers == "auto"
+    assert job.compute.gpus_per_worker == 0.25
+    assert parse_search(["--nu", "12.5", "--num-workers", "3"]).estimate.nu == 12.5
+
+
+def test_unknown_preset_names_the_allowed_ones() -> None:
+    with pytest.raises(
+        UnknownNameError, match="'best'; choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"
+    ):
+        parse_search(["--preset", "best"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--batch-size", "1"], "batch_size is 1; it must be at least 2"),
+        (["--num-samples", "0"], "num_samples is 0"),
+        (["--nu", "-1"], "nu is -1.0"),
+        (["--temperature", "0"], "temperature is 0.0"),
+        (["--threads-per-worker", "0"], "threads_per_worker is 0"),
+        (["--gpus-per-worker", "1.5"], "gpus_per_worker is 1.5"),
+    ],
+)
+def test_values_out_of_range_are_told_in_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_search(argv)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_shows_every_setting_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_search(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for flag in ("--preset", "--data", "--labels", "--nu", "--num-workers", "--out", "--pairing"):
+        assert flag in text
+    assert "75 a temporary error" in " ".join(text.split())
