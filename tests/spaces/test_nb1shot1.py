@@ -47,8 +47,11 @@ def logits(space: NB1Shot1Space, **best: list[int]) -> dict[str, FloatArray]:
 
 @pytest.mark.parametrize(
     ("space", "rows", "distinct_pruned", "distinct_hashes"),
-    [(S1, 14_580, 3_288, 2_685), (S2, 29_160, 11_826, 7_773), (S3, 1_312_200, 118_524, 55_854)],
-    ids=["s1", "s2", "s3"],
+    [
+        pytest.param(S1, 14_580, 3_288, 2_685, id="s1"),
+        pytest.param(S2, 29_160, 11_826, 7_773, id="s2"),
+        pytest.param(S3, 1_312_200, 118_524, 55_854, id="s3", marks=pytest.mark.slow),
+    ],
 )
 def test_counts_of_configurations_and_architectures(
     space: NB1Shot1Space, rows: int, distinct_pruned: int, distinct_hashes: int
