@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nasi_ray
@@ -128,9 +129,10 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cell_has_a_picture_for_notebooks() -> None:
-    cell = nasi_ray.get_space("darts")
-    logits = {d.name: __import__("numpy").arange(d.size) for d in cell.decisions}
-    picture = cell.select(logits)._repr_svg_()
+    space = nasi_ray.get_space("darts")
+    cell = space.select({d.name: np.arange(float(d.size)) for d in space.decisions})
+    assert isinstance(cell, nasi_ray.Genotype)
+    picture = cell._repr_svg_()
     assert picture.startswith("<?xml")
     assert "</svg>" in picture
 
