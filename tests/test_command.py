@@ -115,6 +115,26 @@ def test_the_settings_that_a_run_writes_repeat_it(
     assert f"written to {second}: result.json, settings.yaml, " in capsys.readouterr().out
 
 
+def test_the_settings_that_a_study_and_a_ranking_write_repeat_them(
+    tmp_path: Path, evaluated: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "study"
+    flags = ("--space", "s1", "--seeds", "0", "--num-samples", "2", "--out", str(out))
+    assert status("study", "cells", *TINY, *flags) == 0
+    before = json.loads((out / "cells-s1.json").read_text())["result"]
+    evaluated.clear()
+    assert status("study", "cells", "--config", str(out / "cells-s1.yaml")) == 0
+    assert evaluated == []
+    assert json.loads((out / "cells-s1.json").read_text())["result"] == before
+    ranks = tmp_path / "rank"
+    ranking = ("--space", "nb201", "--architectures", "2", "--proxies", "synflow")
+    size = ("--num-channels", "2", "--batch-size", "2", "--image-size", "8", "--num-workers", "0")
+    assert status("rank", *ranking, *size, "--out", str(ranks)) == 0
+    first = json.loads((ranks / "ranking.json").read_text())["proxies"]
+    assert status("rank", "--config", str(ranks / "settings.yaml")) == 0
+    assert json.loads((ranks / "ranking.json").read_text())["proxies"] == first
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -9,10 +9,12 @@ from typing import Any
 
 from nasi_ray.progress import Progress
 from nasi_ray.run.provenance import machine, versions
+from nasi_ray.run.settings import settings_yaml
 from nasi_ray.study import ablation, agnosticism, cells, effectiveness, table2, tradeoff
 from nasi_ray.study.outcome import Outcome, StudyResult, about_runs, write_outcome
 from nasi_ray.study.searches import RunSource, run_source
 from nasi_ray.study.settings import (
+    STUDIES,
     AblationStudy,
     AgnosticStudy,
     CellsStudy,
@@ -60,4 +62,7 @@ def run_study(study: Study, progress: Progress, *, command: str) -> StudyResult:
             "seconds": time.perf_counter() - start,
             **about_runs(source),
         }
-    return write_outcome(outcome, study.settings, about)
+    name = next(name for name, kind in STUDIES.items() if type(study) is kind)
+    return write_outcome(
+        outcome, study.settings, about, config=settings_yaml(study, f"study {name}")
+    )

@@ -64,7 +64,7 @@ def describe_settings(settings: StudySettings, mode: Mode | None = None, prefix:
 
 
 def write_outcome(
-    outcome: Outcome, settings: StudySettings, about: Mapping[str, Any]
+    outcome: Outcome, settings: StudySettings, about: Mapping[str, Any], *, config: bytes
 ) -> StudyResult:
     """Write a study's files.
 
@@ -72,6 +72,7 @@ def write_outcome(
         outcome: What it came to.
         settings: Where to.
         about: What else the JSON file says: command, settings, versions, …
+        config: The settings as a file for ``--config``.
 
     Returns:
         Every number, and the files written.
@@ -86,6 +87,7 @@ def write_outcome(
     text = "\n".join([*_head(outcome, about), *outcome.lines, "", *_foot(settings, about)])
     files[f"{outcome.name}.md"] = text.encode() + b"\n"
     files[f"{outcome.name}.json"] = json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+    files[f"{outcome.name}.yaml"] = config
     storage = open_storage(settings.out)
     write_results(storage, files, noun="samples")
     return StudyResult(content=content, uri=storage.uri, files=tuple(files))
