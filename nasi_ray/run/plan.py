@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.config import ComputeSettings, Device, SampleConfig
 from nasi_ray.data.labels import resolve_labels
+from nasi_ray.errors import ConfigError
 from nasi_ray.pool.cost import PriceList, load_prices
 from nasi_ray.records import IdentityValue, RowFormat, read_identity, refuse_other_settings
 from nasi_ray.run.identity import DataSource, find_source, read_source
@@ -86,6 +88,37 @@ class RunPlan:
         return {**self.settings, **known, **device}
 
 
+RUNS_VARIABLE = "NASI_RUNS"
+"""Environment variable: where relative run directories are, a path or ``s3://bucket/prefix``."""
+
+# Set for the command of a job that was submitted to Ray.
+_RAY_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def settle_uri(uri: str) -> str:
+    """The run directory that a user means.
+
+    Args:
+        uri: An absolute path or ``s3://bucket/prefix``, which stays as it is; or a relative path,
+            which begins at ``$NASI_RUNS`` where that is set, else at the current directory.
+
+    Raises:
+        ConfigError: If it is relative in a job that was submitted to Ray: the current directory is
+            then a copy that Ray deletes.
+    """
+    if "://" in uri or os.path.isabs(os.path.expanduser(uri)):
+        return uri
+    if base := os.environ.get(RUNS_VARIABLE):
+        return f"{base.rstrip('/')}/{uri}"
+    if _RAY_JOB_VARIABLE in os.environ:
+        raise ConfigError(
+            f"out is {uri!r}, which is in the job's own copy of the working directory, and Ray "
+            f"deletes that; give --out an absolute path that all drivers see, or "
+            f"s3://bucket/prefix, or set {RUNS_VARIABLE} to one"
+        )
+    return uri
+
+
 def plan_run(
     uri: str,
     *,
@@ -108,7 +141,7 @@ def plan_run(
     """
     labels = resolve_labels(samples.labels, samples.data)
     prices = load_prices(compute.price_list) if compute.price_list else None
-    storage = open_storage(uri)
+    storage = open_storage(settle_uri(uri))
     source = find_source(samples.data)
     found = read_identity(storage)
     stored = None if found is None else found[0]

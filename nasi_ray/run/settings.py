@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
@@ -79,6 +80,10 @@ def _replaced(job: Any, settings: Mapping[str, Any], where: str) -> Any:
 def _validated(name: str, value: Any, expected: Any, where: str) -> Any:
     import pydantic  # slower than all else here; only files and keywords need it
 
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif hasattr(value, "item"):  # a number of NumPy's
+        value = value.item()
     try:
         return pydantic.TypeAdapter(expected).validate_python(value)
     except pydantic.ValidationError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nasi_ray.progress import Progress
+from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import machine, versions
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.study import ablation, agnosticism, cells, effectiveness, table2, tradeoff
@@ -50,6 +51,8 @@ def run_study(study: Study, progress: Progress, *, command: str) -> StudyResult:
         NasiRayError: Whatever a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
+    out = settle_uri(study.settings.out)
+    study = dataclasses.replace(study, settings=dataclasses.replace(study.settings, out=out))
     with run_source(study.settings, progress) as source:
         outcome = RUN[type(study)](study, source)
         about = {
