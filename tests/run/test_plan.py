@@ -11,15 +11,15 @@ import pytest
 
 from nasi_ray.config import ComputeSettings, SampleConfig
 from nasi_ray.errors import ConfigError, RecordConflictError
-from nasi_ray.records import RecordStore, SampleRows
+from nasi_ray.records import IdentityValue, RecordStore, SampleRows
 from nasi_ray.run import plan as module
-from nasi_ray.run.identity import DataSource
+from nasi_ray.run.identity import DataSource, find_source
 from nasi_ray.run.plan import RunPlan, plan_run, settle_uri
 from nasi_ray.run.settings import flat_settings, with_settings
 from nasi_ray.search.settings import SearchJob
 from tests.toy import toy_sample
 
-SETTINGS = {"space": "darts", "seed": 0}
+SETTINGS: dict[str, IdentityValue] = {"space": "darts", "seed": 0}
 
 
 def plan(out: Path, **samples: Any) -> RunPlan:
@@ -43,11 +43,10 @@ def test_the_folder_of_the_data_is_walked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks: list[str] = []
-    find = module.find_source
 
     def spy(data: str) -> DataSource:
         walks.append(data)
-        return find(data)
+        return find_source(data)
 
     monkeypatch.setattr(module, "find_source", spy)
     found = plan(tmp_path / "run", data=str(tmp_path))
