@@ -2,13 +2,13 @@
 
     import nasi_ray
 
-    result = nasi_ray.search("s1", seed=1, out="runs/s1")     # or continues it, or answers at once
+    result = nasi_ray.search("s1", seed=1, out="runs/s1")     # an existing run is continued
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``rank`` and ``study``; ``open_run`` and ``read_scores`` read what they
-have written; ``add_space``, ``add_proxy`` and ``add_data_source`` bring one's own. Importing the
-package imports neither torch nor Ray.
+The jobs are ``search``, ``rank`` and ``study``. ``open_run`` and ``read_scores`` read their
+records. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing the package
+imports neither torch nor Ray.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The jobs as functions. Light to import: what a function needs is imported when it is called."""
+"""The jobs as functions. Quick to import: a function imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 def search(
     space: str = "darts", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> SearchResult:
-    """Search a cell at initialization, or continue or answer the search that is there.
+    """Search a cell at initialization; an existing run is continued or answers at once.
 
-    With workers it uses the Ray that is connected, or connects to one, or starts one. Samples that
-    the run directory has already are not evaluated again.
+    With workers, it uses the Ray that is already initialised, or connects to one, or starts one.
+    Samples that are in the run directory are not evaluated again.
 
     Args:
-        space: Name of the space: ``darts``, ``s1``, ``s2``, ``s3``, ``nb201``, or one's own.
-        progress: A display; "auto": a bar on a terminal and lines elsewhere; None: none.
-        settings: Every option of ``nasi-ray search``, with underscores: ``data``, ``seed``,
+        space: Name of the space: ``darts``, ``s1``, ``s2``, ``s3``, ``nb201``, or your own.
+        progress: A display; "auto": a bar on a terminal, lines elsewhere; None: no display.
+        settings: Any option of ``nasi-ray search``, with underscores: ``data``, ``seed``,
             ``num_samples``, ``nu``, ``num_workers``, ``out``, ``preset``, ...
 
     Returns:
-        The cell, α* and how sure each decision is; the run directory holds the same.
+        The cell, α* and the margin of each decision; the run directory holds the same.
 
     Raises:
-        NasiRayError: Whatever can be mended: a name or value that is not allowed, data, storage,
-            cluster; its message says how. What was computed is stored.
+        NasiRayError: If a name or value is not allowed, or data, storage or cluster fail; the
+            message says what to do. What was computed is stored.
 
     Example:
         >>> import nasi_ray, tempfile
@@ -61,12 +61,12 @@ def search(
 def rank(
     space: str = "s1", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> RankingResult:
-    """Rank architectures by training-free proxies, and compare with accuracies where a table is.
+    """Rank architectures by training-free proxies, and compare with accuracies if given a table.
 
     Args:
         space: Name of a space that can be enumerated: ``s1``, ``s2``, ``s3``, ``nb201``, ...
-        progress: As of ``search``.
-        settings: Every option of ``nasi-ray rank``, with underscores: ``proxies``,
+        progress: As for ``search``.
+        settings: Any option of ``nasi-ray rank``, with underscores: ``proxies``,
             ``architectures``, ``seeds``, ``table``, ``metric``, ``num_workers``, ``out``, ...
 
     Returns:
@@ -95,12 +95,12 @@ def rank(
 def study(
     name: str, *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
 ) -> StudyResult:
-    """Study searches against a table of accuracies; ``docs/study.md`` says what each study shows.
+    """Test searches against a table of accuracies; ``docs/study.md`` explains each study.
 
     Args:
         name: ``agnostic``, ``effectiveness``, ``tradeoff``, ``table2``, ``cells`` or ``ablation``.
-        progress: As of ``search``.
-        settings: Every option of ``nasi-ray study NAME``, with underscores: ``seeds``, ``space``,
+        progress: As for ``search``.
+        settings: Any option of ``nasi-ray study NAME``, with underscores: ``seeds``, ``space``,
             ``table``, ``data``, ``num_samples``, ``num_workers``, ``out``, ...
 
     Returns:
@@ -118,13 +118,13 @@ def study(
 
 
 def open_run(uri: str) -> Run:
-    """Open the records of a search, to ask them what other settings of the estimate give.
+    """Open the records of a search, to see what other settings of the estimate give.
 
     Args:
         uri: Run directory, a path or ``s3://bucket/prefix``; a search may be writing to it.
 
     Raises:
-        RecordConflictError: If there is no search.
+        RecordConflictError: If the directory does not hold a search.
         RecordCorruptError: If a record file is torn or was altered.
         StorageError: If the storage fails.
 
@@ -138,12 +138,12 @@ def open_run(uri: str) -> Run:
 
 
 def add_space(space: SearchSpace) -> None:
-    """Make a space of one's own known by its name, here and on the workers of later runs.
+    """Add your own space under its name, in this process and on the workers of later runs.
 
-    An installed package does it with an entry point instead (``docs/extending.md``).
+    An installed package uses an entry point instead (``docs/extending.md``).
 
     Raises:
-        ConfigError: If the package has a space of that name.
+        ConfigError: If nasi_ray has a space of that name.
     """
     from nasi_ray.spaces import SPACES
 
@@ -151,10 +151,10 @@ def add_space(space: SearchSpace) -> None:
 
 
 def add_proxy(proxy: Proxy) -> None:
-    """Make a proxy known by its name; as ``add_space``.
+    """Add your own proxy under its name; see ``add_space``.
 
     Raises:
-        ConfigError: If the package has a proxy of that name.
+        ConfigError: If nasi_ray has a proxy of that name.
     """
     from nasi_ray.proxies import PROXIES
 
@@ -162,10 +162,10 @@ def add_proxy(proxy: Proxy) -> None:
 
 
 def add_data_source(name: str, source: Source) -> None:
-    """Make a data set known by a name that ``data`` then takes; as ``add_space``.
+    """Add your own data set under a name that ``data`` then accepts; see ``add_space``.
 
     Raises:
-        ConfigError: If the package has a data source of that name.
+        ConfigError: If nasi_ray has a data source of that name.
     """
     from nasi_ray.data.sources import SOURCES
 
@@ -176,13 +176,13 @@ class _Silent:
     """A display that shows nothing."""
 
     def update(self, state: ProgressState) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextlib.contextmanager

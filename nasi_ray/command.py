@@ -1,4 +1,4 @@
-"""The command ``nasi-ray``: one subcommand a job. Nothing heavy is imported to parse it.
+"""The command ``nasi-ray``: one subcommand per job. Parsing imports neither torch nor Ray.
 
 ``jobs/*.py`` call the same code, for ``ray job submit -- python jobs/search.py``.
 """
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Args:
-        argv: Arguments without the program's name; None: those of this process.
+        argv: Arguments without the program's name; None: the arguments of this process.
 
     Returns:
         The exit status (``run.process``).
@@ -152,12 +152,12 @@ CLUSTER_TOOLS = {
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "search": ("search a cell at initialization, without training", _search),
     "rank": ("rank architectures by training-free proxies", _rank),
-    "study": ("study searches against tables of accuracies", _study),
-    "convert": ("make tables of accuracies from the benchmarks' files", _convert),
+    "study": ("test searches against tables of accuracies", _study),
+    "convert": ("convert benchmark files to tables of accuracies", _convert),
     "show": ("list the answers of a run side by side", _show),
-    "cluster": ("render, validate and use the cluster's files", _cluster),
+    "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
-"""Name -> what it does, and the function that runs it."""
+"""Name -> description, and the function that runs it."""
 
 
 def _help() -> str:
@@ -189,7 +189,7 @@ def _version() -> str:
 
 
 def _complete(argv: Sequence[str]) -> int:
-    """What tyro's own flags print: completion scripts for shells, of all jobs at once."""
+    """Handle tyro's own flags, which print completion scripts for shells."""
     import tyro
 
     from nasi_ray.ranking.settings import RankJob
@@ -216,7 +216,7 @@ def _complete(argv: Sequence[str]) -> int:
 
 def _print(text: str) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # ν and ± in a terminal that has no Greek
+        sys.stdout.reconfigure(errors="replace")  # ν and ± on a terminal without Greek
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 

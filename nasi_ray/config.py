@@ -2,7 +2,7 @@
 
 ``SampleConfig`` is what a sample is (its fields are the identity of a run's records),
 ``EstimateConfig`` is how samples become a cell (answered from records at once), ``ComputeSettings``
-is where a job evaluates (it has no effect on any number).
+is where a job evaluates (only its number of threads changes a result, in the last digits).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
-    """What is sampled; a change of any of these makes other samples."""
+    """What is sampled; a change to any of these gives different samples."""
 
     space: str = "darts"
     """Search space."""
@@ -36,7 +36,7 @@ class SampleConfig:
     image_size: int = 32
     """Height and width of the images in pixels."""
     num_classes: int = 10
-    """Classes of random data; real data sets bring their own."""
+    """Classes of random data; data sets bring their own."""
     augment: Literal["none", "crop-flip"] = "none"
     """crop-flip: random crop with padding 4 and horizontal flip."""
     init_channels: int = 16
@@ -49,10 +49,10 @@ class SampleConfig:
     parameterisation (weights N(0, 1), scaled by 1/√fan_in in the forward pass)."""
     init_per: Literal["search", "sample"] = "search"
     """search: θ0 is drawn once, as in the paper; sample: anew for every sample, so that the
-    estimate averages over initial parameters, too."""
+    estimate also averages over initial parameters."""
     batch_norm: Literal["auto", "affine", "plain"] = "auto"
-    """Whether batch norm has parameters γ and β; auto: as the space's own one-shot network, plain
-    for darts and affine for the others."""
+    """affine: batch norm has parameters γ and β; plain: it has none; auto: as in the space's own
+    one-shot network, plain for darts and affine for the others."""
     sample_per: Literal["step", "cell"] = "step"
     """step: all cells of a type share one draw; cell: each cell draws its own."""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
@@ -78,27 +78,27 @@ class SampleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EstimateConfig:
-    """How samples become α and a cell; any change is answered from the records."""
+    """How samples become α and a cell; a change needs no new samples."""
 
     num_samples: int = 100
     """Monte-Carlo samples T."""
     method: Literal["fix", "ada"] = "fix"
-    """How the constraint ν is determined: fixed, or adapted to the samples seen (eq. 41)."""
+    """How the limit ν is determined: fixed, or adapted to the samples seen so far (eq. 41)."""
     nu: float | str = 100.0
-    """Constraint ν (fix) or its initial value ν₀ (ada). auto: the mean trace norm of the first
-    50 samples, which are random architectures (eq. 40); q10, for example: the 10th percentile of
-    the trace norms of the T samples; sweep: the mean of the α* of ν at every fifth percentile (the
-    2.5th to the 97.5th), so that no ν is to be chosen."""
+    """Limit ν of the trace norm e (fix), or its initial value ν₀ (ada); samples with a larger e are
+    penalised. auto: the mean e of the first 50 samples, which are random architectures (eq. 40);
+    q10, for example: the 10th percentile of e over the T samples; sweep: the mean of the α* with ν
+    at every fifth percentile (2.5 to 97.5), so that there is no ν to choose."""
     mu: float = 2.0
-    """Penalty coefficient μ."""
+    """Penalty μ: the gradient of a sample with e above ν counts 1 - μ times (eq. 13)."""
     xi: float = 1.0
     """Radius ξ of the step."""
     pairing: Literal["rank", "shared-op"] = "rank"
     """How a DARTS node's two operations and inputs are paired: best with best, or the best
     operation on both inputs."""
     normalize: Literal["max", "each"] = "max"
-    """What a sample's G is divided by: the largest norm so far (eq. 18), or its own, so that no
-    sample outweighs another."""
+    """What a sample's G is divided by: the largest norm so far (eq. 18), or its own norm, so that
+    all samples have equal weight."""
     norm_epsilon: float = 0.0
     """Added under the root of ‖G‖; the authors' code is believed to use 1e-5."""
 
@@ -117,22 +117,23 @@ class ComputeSettings:
     """Where a job evaluates; only the number of threads changes a result, in its last digits."""
 
     num_workers: int | Auto = "auto"
-    """Ray actors; auto: as many as the cluster's GPUs (or CPUs) hold; 0: this process, no Ray."""
+    """Workers (Ray actors); auto: as many as the cluster's GPUs, or else CPUs, allow; 0: this
+    process evaluates, without Ray."""
     gpus_per_worker: float | Auto = "auto"
     """GPUs of one worker, fractions allowed; auto: 1 where the cluster has GPUs, else 0."""
     threads_per_worker: int = 1
-    """CPU threads of one worker; a result is bit-identical only for the same number."""
+    """CPU threads of one worker; the number changes the last digits of results."""
     capacity_timeout_s: float | Auto = "auto"
-    """How long to wait with no worker at all before giving up, in seconds; auto: 2 minutes, or
-    half an hour where the cluster adds nodes on demand."""
+    """Seconds to wait without any worker before giving up; auto: 2 minutes, or half an hour if the
+    cluster adds nodes on demand."""
     label_selector: str = "nasi-ray/use=!evaluation"
-    """Labels of the nodes that workers may run on, as Ray's label selectors: KEY=VALUE, !VALUE,
-    in(A,B) or !in(A,B), several separated by commas; "": any node."""
+    """Nodes that workers may run on, by Ray's labels: KEY=VALUE, where VALUE may also be !VALUE,
+    in(A,B) or !in(A,B); several are separated by commas; "": any node."""
 
     address: str | None = None
-    """Address of a Ray cluster; by default RAY_ADDRESS, or a Ray started for this job."""
+    """Address of a Ray cluster; default: RAY_ADDRESS, or else a Ray started for this job."""
     price_list: str | None = None
-    """JSON file, node type to USD per hour; with it the summary says what the nodes cost."""
+    """JSON file, node type to USD per hour; the summary then says what the nodes cost."""
 
     def __post_init__(self) -> None:
         labels_of(self.label_selector)
@@ -201,7 +202,7 @@ _LARGEST = {
     "num_workers": 100_000,
     "threads_per_worker": 1024,
 }
-"""Far beyond any use; more is a slip that would take all memory before it is noticed."""
+"""Far beyond any use; a larger value is a slip, and would exhaust memory before anyone notices."""
 
 
 def _check_largest(config: Any, name: str) -> None:
@@ -251,17 +252,17 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """The paper's settings for DARTS (Sec. 5.2) and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
-CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-ntk``, settled on
-S1 and S2 in ``docs/study.md``: a small supernet in the NTK parameterisation, drawn anew for every
-sample, half an epoch of CIFAR-10, and no ν of its own, so that every sample moves α towards
-architectures of a typical trace norm, by as much as it is far from it."""
+CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-ntk``, chosen on S1
+and S2 in ``docs/study.md``: a small supernet in the NTK parameterisation, drawn anew for every
+sample, half an epoch of CIFAR-10, and a sweep over ν. With it every sample moves α towards
+architectures with a typical trace norm, and counts more the further it is from that."""
 
 
 def get_preset(name: str) -> Preset:
     """Look a preset up.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If there is no preset of that name.
     """
     if name not in PRESETS:
         raise UnknownNameError("preset", name, list(PRESETS))

@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def prepare_process(device: str, threads: int) -> None:
-    """Settings of a worker's process that decide a result's bits, or how fast it comes.
+    """Set up this process: what decides the bits of a result, and how fast it is computed.
 
     Args:
         device: ``cpu`` or ``cuda``.

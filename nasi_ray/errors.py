@@ -12,8 +12,8 @@ class NasiRayError(Exception):
     """Root of the errors whose message tells the user what to do."""
 
     is_retryable: ClassVar[bool] = False
-    """Whether the same command may work later with nothing changed, so that trying it again by
-    itself makes sense."""
+    """Whether the same command can work later with nothing changed, so that an automatic retry
+    makes sense."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # A subclass with a constructor of its own must come back whole from another process.
@@ -25,7 +25,7 @@ def _restore(cls: type[NasiRayError], args: tuple[object, ...]) -> NasiRayError:
 
 
 class UnknownNameError(NasiRayError):
-    """A name (space, preset, data source, ...) is none of the allowed ones."""
+    """A name (space, preset, data source, ...) is not known."""
 
     def __init__(self, kind: str, given: str, allowed: list[str]) -> None:
         super().__init__(f"unknown {kind} {given!r}; choose one of {', '.join(sorted(allowed))}")
@@ -36,7 +36,7 @@ class ConfigError(NasiRayError):
 
 
 class DataError(NasiRayError):
-    """A data set is missing, empty, broken, or too small for what was asked."""
+    """A data set or table is missing, empty, broken, or too small for the settings."""
 
 
 class NoGoodSamplesError(NasiRayError):
@@ -48,13 +48,13 @@ class InvalidGenotypeError(NasiRayError):
 
 
 class StorageError(NasiRayError):
-    """A read or write of the run directory failed (full disk, refused, unreachable)."""
+    """A read or write of the run directory failed (full disk, no access, unreachable)."""
 
     is_retryable = True
 
 
 class StorageRefusedError(StorageError):
-    """The run directory cannot be used as things are (no permission, no such bucket)."""
+    """The run directory cannot be used until something is changed (no permission, no bucket)."""
 
     is_retryable = False
 
@@ -70,8 +70,8 @@ class RecordCorruptError(NasiRayError):
 class RunLockedError(NasiRayError):
     """Another driver is writing to the same run.
 
-    Not tried again by itself: the other driver does the work, and waiting for its death would only
-    hide it. A lock that a dead driver has left says in its message when it runs out.
+    There is no automatic retry: the other driver does the work, and waiting for its death would
+    only hide that. If a dead driver has left the lock, the message says when it expires.
     """
 
 

@@ -19,7 +19,7 @@ class ProgressState:
     """A job at one moment."""
 
     num_done: int
-    """What is done, in ``unit``; for a search also the samples found in the records."""
+    """What is done, in ``unit``; for a search including the samples found in the records."""
     num_total: int
     """What there is to do, in ``unit``."""
     num_failed: int = 0
@@ -92,7 +92,7 @@ class Rate:
 
 
 class LoopProgress:
-    """Shows how far a loop is that has no workers: call it with what is done and what there is."""
+    """Shows the progress of a loop without workers: call it with the number done and the total."""
 
     def __init__(
         self,

@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names and what they stand for; nothing is imported before it is asked for.
+    """Names and what they stand for; a thing is imported when it is first looked up.
 
-    A plug-in is an entry point of a group: its name, and ``module:attribute``. The package's own
-    names cannot be taken by others.
+    A plug-in is an entry point of a group: a name, and ``module:attribute``. Plug-ins cannot
+    replace the package's own names.
     """
 
     def __init__(self, kind: str, group: str, own: Mapping[str, T | str]) -> None:
-        """Begin with the package's own.
+        """Start with the package's own names.
 
         Args:
             kind: What messages call one: ``space``.
@@ -34,7 +34,7 @@ class Registry(Generic[T]):
         self._added: dict[str, T] = {}
 
     def names(self) -> list[str]:
-        """All names there are, the package's own first."""
+        """All names, the package's own first."""
         return list(dict.fromkeys([*self._own, *self._plugins, *self._added]))
 
     def __iter__(self) -> Iterator[str]:
@@ -47,11 +47,11 @@ class Registry(Generic[T]):
         return name in self._own or name in self._added or name in self._plugins
 
     def get(self, name: str) -> T:
-        """Look one up.
+        """Look a name up.
 
         Raises:
-            UnknownNameError: If there is none of that name.
-            ConfigError: If it is a plug-in's, which cannot be imported.
+            UnknownNameError: If the name is not known.
+            ConfigError: If it is a plug-in that cannot be imported.
         """
         if name in self._own:
             own = self._own[name]
@@ -76,22 +76,22 @@ class Registry(Generic[T]):
         return loaded
 
     def add(self, name: str, thing: T) -> None:
-        """Add one by hand, for this process and for the workers of its runs.
+        """Add a name in this process and on the workers of its runs.
 
         Args:
-            name: Its name; one that was added before is replaced.
-            thing: What it stands for. It is sent to the workers as pickles are: what is defined in
-                a script or notebook by value, what is imported by name.
+            name: The name; one that was added before is replaced.
+            thing: What it stands for. It is pickled for the workers: definitions of a script or
+                notebook travel by value, imported ones by name.
 
         Raises:
-            ConfigError: If the package itself has something of that name.
+            ConfigError: If the name is one of the package's own.
         """
         if name in self._own:
             raise ConfigError(f"{self.kind} {name!r} is the package's own; choose another name")
         self._added[name] = thing
 
     def added(self) -> dict[str, T]:
-        """What was added by hand in this process, and is not known to others."""
+        """What was added in this process; other processes do not know it."""
         return dict(self._added)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""How a search gets its samples evaluated: the runner interface, and the one with no cluster."""
+"""Runners evaluate samples: their interface, and the one that needs no Ray."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RunnerStatus:
     num_alive: int
     """Workers able to take work now."""
     num_starting: int = 0
-    """Workers asked for and not up yet."""
+    """Workers requested that are not up yet."""
     num_deaths: int = 0
     """Workers lost since the run began."""
     num_requeued: int = 0
@@ -25,7 +25,7 @@ class RunnerStatus:
 
 
 class Runner(Protocol[R_co]):
-    """Anything that maps sample indices to results; where and in what order is its own matter."""
+    """Maps sample indices to results; each runner decides where and in what order."""
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[R_co]]:
         """Evaluate every index once.

@@ -1,4 +1,4 @@
-"""What a run answers, side by side: ``nasi-ray show RUN``."""
+"""The answers of a run side by side: ``nasi-ray show RUN``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nasi_ray.run.process import EXIT_STATUSES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShowJob:
-    """List the answers of a search or ranking side by side, the newest settings last."""
+    """List the answers of a search or ranking side by side."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Run directory, a path or s3://bucket/prefix."""
@@ -41,7 +41,7 @@ def show_lines(uri: str) -> list[str]:
         uri: Run directory.
 
     Raises:
-        RecordConflictError: If there is none, or it has answered nothing yet.
+        RecordConflictError: If there is no run, or it has no answer yet.
         RecordCorruptError: If an answer cannot be read.
         StorageError: If the storage fails.
     """

@@ -1,4 +1,4 @@
-"""Samples or scores from a runner into the records, whatever fails on the way."""
+"""Store samples or scores that a runner evaluates, and keep them when something fails."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def collect_rows(
         indices: What to evaluate.
         runner: Who evaluates.
         store: Where the records go.
-        progress: Told of the state about twice a second.
-        tracker: What is shown of the records; knows all of the run, ``indices`` included.
-        may_fail: Whether a failed record is an answer like any other, so that only lost ones
-            end a run in which there is nothing else.
+        progress: Shows the state about twice a second.
+        tracker: Follows all records of the run, ``indices`` included, for the display.
+        may_fail: Whether a failed record is a valid answer. Then only lost records, if there are
+            no others, end the run.
         named_in: Where a user finds the failed records that messages do not name.
         clock: Seconds that never go back.
 
@@ -65,11 +65,11 @@ def collect_rows(
 
 
 def _store_rest(recorder: Recorder[Any], progress: Progress, end: BaseException) -> None:
-    """Store what was computed before ``end``; a failure to is told, and hides it not."""
+    """Store what was computed before ``end``; a failure to store is reported beside ``end``."""
     try:
         recorder.flush(attempts=2)
     except NasiRayError as failure:
-        if str(failure) != str(end):  # else it is what the recorder itself has ended the run with
+        if str(failure) != str(end):  # else the recorder's own error has ended the run
             progress.message(str(failure))
             end.add_note(str(failure))
 
@@ -92,7 +92,7 @@ def _stopped(
 
 
 class _Failures(Generic[R]):
-    """Tells of records that are not ok, the first by name, and ends a run in which all are so."""
+    """Reports records that are not ok, the first ones by name; ends a run if none is ok."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Where jobs evaluate: images, device, Ray or this process, and what goes wrong there."""
+"""Where jobs evaluate: images, device, and runners on Ray or in this process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Session:
         """Decode the images of a run; None for random data.
 
         Raises:
-            ConfigError: If the device that was asked for is not there.
+            ConfigError: If the device is not available.
             DataError: If the data are missing, broken or too large.
         """
         self._check_device(plan)
@@ -64,7 +64,7 @@ class Session:
         return images
 
     def device(self, plan: RunPlan) -> str:
-        """``cpu`` or ``cuda``: what a run is evaluated on; connects to Ray where it has workers.
+        """``cpu`` or ``cuda``: what evaluates a run; connects to Ray if the run has workers.
 
         Raises:
             ConfigError: If the workers of a run on GPUs hold none.
@@ -93,7 +93,7 @@ class Session:
         is_equal: Callable[[R, R], bool],
         noun: str,
     ) -> Iterator[Runner[R]]:
-        """A runner of ``factory(*args)`` on Ray, or in this process where there are no workers.
+        """A runner of ``factory(*args)`` on Ray, or in this process if there are no workers.
 
         Args:
             plan: The run.
@@ -152,9 +152,9 @@ def _decode(data: str, source: DataSource, image_size: int) -> ImageSet:
 def is_same(
     progress: Progress, noun: str, is_equal: Callable[[R, R], bool], first: R, second: R
 ) -> bool:
-    """Whether a record evaluated twice came out the same; devices of two kinds may differ.
+    """Whether two evaluations of a record are equal; on two kinds of device they may differ.
 
-    The worker's name ends in what decides the bits.
+    The worker's name ends with the kind of its device.
     """
     if is_equal(first, second):
         return True
@@ -162,15 +162,15 @@ def is_same(
     if kinds[0] == kinds[1]:
         return False
     progress.message(
-        f"{noun} {first.index} differs between {' and '.join(kinds)}; the first is kept, and only "
-        "one kind of device gives the same result again"
+        f"{noun} {first.index} differs between {' and '.join(kinds)}; the first is kept; "
+        "only runs on one kind of device repeat bit for bit"
     )
     return True
 
 
 @contextlib.contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Say what to do where memory does not suffice."""
+    """Turn a lack of memory into an error that says what to do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

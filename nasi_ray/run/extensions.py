@@ -1,4 +1,4 @@
-"""What users add by hand, spaces, proxies and data sources, made known to the workers of a run."""
+"""Make the spaces, proxies and data sources that users added known to the workers of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def added() -> dict[str, dict[str, Any]]:
 def make_with_added(
     extensions: Mapping[str, Mapping[str, Any]], factory: Callable[..., T], *args: Any
 ) -> T:
-    """Call ``factory(*args)`` where the same has been added: what a worker runs first."""
+    """Add the same names here, then call ``factory(*args)``; a worker runs this first."""
     for registry, things in extensions.items():
         for name, thing in things.items():
             _REGISTRIES[registry].add(name, thing)

@@ -1,4 +1,4 @@
-"""The end of a run: its files, one rule for what is said when the storage fails, and answers."""
+"""The end of a run: its files and answers, and what it says when the storage fails."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nasi_ray.run.identity import digest_of
 from nasi_ray.storage import Storage
 
 ANSWERS = "answers/"
-"""Folder of a run that keeps each answer, by the settings it is of."""
+"""Folder of a run that keeps each answer under a digest of its settings."""
 
 
 def to_json(content: Mapping[str, Any]) -> bytes:
-    """A file's content; raises where a number is not finite."""
+    """The content of a JSON file; raises ValueError if a number is not finite."""
     return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def write_results(storage: Storage, files: Mapping[str, bytes], *, noun: str) -> None:
-    """Write what was made of the records.
+    """Write the files that follow from the records.
 
     Args:
         storage: The run directory.
@@ -28,8 +28,8 @@ def write_results(storage: Storage, files: Mapping[str, bytes], *, noun: str) ->
         noun: What the records are called, in the plural.
 
     Raises:
-        StorageError: Of the kind that was met, so that the exit status says whether trying again
-            helps; it adds that nothing computed is lost.
+        StorageError: Of the same class as the failure, so that the exit status says whether a
+            retry helps; the message adds that the records are stored.
     """
     try:
         for name, data in files.items():

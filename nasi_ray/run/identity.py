@@ -1,4 +1,4 @@
-"""What makes the records of a run what they are: settings, data, device and versions."""
+"""What determines the records of a run: settings, data, device and versions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
 SAMPLING_VERSION = 1
-"""Raised when a sample of the same settings becomes another one."""
+"""Increased when the same settings give different samples than before."""
 
 SOURCE_NAME = "config.json"
 """File of a run that says where the data of its last evaluation were."""
 
 _LEFT_OUT_DEFAULTS = {"init_per": "search"}
-"""Settings that came after records had been written -> what those records were made with. They are
-left out where they have that value, so that older runs stay what they are."""
+"""Settings that are newer than some records -> the value those records were made with. A setting
+with that value is left out, so that older runs keep their identity."""
 
 
 def sample_settings(samples: SampleConfig) -> dict[str, Any]:
-    """The settings of samples, by which a run is told from others."""
+    """The settings that distinguish the samples of one run from those of others."""
     settings = dataclasses.asdict(samples)
     return {
         k: v
@@ -44,7 +44,7 @@ def digest_of(settings: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """Where data are, and what tells that they have not changed since."""
+    """Where data are, and a stamp that changes when they do."""
 
     source: str
     """An absolute path or a name."""

@@ -1,4 +1,4 @@
-"""Settings -> a plan in which everything is resolved once, before anything is computed."""
+"""Resolve settings once, before anything is computed, to a plan of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nasi_ray.run.identity import DataSource, find_source, read_source
 from nasi_ray.storage import Storage, open_storage
 
 _KNOWN_LATER = ("data", "device", "torch")
-"""What only the images, the cluster and the installation say."""
+"""Settings that only the images, the cluster and the installation determine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,21 +30,21 @@ class RunPlan:
     source: DataSource
     """Where they are."""
     device: Device
-    """``auto`` only where no record was made yet and the cluster decides."""
+    """``auto`` only if there are no records yet and the cluster decides."""
     compute: ComputeSettings
-    """Workers hold no GPUs where the device is the CPU."""
+    """Where to evaluate; without GPUs if the device is the CPU."""
     prices: PriceList | None
     settings: Mapping[str, IdentityValue]
     """The part of the identity that follows from the settings."""
     stored: Mapping[str, Any] | None
-    """The identity of the records that are there; None where there are none."""
+    """The identity of the stored records; None if there are none."""
     is_same_source: bool
-    """Whether the data are where those of the records were, and have not changed since."""
+    """Whether the data are in the same place as for the stored records, and unchanged."""
 
     def stored_identity(self) -> dict[str, IdentityValue] | None:
-        """The identity asked for, if the images need not be looked at to know it; else None.
+        """The identity of this run, if it is known without reading the images; else None.
 
-        The data are taken to be those of the records when no file of theirs has changed since.
+        The data count as those of the records if none of their files has changed.
         """
         if self.stored is None or not self.is_same_source:
             return None
@@ -53,19 +53,19 @@ class RunPlan:
     def fresh_identity(
         self, data: Mapping[str, IdentityValue], device: str, torch_version: str
     ) -> dict[str, IdentityValue]:
-        """The identity of what is about to be evaluated.
+        """The identity of the records that will be evaluated.
 
         Args:
-            data: What the images say: ``data``, and ``num_classes`` of a data set.
+            data: What the images determine: ``data``, and ``num_classes`` of a data set.
             device: ``cpu`` or ``cuda``.
             torch_version: Of this process.
         """
-        # Another torch has other kernels; its patch releases are taken to have the same.
+        # Kernels differ between releases of torch, and are taken to be equal in patch releases.
         version = ".".join(torch_version.split(".")[:2])
         return self._resolved({**data, "device": device, "torch": version})
 
     def refuse_other_settings(self, rows: RowFormat[Any, Any]) -> None:
-        """Refuse a run whose records other settings made, before data are read or Ray is started.
+        """Refuse records made with other settings, before data are read or Ray is started.
 
         Raises:
             RecordConflictError: If a setting differs; names each difference.
@@ -132,11 +132,11 @@ def plan_run(
         uri: Run directory.
         samples: Its data, labels and device.
         compute: Where to evaluate.
-        settings: What tells its records from others; labels and threads are added here.
+        settings: What distinguishes its records from others; labels and threads are added here.
 
     Raises:
         ConfigError: If a setting is not allowed.
-        RecordCorruptError: If the identity of the run that is there cannot be read.
+        RecordCorruptError: If the identity of an existing run cannot be read.
         StorageError: If the storage fails.
     """
     labels = resolve_labels(samples.labels, samples.data)

@@ -34,9 +34,9 @@ EXIT_STATUSES = (
 
 @contextlib.contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Print the errors users can cause as one line, and exit with the status that fits.
+    """Print errors that users can cause as one line, and exit with the matching status.
 
-    Inside, the standard streams may be closed or broken: what cannot be printed is left out.
+    Inside, standard streams may be closed or broken: what cannot be printed is left out.
     """
     output = _tolerate_broken_streams()
     try:
@@ -68,9 +68,9 @@ def _exit(status: int, message: str) -> None:
 def stopping_once() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first SIGINT or SIGTERM (as ``ray job stop`` sends) only.
 
-    A second signal while the first is being obeyed does nothing, so that it cannot cut off the
-    storing of samples; the third ends the process at once. After a stop both signals are ignored
-    for the rest of the process, so that none can change its exit status.
+    A second signal does nothing while the first is being handled, so that it cannot interrupt the
+    storing of samples. The third ends the process at once. After a stop both signals are ignored
+    for the rest of the process, so that they cannot change its exit status.
     """
     num_signals = 0
 
@@ -104,16 +104,16 @@ class _LenientFile(io.FileIO):
 
 
 def _tolerate_broken_streams() -> _LenientFile | None:
-    """Let the standard streams be written for the rest of the process, closed and broken ones too.
+    """Make closed and broken standard streams writable for the rest of the process.
 
     Returns:
-        The file of standard output; None where a caller has put a stream of its own there.
+        The file of standard output; None if a caller has replaced the stream.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # Else the next file opened, one of records say, would be a standard stream.
+            # Otherwise the next file opened, such as one of records, would be a standard stream.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
@@ -126,7 +126,7 @@ def _tolerate_broken_streams() -> _LenientFile | None:
 
 
 def _wrap(file: _LenientFile, stream: TextIO | None) -> io.TextIOWrapper:
-    """A text stream to the file, as ``stream`` is but that no character is an error."""
+    """A text stream to the file, like ``stream``, except that no character is an error."""
     if not isinstance(stream, io.TextIOWrapper):
         return io.TextIOWrapper(io.BufferedWriter(file), "utf-8", "replace", line_buffering=True)
     return io.TextIOWrapper(
@@ -139,7 +139,7 @@ def _wrap(file: _LenientFile, stream: TextIO | None) -> io.TextIOWrapper:
 
 
 def _report_lost(output: _LenientFile | None) -> None:
-    """Warn where output is lost, unless its reader has gone."""
+    """Warn if output is lost, unless its reader has gone away."""
     if output is None:
         return
     sys.stdout.flush()

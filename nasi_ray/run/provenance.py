@@ -13,10 +13,10 @@ _PACKAGES = ("torch", "ray", "numpy", "pyarrow")
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, of what decides a result."""
+    """Package -> version, for the packages that determine a result."""
     return {
         "python": platform.python_version(),
-        # Not asked of the installation: a job's own code comes with it and is not installed.
+        # Not from the installation: a submitted job brings its own code, which is not installed.
         "nasi_ray": __version__,
         **{name: version(name) for name in _PACKAGES},
     }

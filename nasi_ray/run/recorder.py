@@ -1,4 +1,4 @@
-"""Storing in a thread of its own, so that storage that hangs does not hold up the workers."""
+"""Store records in a separate thread, so that workers do not wait when the storage hangs."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ class RecorderPolicy:
     part_interval_s: float = 5.0
     """Shortest time between two parts, unless one is full."""
     max_part: int = 4096
-    """Records that are a part whatever the time."""
+    """Number of records that are stored as a part at once."""
     min_part: int = 64
-    """Records that are worth a part: a part costs the same (two fsyncs, mostly) however little is
-    in it, so a slow stream waits for more."""
+    """Number of records that are worth a part. A part costs about the same (two fsyncs) however
+    few records it has, so a slow stream waits for more."""
     wait_share: float = 0.02
-    """Longest wait for ``min_part`` records, as a share of the time the recorder has run: a killed
-    driver loses little by it."""
+    """Longest wait for ``min_part`` records, as a share of the recorder's run time: a killed driver
+    loses little."""
     max_wait_s: float = 60.0
     """Longest wait for ``min_part`` records."""
     poll_s: float = 1.0
-    """How often the thread looks whether a part is due while nothing is called."""
+    """How often the thread checks whether a part is due while no method is called."""
     retry_s: float = 2.0
     """Pause after a failed append."""
     grace_s: float = 60.0
-    """How long appends may fail. Where S3 hangs, a call takes about a minute to fail (two if the
-    lease of the run must be renewed first), so that it is over after two or three."""
+    """How long appends may fail. When S3 hangs, a call fails after about a minute (two if the run's
+    lease must be renewed first), so that the run ends after two or three minutes."""
     flush_grace_s: float = 55.0
-    """How long a flush starts new attempts: where storage hangs, each takes about a minute."""
+    """How long a flush starts new attempts; each takes about a minute when the storage hangs."""
     max_waiting: int = 100_000
-    """Records held in memory at most; of a search, about 100 MB."""
+    """Most records held in memory; about 100 MB for a search."""
     silence_s: float = 30.0
-    """How long storage may not answer before a message says so."""
+    """After this long without an answer from the storage, a message says so."""
 
 
 class StorageRetry(Generic[R]):
-    """Appends records; those that the storage does not take wait in memory and are tried again."""
+    """Appends records; those that cannot be stored wait in memory and are tried again."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class StorageRetry(Generic[R]):
         clock: Callable[[], float],
         num_in_memory: Callable[[], int],
     ) -> None:
-        """No failure yet.
+        """Start without a failure.
 
         Args:
             store: Where the records go.
@@ -103,7 +103,7 @@ class StorageRetry(Generic[R]):
                 raise
 
     def flush(self, attempts: int) -> None:
-        """Append what waits, with growing pauses between the attempts.
+        """Append the waiting records, with growing pauses between the attempts.
 
         Raises:
             StorageError: If the last attempt failed, or one failed after ``flush_grace_s``.
@@ -122,8 +122,8 @@ class StorageRetry(Generic[R]):
 
     def _append(self) -> None:
         while self._waiting:
-            # An append that failed may have gone through after all (its answer lost): only the
-            # same records again make the same part.
+            # A failed append may have been stored after all, with its answer lost. Only the same
+            # records make the same part again.
             self._num_tried = self._num_tried or len(self._waiting)
             self._store.append(self._waiting[: self._num_tried])
             self._waiting = self._waiting[self._num_tried :]
@@ -132,27 +132,28 @@ class StorageRetry(Generic[R]):
 
 
 class _Part:
-    """What came before this is one part."""
+    """Marks the end of a part."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """What came before this is to be stored now."""
+    """Asks for everything before it to be stored now."""
 
     ticket: int
     attempts: int
 
 
 class Recorder(Generic[R]):
-    """Stores records in the order in which they are given, each once, a part every few seconds.
+    """Stores records in the order given, each once, with a part every few seconds.
 
-    A part is stored five seconds after the last one if 64 records came in them, and otherwise once
-    there are 64 or after a fiftieth of the time it has run, 5 s at least and 60 s at most; also if
-    nothing is called meanwhile, then up to a second later. ``RecorderPolicy`` holds these numbers.
+    A part is stored five seconds after the last one if 64 records have come by then. Otherwise it
+    is stored once there are 64, or after a fiftieth of the run time (at least 5 s, at most 60 s).
+    If no method is called meanwhile, this can take a second longer. ``RecorderPolicy`` holds these
+    numbers.
 
-    A context manager, to be used by one thread (messages are shown in it). What has been added and
-    not flushed is lost with the process. Every method raises what the storing thread ended with:
-    a StorageError that lasted, the loss of the run's lock, a bug.
+    A context manager for use by one thread, in which messages are shown. Records that were added
+    and not flushed are lost with the process. Every method raises the error that ended the storing
+    thread: a lasting StorageError, the loss of the run's lock, or a bug.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Recorder(Generic[R]):
         clock: Callable[[], float] = time.monotonic,
         policy: RecorderPolicy = RecorderPolicy(),
     ) -> None:
-        """Starts the thread; nothing is written yet.
+        """Start the thread; nothing is written yet.
 
         Args:
             store: Where the records go; not to be read meanwhile.
@@ -172,13 +173,13 @@ class Recorder(Generic[R]):
         """
         self._progress, self._clock, self._noun = progress, clock, store.noun
         self._policy = policy
-        # Only the caller's thread meets KeyboardInterrupt, between any two of its steps: whatever
-        # it hands over is one append.
+        # KeyboardInterrupt can hit the caller's thread between any two steps, so a hand-over is
+        # one append.
         self._requests: deque[Sequence[R] | _Part | _Flush] = deque()
         self._messages: deque[str] = deque()
         self._wake, self._moved = threading.Event(), threading.Event()
         self._part: list[R] = []
-        # Each written by one thread only: those of marks have a twin for the storing thread.
+        # Each is written by one thread only; the counts of marks exist once per thread.
         self._num_added = self._num_taken = self._num_stored = 0
         self._num_asked = self._num_flushed = 0
         self._num_marked = self._num_marked_here = 0
@@ -199,9 +200,9 @@ class Recorder(Generic[R]):
         return self._num_added - self._num_stored
 
     def add(self, rows: Sequence[R]) -> None:
-        """Take records; call it (with nothing) also while none arrives.
+        """Take records; to be called regularly, with an empty list if there are none.
 
-        Waits where as many as memory should hold are not stored yet.
+        Waits while ``max_waiting`` records are not stored yet.
         """
         if rows:
             self._requests.append(rows)
@@ -238,7 +239,7 @@ class Recorder(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the thread, unless it hangs; flushing is the caller's."""
+        """End the thread, unless it hangs; the caller flushes before."""
         self._is_closing = True
         self._wake.set()
         self._thread.join(timeout=1.0)

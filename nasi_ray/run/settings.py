@@ -1,7 +1,7 @@
-"""Settings as flat names: of the command line, a configuration file, and keywords in Python.
+"""Settings by flat names: from the command line, a configuration file, or Python keywords.
 
-A job's settings are a dataclass of dataclasses, whose fields have names that are unique in all of
-it, so that ``num_samples`` alone says which field it is.
+A job's settings are a dataclass of dataclasses. Field names are unique in all of it, so that
+``num_samples`` alone identifies a field.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ConfigFile = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="FILE",
-        help="YAML file of settings, as every run writes one (settings.yaml); flags override it.",
+        help="YAML file of settings, such as the settings.yaml of a run; flags override it.",
     ),
 ]
 
@@ -44,7 +44,7 @@ def flat_settings(job: Any) -> dict[str, Any]:
 
 
 def with_settings(job: J, settings: Mapping[str, Any], *, where: str) -> J:
-    """A job with other values of some settings.
+    """A job with some settings replaced.
 
     Args:
         job: A dataclass, nested or not.
@@ -52,14 +52,13 @@ def with_settings(job: J, settings: Mapping[str, Any], *, where: str) -> J:
         where: Where the settings were given, for messages.
 
     Raises:
-        ConfigError: If there is no setting of a name, or a value is of the wrong type or not
-            allowed.
+        ConfigError: If a name is unknown, or a value has the wrong type or is not allowed.
     """
     known = list(flat_settings(job))
     for name in settings:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
             raise ConfigError(f"{where} has no setting {str(name)!r}; {hint}")
     return cast(J, _replaced(job, settings, where))
 
@@ -78,7 +77,7 @@ def _replaced(job: Any, settings: Mapping[str, Any], where: str) -> Any:
 
 
 def _validated(name: str, value: Any, expected: Any, where: str) -> Any:
-    import pydantic  # slower than all else here; only files and keywords need it
+    import pydantic  # slow to import; only files and keywords need it
 
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -95,11 +94,11 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
     """The settings of a configuration file.
 
     Args:
-        path: A YAML file of names and values; ``job``, if it is there, names what it is for.
-        job: What is run: ``search``, ``rank``, ...
+        path: A YAML file of names and values; its ``job``, if present, names the job.
+        job: The job to run: ``search``, ``rank``, ...
 
     Raises:
-        ConfigError: If it cannot be read, is not such a file, or is for another job.
+        ConfigError: If it cannot be read, has another format, or is for another job.
     """
     import yaml
 
@@ -137,14 +136,14 @@ def settings_yaml(job: Any, name: str, **resolved: Any) -> bytes:
 
 
 def given_options(argv: Sequence[str], *names: str) -> dict[str, str | None]:
-    """The values of some options before the whole command line is parsed.
+    """Read some options before the whole command line is parsed.
 
     Args:
         argv: Arguments.
         names: Of the options, with underscores.
 
     Returns:
-        Name -> the value given, None where the option is not given.
+        Name -> value; None if the option is not given.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in names:
@@ -152,7 +151,7 @@ def given_options(argv: Sequence[str], *names: str) -> dict[str, str | None]:
     try:
         return vars(first.parse_known_args(list(argv))[0])
     except argparse.ArgumentError:
-        return dict.fromkeys(names)  # a value is missing: the whole command line says which
+        return dict.fromkeys(names)  # a value is missing: parsing the whole command line reports it
 
 
 def changed_from(job: Any, default: Any) -> Iterator[str]:
@@ -162,7 +161,7 @@ def changed_from(job: Any, default: Any) -> Iterator[str]:
 
 
 def compute_options_without_effect(compute: ComputeSettings) -> list[str]:
-    """Options of the workers that change nothing where there are none, one line."""
+    """At most one note: the worker options that were given although there are no workers."""
     if compute.num_workers != 0:
         return []
     names = ("gpus_per_worker", "capacity_timeout_s", "label_selector", "address", "price_list")

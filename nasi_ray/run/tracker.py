@@ -1,4 +1,4 @@
-"""How far the records of a run are, for a progress display."""
+"""Progress of a run's records, for a display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class ProgressTracker(Protocol[R_contra]):
-    """Follows the records of a run, and says what a progress display shows of them."""
+    """Follows the records of a run for a progress display."""
 
     @property
     def num_total(self) -> int:
@@ -39,7 +39,7 @@ class ProgressTracker(Protocol[R_contra]):
 
 
 class Counter:
-    """Counts the records of a run: which are there, how fast they come, when to show it next."""
+    """Counts the records of a run, how fast they arrive, and when to show that next."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Counter:
         indices: Sequence[int],
         clock: Callable[[], float],
     ) -> None:
-        """Begin with the records that are stored.
+        """Start with the stored records.
 
         Args:
             stored: Their indices, sorted, shape (stored,).
@@ -104,7 +104,7 @@ class Counter:
         return row
 
     def begin(self, workers: RunnerStatus) -> tuple[float, ProgressState]:
-        """Begin to make a display: the time, and the state as far as it follows from counts."""
+        """Start making a display: the time, and the part of the state that follows from counts."""
         now = self._clock()
         per_second, eta_s = self._rate.update(self.num_done, self.num_total, now)
         return now, ProgressState(
@@ -118,7 +118,7 @@ class Counter:
         )
 
     def end(self, began: float) -> None:
-        """End it: the longer it took to make, the later the next one."""
-        # A long history makes the estimate slow; showing it must not take a noticeable share.
+        """End making a display: the longer it took, the later the next one."""
+        # With many records the estimate is slow; showing it must not take a noticeable share.
         now = self._clock()
         self._next_display = now + max(DISPLAY_INTERVAL_S, (now - began) / _DISPLAY_SHARE)

@@ -1,4 +1,4 @@
-"""Samples from a runner into the records."""
+"""Store the samples that a runner evaluates."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ def collect(
     """Evaluate samples and store every one; on return they are durable.
 
     Args:
-        indices: The samples to evaluate; those of ``config.num_samples`` that are not among them
-            are in the store already.
-        runner: Who evaluates.
+        indices: The samples to evaluate; the others of ``config.num_samples`` are in the store.
+        runner: Evaluates them.
         store: Where samples go.
-        progress: Told of the state about twice a second.
+        progress: Shows the state about twice a second.
         space: The search space.
-        config: Settings of the estimate that the progress display shows.
+        config: Settings of the estimate shown by the progress display.
         clock: Seconds that never go back.
 
     Raises:
         SearchStoppedError: On KeyboardInterrupt, after what was computed has been stored (or a
             message said how much was not).
-        StorageError: If storing keeps failing for a minute (two or three where S3 hangs); says how
-            many samples wait.
-        NasiRayError: What the runner raised, or if the first 20 samples are all bad; what was
-            computed has been stored, or a message and a note of the error say how much was not.
+        StorageError: If storing keeps failing for a minute (two or three when S3 hangs); says how
+            many samples are not stored.
+        NasiRayError: If the runner raises it, or the first 20 samples are all bad. What was
+            computed is stored, or a message and a note of the error say how much is not.
     """
     stored = store.read().below(num_samples_needed(config))
     tracker = SampleProgress(stored, indices, space, config, clock)

@@ -1,4 +1,4 @@
-"""The search job: settings -> records, result, cell and pictures in a run directory."""
+"""The search job: from settings to the records, result and pictures of a run directory."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ SampleStore = RecordStore[Sample, SampleTable]
 def run_search(
     job: SearchJob, progress: Progress, *, session: Session | None = None
 ) -> SearchResult:
-    """Run or continue a search, or answer it from its records.
+    """Run a search, continue it, or answer it from its records.
 
     Args:
         job: Settings.
         progress: Display; not closed here.
-        session: Of a job that makes several searches; None: one for this search alone.
+        session: Shared by a job that runs several searches; None: one for this search alone.
 
     Returns:
-        What was found. ``result.json`` (``docs/result.md``), the settings and, of a DARTS cell,
-        ``genotype.json``, ``genotype.txt``, ``cell.svg`` and ``cell.png`` are written.
+        The result. ``result.json`` (``docs/result.md``), ``settings.yaml`` and the answer are
+        written; for a DARTS cell also ``genotype.json``, ``genotype.txt``, ``cell.svg`` and
+        ``cell.png``.
 
     Raises:
-        NasiRayError: Whatever a user can cause; what was computed is stored.
+        NasiRayError: For every failure that a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
     space = get_space(job.samples.space)
@@ -68,7 +69,7 @@ def run_search(
 
 
 def plan_search(job: SearchJob) -> RunPlan:
-    """Resolve what a search is; see ``run.plan``."""
+    """Resolve the settings of a search; see ``run.plan``."""
     space = get_space(job.samples.space)
     settings: dict[str, IdentityValue] = sample_settings(job.samples)
     settings["num_cells"] = space.resolve_num_cells(job.samples.num_cells)
@@ -77,7 +78,7 @@ def plan_search(job: SearchJob) -> RunPlan:
 
 
 def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> SampleStore | None:
-    """The run's records if they hold all samples asked for, without looking at any image."""
+    """The run's records if they hold all samples, without reading any image; else None."""
     identity = plan.stored_identity()
     if identity is None:
         plan.refuse_other_settings(SampleRows(space.num_logits))
@@ -88,7 +89,7 @@ def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> Samp
 
 def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> SampleStore:
     images = session.load(plan, job.samples.image_size)
-    batches = make_batches(job.samples, images)  # whatever is wrong with the settings shows here
+    batches = make_batches(job.samples, images)  # reports wrong settings before a worker is started
     data: dict[str, IdentityValue] = {**data_identity(images)}
     if images is not None:
         data["num_classes"] = batches.num_classes

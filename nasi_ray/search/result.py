@@ -1,4 +1,4 @@
-"""What a search found: from its records, for Python and for ``result.json``."""
+"""The result of a search, from its records: for Python and for ``result.json``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SearchResult:
     table: SampleTable
     """Every sample of the run."""
     estimate: Estimate
-    """α* with its terms."""
+    """α* and its terms."""
     architecture: Architecture
     """The cell: for DARTS a ``Genotype``."""
 
@@ -46,7 +46,7 @@ class SearchResult:
 
     @property
     def num_samples(self) -> int:
-        """Samples T that the estimate is of, failed ones included."""
+        """Number of samples T of the estimate, failed ones included."""
         return int(self.content["num_samples"])
 
     @property
@@ -56,7 +56,7 @@ class SearchResult:
 
     @property
     def margins(self) -> dict[str, Margin]:
-        """Decision -> how far its first choice is ahead of its second, with standard error."""
+        """Decision -> lead of its first choice over its second, with standard error."""
         return margins(self.estimate, get_space(self.space))
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def make_result(
     lost: Sequence[int],
     run: Mapping[str, Any],
 ) -> SearchResult:
-    """Estimate α from samples, select the architecture, and say how sure it is.
+    """Estimate α from samples, select the architecture, and compute its margins.
 
     Args:
         table: Every sample of the run.
@@ -88,7 +88,7 @@ def make_result(
         uri: The run directory.
         identity: What the samples were made with.
         lost: Indices of samples that no attempt completed.
-        run: What to say of this very run: ``seconds``, ``cost``.
+        run: About this command: ``seconds``, ``cost``.
 
     Raises:
         NasiRayError: If no sample is good.
@@ -112,10 +112,10 @@ def make_result(
 
 
 def summarise(table: SampleTable, *, space: SearchSpace, config: EstimateConfig) -> dict[str, Any]:
-    """What the samples say: the parts of ``result.json`` that follow from them alone.
+    """The parts of ``result.json`` that follow from the samples alone.
 
     Args:
-        table: Samples; of index ≥ ``config.num_samples`` only ν = auto may use some.
+        table: Samples; those with index ≥ ``config.num_samples`` are used for ν = auto only.
         space: The search space.
         config: Settings of the estimate.
 

@@ -1,4 +1,4 @@
-"""The records of a search, and what they answer."""
+"""The records of a search, and the answers they give."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Run:
-    """A search's records; every setting of the estimate is answered from them."""
+    """A search's records, which answer for any settings of the estimate."""
 
     uri: str
     """The run directory."""
@@ -47,16 +47,15 @@ class Run:
         return f"Run({self.space!r}, {len(self.table)} samples, {self.uri!r})"
 
     def result(self, **estimate: Any) -> SearchResult:
-        """α*, the cell and how sure it is, under some settings of the estimate.
+        """α*, the cell and its margins for some settings of the estimate.
 
         Args:
             estimate: Fields of ``EstimateConfig``: ``num_samples``, ``method``, ``nu``, ``mu``,
-                ``xi``, ``pairing``, ``normalize``, ``norm_epsilon``. Those left out are the
-                default preset's of the space, and all samples there are.
+                ``xi``, ``pairing``, ``normalize``, ``norm_epsilon``. The others come from the
+                space's default preset, with all samples of the run.
 
         Raises:
-            ConfigError: If a name or value is not allowed, or more samples are asked for than
-                there are.
+            ConfigError: If a name or value is not allowed, or the run has fewer samples.
             NasiRayError: If no sample is good.
         """
         preset = get_preset("nasi-fix" if self.space == "darts" else "nasi-ntk").estimate
@@ -78,7 +77,7 @@ class Run:
         return self.result(**estimate).architecture
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row per sample: ``ok``, ``trace_norm``, ``seconds``; the index is the sample's."""
+        """A row per sample: ``ok``, ``trace_norm``, ``seconds``, by index of the sample."""
         import pandas  # takes a second to import
 
         columns = {name: getattr(self.table, name) for name in ("ok", "trace_norm", "seconds")}
@@ -90,5 +89,6 @@ class Run:
         if there < needed:
             raise ConfigError(
                 f"num_samples is {config.num_samples}, which needs the first {needed} samples, "
-                f"and {self.uri} has {there} of them; ask for fewer, or search on with that number"
+                f"and {self.uri} has {there} of them; ask for fewer, or continue the search with "
+                "that number"
             )

@@ -1,4 +1,4 @@
-"""What a search is asked for: its settings and its command line. Light to import."""
+"""The settings of a search and its command line. Quick to import."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class SearchJob:
 
     config: ConfigFile = None
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override its fields. auto: nasi-fix, the paper's, for darts;
-    nasi-ntk, settled on s1 and s2 in docs/study.md, for the other spaces (it fails on nb201)."""
+    """Settings that go together; flags override them. auto: nasi-fix (the paper's) for darts, and
+    nasi-ntk (chosen on s1 and s2, see docs/study.md) for the other spaces; it fails on nb201."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -54,12 +54,12 @@ def make_search_job(settings: Mapping[str, Any], *, where: str = "search") -> Se
     """A search with these settings; precedence: default < preset < settings.
 
     Args:
-        settings: Name -> value, as options are called, with underscores.
+        settings: Name -> value; names are those of the options, with underscores.
         where: Where the settings were given, for messages.
 
     Raises:
         ConfigError: If a name or value is not allowed.
-        UnknownNameError: If there is no such preset or space.
+        UnknownNameError: If the preset or space is not known.
     """
     job = with_settings(
         _default(settings.get("preset"), settings.get("space")), settings, where=where
@@ -98,11 +98,11 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
 
 
 def check(job: SearchJob) -> None:
-    """Refuse names that there are not, and settings that contradict each other.
+    """Refuse unknown names, and settings that contradict each other.
 
     Raises:
         ConfigError: If settings contradict each other, or one is not allowed for the space.
-        UnknownNameError: If there is no such space or pairing.
+        UnknownNameError: If the space or pairing is not known.
     """
     space = get_space(job.samples.space)
     space.resolve_num_cells(job.samples.num_cells)
@@ -112,7 +112,7 @@ def check(job: SearchJob) -> None:
 
 
 def options_without_effect(job: SearchJob) -> list[str]:
-    """What was asked for and changes nothing, one line each."""
+    """Options that were given and have no effect, one line each."""
     preset = _default(job.preset, job.samples.space)
     changed = set(changed_from(job, preset))
     lines = []
@@ -124,7 +124,7 @@ def options_without_effect(job: SearchJob) -> list[str]:
 
 
 def _default(preset: str | None, space: str | None) -> SearchJob:
-    """The defaults of a preset; auto: the paper's for its space, else the one settled on tables."""
+    """The defaults of a preset; auto: the paper's for its space, else the one chosen on tables."""
     name = "auto" if preset is None else preset
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)

@@ -50,16 +50,16 @@ class DecisionRow:
     """The best candidate that is not first; ``-`` if there is none."""
     margin: float | None
     error: float | None
-    """Standard error of the margin; None where it is not known."""
+    """Standard error of the margin; None if not known."""
 
     @property
     def ratio(self) -> float | None:
-        """Margin in standard errors; None where it is not known."""
+        """Margin in standard errors; None if not known."""
         return _ratio(self.margin, self.error)
 
     @property
     def is_significant(self) -> bool:
-        """Whether first and second are apart; False also where the error is not known."""
+        """Whether the margin is significant; False if its error is not known."""
         return _is_significant(self.ratio)
 
     @property
@@ -76,7 +76,7 @@ class DecisionRow:
 
 
 def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
-    """Say what a search found and how sure it is, in lines of at most 80 columns.
+    """Describe the result of a search, in lines of at most 80 columns.
 
     Args:
         result: The content of ``result.json``.
@@ -106,7 +106,7 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
 
 
 def lost_warning(result: Mapping[str, Any]) -> str | None:
-    """A warning about samples that were lost, for the end of a search; None if none was.
+    """A warning about lost samples, for the end of a search; None if no sample was lost.
 
     Args:
         result: The content of ``result.json``.
@@ -120,8 +120,8 @@ def lost_warning(result: Mapping[str, Any]) -> str | None:
     named = ", ".join(map(str, lost[:_MAX_NAMED])) + (", ..." if len(lost) > _MAX_NAMED else "")
     was, these = ("was", "it") if len(lost) == 1 else ("were", "them")
     text = (
-        f"warning: {plural(len(lost), 'sample')} {was} lost at every attempt ({named}): this is "
-        f"the answer of the others; result.json says why, and the same command tries {these} again"
+        f"warning: {plural(len(lost), 'sample')} {was} lost at every attempt ({named}); the result "
+        f"is without {these}. result.json says why, and the same command tries {these} again"
     )
     return "\n".join(wrapped(text))
 
@@ -221,7 +221,7 @@ def _verdict(rows: Sequence[DecisionRow], num_samples: int) -> list[str]:
     limit = f"{SIGNIFICANT_AT:g} standard errors"
     if num_tied == 0:
         return wrapped(f"All {len(rows)} decisions are significant (margin of at least {limit}).")
-    # No number of samples is said to be enough: of equally good choices none is.
+    # No number of samples is called enough: between equally good choices, none is.
     return wrapped(
         f"{num_tied} of {len(rows)} decisions are tied (margin under {limit}). Four times the "
         f"samples (--num-samples {4 * num_samples}) about halve the standard errors; equally good "
@@ -230,7 +230,7 @@ def _verdict(rows: Sequence[DecisionRow], num_samples: int) -> list[str]:
 
 
 def _kept_verdict(result: Mapping[str, Any]) -> list[str]:
-    """For cells that keep more than a sample takes: is it sure which candidates are kept?"""
+    """For cells that keep more than a sample takes: whether the kept candidates are significant."""
     kept, errors = result.get("kept_margins"), result.get("kept_margin_errors")
     if not kept or not errors or kept == result["margins"]:
         return []

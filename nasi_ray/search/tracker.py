@@ -1,4 +1,4 @@
-"""How far the samples of a search are, for a progress display."""
+"""Progress of a search's samples, for a display."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nasi_ray.runner import RunnerStatus
 from nasi_ray.spaces.base import SearchSpace
 
 _MAX_SHOWN = 20_000
-# The estimate is over all samples. It is repeated once there are this many times more of them, so
-# that its cost per sample stays the same, however slowly they come.
+# The estimate uses all samples. It is repeated when their number has grown by this factor, so that
+# its cost per sample stays constant, however slowly samples arrive.
 _GROWTH = 1.1
 
 
@@ -26,8 +26,8 @@ class SampleProgress:
     """The ``ProgressTracker`` of a search.
 
     It keeps the gradients of the first ``_MAX_SHOWN`` indices only, and shows the smallest margin
-    of those, so that neither memory nor time grows with a search of millions. Except at the end,
-    that margin may be from a moment ago, when there were up to a tenth fewer samples.
+    of those, so that memory and time stay bounded with millions of samples. Except at the end, the
+    margin shown can be older, from when there were up to a tenth fewer samples.
     """
 
     def __init__(
