@@ -110,9 +110,7 @@ def read_identity(storage: Storage) -> Stored | None:
             "that wrote it, or another run directory"
         )
     # A search names no kind: its records came before others.
-    names_a_kind = (
-        type(parameters.get("num_logits")) is int or _is_kind(parameters.get("rows"))
-    )
+    names_a_kind = type(parameters.get("num_logits")) is int or _is_kind(parameters.get("rows"))
     if not isinstance(identity, dict) or not names_a_kind:
         raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
     return identity, parameters
