@@ -23,7 +23,8 @@ from nasi_ray.cluster.parameters import (
     resolve,
     template_path,
 )
-from nasi_ray.errors import ConfigError
+from nasi_ray.errors import ConfigError, StorageError
+from nasi_ray.storage import LocalStorage
 
 
 def check_token_directory(value: str) -> None:
@@ -68,14 +69,13 @@ def render_all(values: Mapping[str, str], out: Path, templates: Sequence[str]) -
     if "ray-cluster.yaml" in templates and "NASI_TOKEN_DIR" in values:
         check_token_directory(values["NASI_TOKEN_DIR"])
     texts = {name: fill(read_text(template_path(name)), values, place=name) for name in templates}
-    written = []
+    storage, written = LocalStorage(out), []
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             path = out / Path(name).name
-            path.write_text(text, encoding="utf-8")
+            storage.write(path.name, text.encode())
             written.append(path)
-    except OSError as error:
+    except StorageError as error:
         raise ConfigError(f"cannot write to {out}: {error}") from error
     return written
 

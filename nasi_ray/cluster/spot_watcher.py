@@ -5,8 +5,8 @@
 AWS gives two minutes' notice, and Ray's cluster launcher does not look at these notices. The
 watcher asks the instance metadata service (IMDSv2) every few seconds. On a notice it has Ray's GCS
 drain the node, as ``ray drain-node`` does: the node gets no new work, and its losses count as
-preemptions. It ends by itself on instances that are not spot. Only the standard library is
-imported, and Ray once there is a notice.
+preemptions. It ends by itself on instances that are not spot. But for its lock file, only the
+standard library is imported, and Ray once there is a notice.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any
+
+from nasi_ray.errors import StorageRefusedError
+from nasi_ray.storage.lock_file import open_lock_file
 
 _LOG = logging.getLogger("spot_watcher")
 
@@ -227,8 +230,12 @@ def drain_node(address: str, instance_id: str, notice: Notice) -> None:
 
 @contextlib.contextmanager
 def only_one(path: str) -> Iterator[bool]:
-    """Hold a lock file; yields False if another watcher holds it."""
-    with open(path, "w") as file:
+    """Hold a lock file; yields False if another watcher holds it.
+
+    Raises:
+        StorageRefusedError: If it is a link or no regular file of one name.
+    """
+    with os.fdopen(open_lock_file(path)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -244,7 +251,7 @@ def main(argv: Sequence[str]) -> int:
         argv: Arguments without the program's name.
 
     Returns:
-        Exit status, always 0.
+        Exit status: 0, or 1 if the lock file is one that must not be written to.
     """
     parser = argparse.ArgumentParser(
         prog="nasi-ray cluster watch-spot", description="Drain this node on a spot notice."
@@ -264,11 +271,15 @@ def main(argv: Sequence[str]) -> int:
             raise LookupError("neither RAY_CLOUD_INSTANCE_ID nor local-ipv4 names the node")
         drain_node(args.address, instance_id, notice)
 
-    with only_one(args.lock) as is_only:
-        if is_only:
-            watch(metadata, drain, poll_s=args.poll_s)
-        else:
-            _LOG.info("another watcher runs on this node")
+    try:
+        with only_one(args.lock) as is_only:
+            if is_only:
+                watch(metadata, drain, poll_s=args.poll_s)
+            else:
+                _LOG.info("another watcher runs on this node")
+    except StorageRefusedError as error:
+        _LOG.error("%s; or give another --lock", error)
+        return 1
     return 0
 
 

@@ -142,8 +142,11 @@ class RecordStore(Generic[R, T]):
             self._next_number = max(numbers, default=0) + 1
         data = parts.to_bytes(table, self._rows)
         name = parts.part_name(self._rows.folder, self._next_number, data)
-        # A name that is taken has this very content: the name carries its digest.
-        self._storage.create(name, data)
+        # A name that is taken has this very content, as an append that is repeated finds it.
+        if not self._storage.create(name, data) and self._storage.read(name) != data:
+            raise RecordCorruptError(
+                f"{self._storage.uri}/{name} is torn or was altered (wrong checksum); delete it"
+            )
         self._next_number += 1
         self._index_of_part[name] = _settled(table)
 

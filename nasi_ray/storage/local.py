@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
 import stat
@@ -17,8 +18,12 @@ from typing import TYPE_CHECKING
 
 from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, check_name
+from nasi_ray.storage.lock_file import open_lock_file
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMP_PREFIX = ".tmp-"
+_TEMP = re.compile(r"\.tmp-\d+-[0-9a-f]{16}")
 # Long past any write, so that a file another process is still writing is never taken away.
 _STALE_TEMP_S = 900.0
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -32,6 +37,7 @@ class LocalStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._root = Path(os.path.abspath(path))
+        self._swept: set[Path] = set()
 
     @property
     def uri(self) -> str:
@@ -40,10 +46,11 @@ class LocalStorage:
 
     def list(self, prefix: str) -> list[str]:
         """Names that start with ``prefix``, sorted (see ``Storage``)."""
+        below = prefix.rpartition("/")[0]
         with _one_line_errors("list", self._root):
             return sorted(
                 name
-                for name in self._walk(prefix.rpartition("/")[0])
+                for name in self._walk(below)
                 if name.startswith(prefix)
                 and name != LOCK_NAME
                 and not name.rpartition("/")[2].startswith(_TEMP_PREFIX)
@@ -53,35 +60,41 @@ class LocalStorage:
         """The whole content (see ``Storage``)."""
         path = self._path(name)
         try:
-            with _one_line_errors("read", path):
-                return _read_file(path)
+            with _one_line_errors("read", path), self._directory(name) as directory:
+                return _read_file(path, directory)
         except (FileNotFoundError, IsADirectoryError):
             raise FileNotFoundError(f"{path} does not exist") from None
 
     def write(self, name: str, data: bytes) -> None:
         """Store whole or not at all, replacing what was there (see ``Storage``)."""
         path = self._path(name)
-        with _one_line_errors("write", path), _staged(path, data) as temp:
-            os.replace(temp, path)
-            _fsync_directory(path.parent)
+        with _one_line_errors("write", path), self._directory(name, make=True) as directory:
+            _is_taken(path, directory)
+            with self._staged(path, directory, data) as temp:
+                os.replace(temp, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.fsync(directory)
 
     def create(self, name: str, data: bytes) -> bool:
         """Like ``write``, but only if the name is free (see ``Storage``)."""
         path = self._path(name)
-        with _one_line_errors("write", path):
-            is_new = not path.exists()
+        with _one_line_errors("write", path), self._directory(name, make=True) as directory:
+            is_new = not _is_taken(path, directory)
             if is_new:
-                with _staged(path, data) as temp:
-                    is_new = _link(temp, path)
+                with self._staged(path, directory, data) as temp:
+                    is_new = _link(temp, path, directory)
             # Also of a taken name: it may be ours, of a call whose fsync failed.
-            _fsync_directory(path.parent)
+            os.fsync(directory)
         return is_new
 
     def delete(self, name: str) -> None:
         """Remove a name, if it is there (see ``Storage``)."""
         path = self._path(name)
-        with _one_line_errors("delete", path):
-            path.unlink(missing_ok=True)
+        with (
+            _one_line_errors("delete", path),
+            suppress(FileNotFoundError),
+            self._directory(name) as directory,
+        ):
+            os.unlink(path.name, dir_fd=directory)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -92,9 +105,8 @@ class LocalStorage:
         equal where they hold the same samples, so that work is done twice and nothing is lost.
         """
         path = self._root / LOCK_NAME
-        with _one_line_errors("lock", path):
-            _make_directory(self._root)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with _one_line_errors("lock", path), self._directory(LOCK_NAME, make=True) as directory:
+            descriptor = open_lock_file(path, dir_fd=directory)
         try:
             with _one_line_errors("lock", path):
                 try:
@@ -102,7 +114,6 @@ class LocalStorage:
                 except BlockingIOError:
                     raise RunLockedError(_locked_message(self.uri, descriptor)) from None
                 _write_holder(descriptor)
-                self._delete_stale_temps(now=os.fstat(descriptor).st_mtime)
             try:
                 yield
             finally:
@@ -115,23 +126,62 @@ class LocalStorage:
         check_name(name)
         return self._root / name
 
+    @contextmanager
+    def _directory(self, name: str, *, make: bool = False) -> Iterator[int]:
+        """The open directory of a name; links lead to the run directory, and none goes on below.
+
+        Raises:
+            StorageRefusedError: If a directory below the run directory is a link.
+            OSError: If it is missing and shall not be made, or cannot be opened.
+        """
+        if make:
+            _make_directory(self._root)
+        path = self._root
+        descriptor = os.open(path, _DIRECTORY)
+        try:
+            for part in name.split("/")[:-1]:
+                path /= part
+                below = _open_below(descriptor, path, make=make)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def _walk(self, below: str) -> Iterator[str]:
+        """Names of all files below a folder, none if it is missing."""
+
         def fail(error: OSError) -> None:
             if error.errno != errno.ENOENT:
                 raise error
 
-        for directory, _, files in os.walk(self._root / below, onerror=fail):
-            for file in files:
-                yield (Path(directory) / file).relative_to(self._root).as_posix()
+        try:
+            with self._directory(f"{below}/x" if below else "x") as directory:
+                for folder, _, files, _ in os.fwalk(".", dir_fd=directory, onerror=fail):
+                    paths = (os.path.join(below, folder, file) for file in files)
+                    yield from map(os.path.normpath, paths)
+        except FileNotFoundError:
+            return
 
-    def _delete_stale_temps(self, now: float) -> None:
-        for name in self._walk(""):
-            if not name.rpartition("/")[2].startswith(_TEMP_PREFIX):
-                continue
-            path = self._root / name
-            with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > _STALE_TEMP_S:
-                    path.unlink()
+    @contextmanager
+    def _staged(self, path: Path, directory: int, data: bytes) -> Iterator[str]:
+        """Put ``data`` durably under a temporary name beside ``path``; gone on leaving."""
+        temp = f"{_TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        descriptor = os.open(temp, _NEW_FILE, 0o666, dir_fd=directory)
+        try:
+            try:
+                _write_all(descriptor, data)
+                os.fsync(descriptor)
+                now = os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
+            if path.parent not in self._swept:
+                _delete_stale_temps(directory, now)
+                self._swept.add(path.parent)
+            yield temp
+        finally:
+            with suppress(OSError):
+                os.unlink(temp, dir_fd=directory)
 
 
 @contextmanager
@@ -161,29 +211,12 @@ def _advice(number: int | None) -> str:
     return ""
 
 
-@contextmanager
-def _staged(path: Path, data: bytes) -> Iterator[Path]:
-    """Put ``data`` durably under a temporary name beside ``path``; gone on leaving."""
-    _make_directory(path.parent)
-    temp = path.parent / f"{_TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-    descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        yield temp
-    finally:
-        with suppress(OSError):
-            temp.unlink()
-
-
-def _link(temp: Path, path: Path) -> bool:
+def _link(temp: str, path: Path, directory: int) -> bool:
     """Give a file its name unless that is taken, which a rename would replace."""
     try:
-        os.link(temp, path)
+        os.link(temp, path.name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
+        _is_taken(path, directory)
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -195,9 +228,42 @@ def _link(temp: Path, path: Path) -> bool:
     return True
 
 
-def _read_file(path: Path) -> bytes:
+def _is_taken(path: Path, directory: int) -> bool:
+    """Whether there is a file of that name.
+
+    Raises:
+        StorageRefusedError: If it is a link or no regular file: it would be lost if replaced, and
+            taken for the file that was to be created.
+    """
+    try:
+        mode = os.lstat(path.name, dir_fd=directory).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(mode):
+        raise StorageRefusedError(
+            f"cannot write {path}: it is {_kind(mode)}; remove it, or use another directory"
+        )
+    return True
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a link" if stat.S_ISLNK(mode) else "no regular file"
+
+
+def _read_file(path: Path, directory: int) -> bytes:
     # A FIFO that somebody left there would be waited for until it has a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path.name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            os.lstat(path.name, dir_fd=directory)
+            raise StorageRefusedError(
+                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
+            ) from None
+        raise
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
@@ -205,6 +271,17 @@ def _read_file(path: Path) -> bytes:
                 f"cannot read {path}: it is no regular file; use another directory, or remove it"
             )
         return file.read()
+
+
+def _delete_stale_temps(directory: int, now: float) -> None:
+    """Remove what killed drivers left in one folder; ``now`` is by the file system's clock."""
+    for name in os.listdir(directory):
+        if not _TEMP.fullmatch(name):
+            continue
+        with suppress(FileNotFoundError):
+            found = os.lstat(name, dir_fd=directory)
+            if stat.S_ISREG(found.st_mode) and now - found.st_mtime > _STALE_TEMP_S:
+                os.unlink(name, dir_fd=directory)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -227,6 +304,34 @@ def _make_directory(path: Path) -> None:
         raise
 
 
+def _open_below(parent: int, path: Path, *, make: bool) -> int:
+    """Open ``path``, a directory of ``parent``, which is durably made if it is missing."""
+    flags = _DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(path.name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        mode = os.lstat(path.name, dir_fd=parent).st_mode
+        raise StorageRefusedError(
+            f"cannot use {path}: it is {_kind(mode)} where a directory should be; put the "
+            "directory itself there, or use another run directory"
+        ) from None
+    with suppress(FileExistsError):
+        os.mkdir(path.name, dir_fd=parent)
+        try:
+            os.fsync(parent)
+        except OSError:
+            # Else the next call takes it for one that is there for good.
+            with suppress(OSError):
+                os.rmdir(path.name, dir_fd=parent)
+            raise
+    return os.open(path.name, flags, dir_fd=parent)
+
+
 def _fsync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -247,7 +352,12 @@ def _locked_message(uri: str, descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         who = f"pid {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):  # it has the lock and has not signed yet
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # it has the lock and has not signed yet
         who = "another driver"
     return f"{uri} is being written by {who}; wait for it, stop it, or use another run directory"
 

@@ -57,8 +57,11 @@ def replacing(target: str | Path) -> Iterator[Callable[[pa.Table], None]]:
         DataError: If the target cannot be written, now or when there is a table.
     """
     path = Path(target)
-    if path.exists() and not path.is_file():
-        raise DataError(f"{target} cannot be written: it is not a file")
+    with _told(target):
+        if path.is_symlink():
+            raise DataError(f"{target} cannot be written: it is a link; name the file itself")
+        if path.exists() and not path.is_file():
+            raise DataError(f"{target} cannot be written: it is not a file")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with _told(target):

@@ -112,3 +112,13 @@ def test_no_more_than_the_token_goes_to_the_nodes(
 def test_an_empty_home_is_refused_too(home: Path) -> None:
     with pytest.raises(ConfigError, match="which `ray up` would copy whole"):
         check_token_directory(str(home))
+
+
+def test_no_link_is_followed_by_what_is_rendered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "ray-cluster.yaml").symlink_to(tmp_path / "victim")
+    assert main(["--out", str(tmp_path), *flags(VALUES)]) == 2
+    assert "ray-cluster.yaml: it is a link; remove it" in capsys.readouterr().err
+    assert (tmp_path / "victim").read_text() == "precious"

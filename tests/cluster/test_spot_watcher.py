@@ -11,6 +11,7 @@ from nasi_ray.cluster.spot_watcher import (
     Metadata,
     MetadataError,
     Notice,
+    main,
     only_one,
     parse_notice,
     watch,
@@ -159,3 +160,16 @@ def test_one_watcher_holds_the_lock(tmp_path: Path) -> None:
         assert (is_first, is_second) == (True, False)
     with only_one(path) as is_only:
         assert is_only
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_file_that_is_a_link_is_refused_and_its_target_kept(
+    tmp_path: Path, plant: Callable[[Path, Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    victim, lock = tmp_path / "victim", tmp_path / "lock"
+    victim.write_text("precious")
+    plant(lock, victim)
+    assert main(["--address=h:1", f"--lock={lock}"]) == 1
+    assert f"cannot lock {lock}: it" in caplog.text
+    assert "remove it; or give another --lock" in caplog.text
+    assert victim.read_text() == "precious"

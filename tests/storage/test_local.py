@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,7 +158,7 @@ def test_a_directory_that_was_not_synced_is_made_anew(
 def test_a_file_system_without_hard_links_is_named_as_one(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **places: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -193,19 +192,6 @@ def test_a_refused_write_names_path_reason_and_remedy(
     with pytest.raises(StorageError, match=expected) as error:
         storage.write("a", b"")
     assert error.value.is_retryable is (number == errno.EIO)
-
-
-def test_only_old_temporary_files_go_when_the_lock_is_taken(storage: LocalStorage) -> None:
-    storage.write("samples/a", b"1")
-    old, young = (Path(storage.uri) / "samples" / f".tmp-1-{n}" for n in ("old", "young"))
-    for path in (old, young):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 3600, time.time() - 3600))
-    assert storage.list("") == ["samples/a"]
-    with storage.lock():
-        assert not old.exists()
-        assert young.exists()
-    assert storage.list("") == ["samples/a"]
 
 
 def test_of_many_creators_one_wins(storage: LocalStorage) -> None:

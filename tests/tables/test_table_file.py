@@ -111,3 +111,16 @@ def test_a_target_that_is_the_source_is_refused(tmp_path: Path) -> None:
     for name in ("source", "link"):
         with pytest.raises(DataError, match="is the source, which would be lost"):
             check_source(tmp_path / "source", tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["victim", "nothing"])
+def test_a_target_that_is_a_link_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    with (
+        pytest.raises(DataError, match="link cannot be written: it is a link; name the file its"),
+        replacing(tmp_path / "link"),
+    ):
+        pytest.fail("the work was begun")
+    assert sorted(os.listdir(tmp_path)) == ["link", "victim"]
+    assert (tmp_path / "victim").read_bytes() == b"precious"
