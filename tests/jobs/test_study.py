@@ -40,7 +40,7 @@ def test_stopped_continued_on_one_ray_and_replayed_without_it(
     assert code == 0, err
     assert f"written to {tmp_path}: effectiveness-s1.svg" in out
     first = json.loads((tmp_path / "effectiveness-s1.json").read_text())
-    assert first["command"].startswith("python ")
+    assert first["command"].startswith("nasi-ray study ")
     assert {r["seed"]: r["num_samples"] for r in first["runs"]} == {0: 8, 1: 8}
 
     code, _, err = run(*args, "--num-workers", "1")
