@@ -1,1 +1,1 @@
-"""Batches of images and labels: loading data sets, and batches as pure functions of an index."""
+"""Load data sets, and draw batches of images and labels as pure functions of an index."""

@@ -22,14 +22,14 @@ CROP_PADDING = 4
 
 
 class Batches(Protocol):
-    """Anything that gives the batch of a sample index."""
+    """Maps a sample index to its batch."""
 
     @property
     def num_classes(self) -> int:
         """Number of classes; labels are below it."""
 
     def batch(self, index: int) -> tuple[Tensor, Tensor]:
-        """The batch of one sample; the same at every call, whatever was drawn before.
+        """The batch of one sample; the same at every call, in any order of calls.
 
         Args:
             index: Sample index t (≥ 0).
@@ -69,7 +69,7 @@ class ImageBatches:
     seed: int
     """Root seed of the search."""
     batch_size: int
-    """Images b of a batch, at most as many as there are."""
+    """Images b of a batch, at most those of the data set."""
     labels: Labels = "true"
     """true; random: uniform over the classes; permuted: the batch's true ones, shuffled."""
     augment: Augment = "none"
@@ -86,7 +86,7 @@ class ImageBatches:
 
     @property
     def num_classes(self) -> int:
-        """Classes of the data set."""
+        """Number of classes of the data set."""
         return self.images.num_classes
 
     def batch(self, index: int) -> tuple[Tensor, Tensor]:
@@ -162,12 +162,12 @@ def make_batches(config: SampleConfig, images: ImageSet | None) -> Batches:
 
     Args:
         config: Settings of a sample.
-        images: What ``load_images`` gave for ``config.data``; None for random data.
+        images: The result of ``load_images`` for ``config.data``; None for random data.
 
     Raises:
-        ConfigError: If true labels are asked of random data, or augmentation.
+        ConfigError: If true labels or augmentation are asked for with random data.
         DataError: If the data set is smaller than a batch.
-        ValueError: If ``images`` is not what the settings describe.
+        ValueError: If ``images`` do not fit the settings.
     """
     labels = resolve_labels(config.labels, config.data)
     if (config.data == "random") != (images is None):

@@ -23,7 +23,7 @@ def data_root() -> Path:
 
 
 def read_cifar(name: str, *, image_size: int, split: str) -> ImageSet:
-    """Read the set under ``data_root()``; download it where it is not there.
+    """Read the set under ``data_root()``; download it if it is missing.
 
     Args:
         name: ``CIFAR10`` or ``CIFAR100``.
@@ -31,10 +31,10 @@ def read_cifar(name: str, *, image_size: int, split: str) -> ImageSet:
         split: ``train`` (50,000 images) or ``test`` (10,000).
 
     Raises:
-        DataError: If there is no such split, or the files are not there and cannot be downloaded.
+        DataError: If the split is unknown, or the files are missing and cannot be downloaded.
     """
     if split not in _SPLITS:
-        raise DataError(f"{name}: no split {split!r}; there is {', '.join(_SPLITS)}")
+        raise DataError(f"{name}: no split {split!r}; it has {', '.join(_SPLITS)}")
     # Here and not above: importing torchvision takes a second, and random data does without.
     from torchvision import datasets
 

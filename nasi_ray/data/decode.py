@@ -22,7 +22,7 @@ from nasi_ray.errors import DataError
 # PIL's other formats are left out: some run external programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-# What PIL was seen to raise on broken files besides OSError.
+# What PIL raises on broken files besides OSError.
 _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -41,8 +41,8 @@ def allocate(num_images: int, image_size: int, source: str) -> PixelArray:
         Uninitialised, shape (num_images, 3, S, S).
 
     Raises:
-        DataError: If it would take more than half of this machine's memory; the other half is for
-            the copy that workers share.
+        DataError: If it needs more than half of this machine's memory; the other half is for the
+            copy that workers share.
     """
     size = num_images * 3 * image_size**2
     limit = _memory_limit() // 2
@@ -81,7 +81,7 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
             return fit(image if image.mode == "RGB" else image.convert("RGB"), image_size)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{where}: not an image, or broken; replace or remove it (read are "
+            f"{where}: not an image, or broken; replace or remove it (formats: "
             f"{', '.join(_FORMATS)})"
         ) from error
     except _DECODE_ERRORS as error:
@@ -90,7 +90,7 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
 
 @contextlib.contextmanager
 def _bombs_refused() -> Iterator[None]:
-    # PIL only warns of images of 89 to 179 million pixels.
+    # For images of 89 to 179 million pixels PIL only warns.
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
@@ -100,7 +100,7 @@ def fit(image: Image.Image, image_size: int) -> PixelArray:
     """Resize the shorter side to S (bilinear, antialiased) and crop the centre.
 
     Args:
-        image: Of mode RGB. One of S x S pixels is left as it is, bit for bit.
+        image: Of mode RGB. An image of S x S pixels is not changed.
         image_size: Height and width S in pixels.
 
     Returns:
@@ -117,7 +117,7 @@ def fit(image: Image.Image, image_size: int) -> PixelArray:
 
 
 def _memory_limit() -> int:
-    """Bytes of memory this process can have: the machine's, or its container's if less."""
+    """Bytes of memory for this process: the machine's, or its container's if less."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     container = Path("/sys/fs/cgroup/memory.max")
     try:

@@ -21,14 +21,14 @@ def read_folder(root: Path, *, image_size: int, split: str, source: str) -> Imag
     """Read an image folder; classes are numbered in the order of their names.
 
     Args:
-        root: Holds the class folders, or a folder named after the split that does.
+        root: Holds the class folders, or a folder with the split's name that holds them.
         image_size: Height and width S in pixels.
-        split: Split to read where the folder has splits.
+        split: Split to read, if the folder has splits.
         source: What the user named.
 
     Raises:
-        DataError: If there are no class folders, the split is not there, a class has no image or
-            an image does not decode.
+        DataError: If there are no class folders, the split is missing, a class has no image, or an
+            image does not decode.
     """
     root = _split_root(root, split)
     classes = _subfolders(root)
@@ -57,12 +57,12 @@ def read_folder(root: Path, *, image_size: int, split: str, source: str) -> Imag
 
 
 def _split_root(root: Path, split: str) -> Path:
-    # A class may be called "train" too; a split holds folders, a class holds images.
+    # A class can be called "train", too: a split holds folders, a class holds images.
     if (root / split).is_dir() and _subfolders(root / split):
         return root / split
     splits = [name for name in COMMON_SPLITS if (root / name).is_dir() and _subfolders(root / name)]
     if splits:
-        raise DataError(f"{root}: no split {split!r}; there is {', '.join(splits)}")
+        raise DataError(f"{root}: no split {split!r}; it has {', '.join(splits)}")
     return root
 
 

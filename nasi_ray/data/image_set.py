@@ -30,7 +30,7 @@ class ImageSet:
     labels: IntArray
     """shape (images,), in [0, num_classes)"""
     num_classes: int
-    """Classes the data set has, also those without an image (≥ 2)."""
+    """Number of classes, including those without an image (≥ 2)."""
     source: str
     """What the user named."""
     digest: str
@@ -82,7 +82,7 @@ def make_image_set(
     images = np.ascontiguousarray(images)
     mean, std = _channel_statistics(images)
     if np.all(std == 0):
-        raise DataError(f"{source}: all images are one single colour; nothing can be learnt there")
+        raise DataError(f"{source}: all images have one single colour; use another data set")
     images.setflags(write=False)
     labels.setflags(write=False)
     return ImageSet(
@@ -97,7 +97,7 @@ def make_image_set(
 
 
 def data_identity(images: ImageSet | None) -> dict[str, str]:
-    """What identifies the data of a run: the content, whatever path it was read from.
+    """The identity of a run's data: their content, independent of the path.
 
     Args:
         images: None for random data.

@@ -1,4 +1,4 @@
-"""Which labels a batch has."""
+"""The kind of labels of a batch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Labels = Literal["true", "random", "permuted"]
 
 
 def resolve_labels(labels: Labels | Literal["auto"], data: str) -> Labels:
-    """Turn ``auto`` into what it stands for, and refuse what the data cannot give.
+    """Resolve ``auto``, and refuse labels that the data do not have.
 
     Args:
         labels: ``SampleConfig.labels``.
         data: ``SampleConfig.data``.
 
     Raises:
-        ConfigError: If true labels are asked of random data.
+        ConfigError: If true labels are asked for with random data.
     """
     if data == "random":
         if labels in ("true", "permuted"):

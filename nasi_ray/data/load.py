@@ -1,4 +1,4 @@
-"""One entry for all sources of images: what the user names decides how it is read."""
+"""One function for all sources of images; the user's name or path decides how to read them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def load_images(source: str, *, image_size: int, split: str = "train") -> ImageS
 
     Args:
         source: A name (``CIFAR10``, ``CIFAR100``, or a plug-in's), or the path of a Parquet file,
-            of a directory of them (Hugging Face layout) or of an image folder. A folder that has
-            one of those names is reached as ``./CIFAR10``.
+            of a directory of them (Hugging Face layout) or of an image folder. To read a folder
+            with one of those names, write ``./CIFAR10``.
         image_size: Height and width S in pixels (≥ 1).
-        split: Split to read, where the source has splits.
+        split: Split to read, if the source has splits.
 
     Raises:
         UnknownNameError: If ``source`` is neither a known name nor a path.

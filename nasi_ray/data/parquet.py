@@ -28,7 +28,7 @@ class _Columns:
     image: str
     label: str
     num_classes: int | None
-    """From the schema metadata; None where that does not say."""
+    """From the schema metadata; None if it does not say."""
 
 
 def find_parquet_files(directory: Path) -> list[Path]:
@@ -42,20 +42,20 @@ def find_parquet_files(directory: Path) -> list[Path]:
 
 
 def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Path]:
-    """The files of one split; all files where none is named after any split.
+    """The files of one split; all files if none is named after a split.
 
     A file belongs to a split by its name (``train-00000-of-00001.parquet``, ``train.parquet``)
     or by its folder (``train/0000.parquet``).
 
     Raises:
-        DataError: If there are only other splits, or the split's files lie in several folders.
+        DataError: If there are only other splits, or the split's files are in several folders.
     """
     by_split: dict[str, list[Path]] = {}
     for path in files:
         by_split.setdefault(_split_of(path, directory, split), []).append(path)
     named = sorted(name for name in by_split if name)
     if split not in by_split and named:
-        raise DataError(f"{directory}: no split {split!r}; there is {', '.join(named)}")
+        raise DataError(f"{directory}: no split {split!r}; it has {', '.join(named)}")
     chosen = by_split.get(split, by_split.get("", []))
     folders = sorted({str(path.parent) for path in chosen})
     if len(folders) > 1:
@@ -74,8 +74,8 @@ def read_parquet(files: Sequence[Path], *, image_size: int, source: str) -> Imag
         source: What the user named.
 
     Raises:
-        DataError: If a file is no Parquet file, lacks the columns, or holds an image that does
-            not decode or a label that is null, negative or beyond the classes named.
+        DataError: If a file is not a Parquet file, lacks the columns, or holds an image that does
+            not decode or a label that is null, negative or not one of the classes.
     """
     opened = [(path, _open(path)) for path in files]
     columns = _common_columns(opened)
@@ -96,7 +96,7 @@ def read_parquet(files: Sequence[Path], *, image_size: int, source: str) -> Imag
 
 
 def _split_of(path: Path, directory: Path, split: str) -> str:
-    """The split a file is of; empty if its name and folder do not say."""
+    """The split of a file; empty if its name and folder do not say."""
     if path.stem.startswith(f"{split}-"):
         return split
     candidates = [re.split("[-_.]", path.stem)[0]]
@@ -126,7 +126,7 @@ def _common_columns(opened: Sequence[tuple[Path, Any]]) -> _Columns:
     for path, file in opened[1:]:
         if _columns(path, file.schema_arrow) != columns:
             raise DataError(
-                f"{path}: other columns or classes than {first_path}; name one data set's files"
+                f"{path}: other columns or classes than {first_path}; give files of one data set"
             )
     return columns
 

@@ -21,7 +21,7 @@ class Source(Protocol):
             split: Name of the split; searches and rankings read ``train``.
 
         Raises:
-            DataError: If there is no such split, or the data cannot be read.
+            DataError: If the split is unknown, or the data cannot be read.
         """
 
 

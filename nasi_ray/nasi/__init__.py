@@ -1,1 +1,1 @@
-"""The method: trace norm, its exact gradient, the estimate of α. Pure functions, torch or numpy."""
+"""The method: trace norm, its exact gradient, the estimate of α. Pure functions."""

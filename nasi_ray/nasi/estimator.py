@@ -15,26 +15,26 @@ from nasi_ray.spaces.base import SearchSpace
 
 _BLOCK = 16_384
 NUM_ARCHITECTURES_FOR_NU = 50
-"""N of eq. 40. α0 = 0 makes samples random architectures, so the first N samples serve."""
+"""N of eq. 40. As α0 = 0, samples are random architectures, so the first N samples are used."""
 SWEPT_PERCENTILES = tuple(2.5 + 5.0 * k for k in range(20))
-"""Percentiles of e at which ν = sweep has its constraints."""
+"""Percentiles of e that ν = sweep uses as limits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Estimate:
-    """α* and what is known of its accuracy."""
+    """α* and its terms, which give its standard errors."""
 
     alpha: FloatArray
     """α*, shape (num_logits,)"""
     terms: FloatArray
     """ξ G_t / max‖G‖, shape (samples, num_logits); α* is their mean."""
     nu: FloatArray
-    """ν_t, shape (samples,); constant for FIX. Of a sweep it is that of the median."""
+    """ν_t, shape (samples,); constant for FIX; for a sweep, the median."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margin:
-    """How clearly a decision is made: the last candidate taken against the first one left."""
+    """How clear a decision is: the last candidate taken against the first one not taken."""
 
     value: float
     """Difference of their logits (≥ 0)."""
@@ -43,7 +43,7 @@ class Margin:
 
 
 def num_samples_needed(config: EstimateConfig) -> int:
-    """Samples an estimate reads: T, or the 50 of eq. 40 where ν is determined from them."""
+    """Number of samples an estimate reads: T, but at least 50 for ν = auto (eq. 40)."""
     if config.nu == "auto":
         return max(config.num_samples, NUM_ARCHITECTURES_FOR_NU)
     return config.num_samples
@@ -57,12 +57,12 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     term is zero. Failed samples are left out: T and t count the good ones. With ``normalize`` =
     each the divisor is ‖G_t‖ (not in the paper): the norms spread over orders of magnitude, and
     the running maximum leaves little weight to the samples after a large one. With ``nu`` = sweep
-    every term is the mean of those of ν at ``SWEPT_PERCENTILES``, and so is α* (not in the paper).
-    With μ = 2 and ``normalize`` = each a term is then (1 − 2r) ∇_α e/‖∇_α e‖, r being the share of
-    the constraints below e: an ascent of −(rank of e − its median)².
+    every term, and so α*, is the mean over ν at ``SWEPT_PERCENTILES`` (not in the paper). With
+    μ = 2 and ``normalize`` = each a term is then (1 − 2r) ∇_α e/‖∇_α e‖, where r is the share of
+    the limits below e: an ascent of −(rank of e − its median)².
 
     Args:
-        table: Samples; those with index ≥ ``config.num_samples`` serve ν = auto only.
+        table: Samples; those with index ≥ ``config.num_samples`` are used for ν = auto only.
         config: T, method, ν, μ, ξ.
 
     Raises:
@@ -83,7 +83,7 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
 
 
 def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
-    """ξ G_t / max‖G‖ in place of ``grad``, which a mask has copied from the records."""
+    """ξ G_t / max‖G‖, written into ``grad``, which is a copy of the records."""
     terms = grad
     terms *= _factors(e, nu, config)[:, None]
     divisor = _divisors(_squared_norms(terms), config)
@@ -95,9 +95,9 @@ def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConf
 
 
 def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> FloatArray:
-    """The mean of the ``_terms`` of ν at ``SWEPT_PERCENTILES``, in place of ``grad``.
+    """The mean of ``_terms`` over ν at ``SWEPT_PERCENTILES``, written into ``grad``.
 
-    Each is a number a sample times ∇_α e, so only the numbers are averaged.
+    Each term is a factor times ∇_α e, so only the factors are averaged.
     """
     squared = _squared_norms(grad)
     scale = np.zeros(len(e))
@@ -118,7 +118,7 @@ def _factors(e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArra
 
 
 def _divisors(squared_norms: FloatArray, config: EstimateConfig) -> FloatArray:
-    """What each G_t is divided by, from ‖G_t‖², shape (samples,)."""
+    """The divisor of each G_t, from ‖G_t‖², shape (samples,)."""
     norms: FloatArray = np.sqrt(squared_norms + config.norm_epsilon)
     if config.normalize == "each":
         return norms
@@ -142,8 +142,8 @@ def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
 def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
     """Margin of every decision between the last candidate that is kept and the first that is not.
 
-    A DARTS node keeps its two best operations and inputs: second against third. Decisions all of
-    whose candidates are kept are left out.
+    A DARTS node keeps its two best operations and inputs: second against third. Decisions that
+    keep all candidates are left out.
 
     Args:
         result: The estimate.
@@ -176,7 +176,7 @@ def standard_error(values: FloatArray) -> float:
 
 
 def _squared_norms(vectors: FloatArray) -> FloatArray:
-    """‖v‖² of each row, a block of rows at a time: the squares of a million take a gigabyte."""
+    """‖v‖² of each row, in blocks: the squares of a million rows would take a gigabyte."""
     squared = np.empty(len(vectors))
     for start in range(0, len(vectors), _BLOCK):
         block = slice(start, start + _BLOCK)

@@ -126,7 +126,7 @@ def make_evaluator(
     device: str,
     threads: int,
 ) -> Callable[[int], Sample]:
-    """Set this process up and build its evaluator; what a worker runs first.
+    """Set up this process and build its evaluator; a worker runs this first.
 
     Args:
         config: What a sample is.
@@ -139,7 +139,7 @@ def make_evaluator(
 
 
 def lost_sample(space: str, index: int, reason: str) -> Sample:
-    """The record of a sample no evaluation of which came to an end."""
+    """The record of a sample that no attempt completed."""
     return Sample(
         index=index,
         status="lost",

@@ -1,4 +1,4 @@
-"""The trace norm e of a sampled architecture and its exact gradient, at the sampled path's price.
+"""The trace norm e of a sampled architecture and its exact gradient, at the sampled path's cost.
 
 With v = ∇_θ L one has ∇_h e = 2 d/dε ∇_h L(θ0 + εv, h) at ε = 0. v is zero for every operation
 that was not chosen, so for a choice point with output x = Σ_j h_j y_j
@@ -7,7 +7,7 @@ that was not chosen, so for a choice point with output x = Σ_j h_j y_j
 
 where a dot is the derivative along v. One forward-over-reverse pass along the sampled path gives
 δ and δ̇ at each choice point; there a candidate that was not chosen needs a forward and a tangent
-pass, from which nothing is kept. ``reference.py`` has the same by double backward.
+pass, whose activations are not kept. ``reference.py`` computes the same by double backward.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def trace_norm_and_gradient(
             for name, tangent in v.items()
         }
         value = loss(functional_call(net, duals, (x, measurement)), y)
-        # The hooks that this runs do the work; the leaves' own gradients are of no use.
+        # The hooks that this runs do the work; the leaves' own gradients are not used.
         torch.autograd.grad(value, measurement.leaves, allow_unused=True)
     measurement.leaves.clear()  # their hooks hold the measurement: a cycle that keeps tensors
     return e, measurement.gradients
@@ -101,7 +101,7 @@ def _load_forward_mode() -> None:
 
 
 class _Measurement:
-    """Mixer of the dual pass: follows the path, and measures each choice point in the backward.
+    """Mixer of the dual pass: follows the path, and measures choice points in the backward pass.
 
     Measuring in a hook, when δ has just been computed, lets the backward pass free activations as
     it goes and never holds more than one candidate's activations beside them.
@@ -118,7 +118,7 @@ class _Measurement:
         values = {j: candidates[j]() for j in chosen}
         total = add(*values.values())
         if not torch.is_grad_enabled():
-            # A hook evaluates what nothing on the path asked for: δ is zero at this choice point.
+            # A hook evaluates what the path does not use: δ is zero at this choice point.
             return total
         # An alias of its own, so that δ counts what passes through this choice point alone.
         out = total.view_as(total)

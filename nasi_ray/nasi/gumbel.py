@@ -13,10 +13,10 @@ from nasi_ray.spaces.base import SearchSpace
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Architecture:
-    """One sampled architecture A_t: what each decision takes, for every draw.
+    """One sampled architecture A_t: the candidates of each decision, for every draw.
 
-    With one draw per step there is a single draw of all decisions; with one draw per cell each
-    cell has a draw of its own type's decisions.
+    With one draw per step, a single draw has all decisions. With one draw per cell, each cell has
+    its own draw of the decisions of its type.
     """
 
     space: SearchSpace

@@ -1,6 +1,6 @@
 """The exact gradient again, slow and obvious: double backward through the whole one-shot network.
 
-For tests and benchmarks; ``gradient.py`` gives the same numbers on the sampled path alone.
+For tests and benchmarks; ``gradient.py`` computes the same on the sampled path only.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Chosen = Callable[[int, int], Sequence[int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceNetworks:
-    """How the networks of a space are made."""
+    """How to make the networks of a space."""
 
     supernet: Callable[..., nn.Module]
     """Keywords init_channels, num_cells, num_classes -> a module called as ``net(x, mixer)``."""
@@ -38,7 +38,7 @@ def networks_of(space: SearchSpace) -> SpaceNetworks:
     """The networks of a space.
 
     Raises:
-        ConfigError: If it has none.
+        ConfigError: If it has no networks.
     """
     where = space.networks
     if where is None:
@@ -63,7 +63,7 @@ def make_standalone(
         num_channels: Channels of the first stage; None for the benchmark's.
 
     Returns:
-        The network, to be made inside ``initialization.build`` for parameters of a known seed.
+        The network; build it with ``initialization.build`` for parameters of a known seed.
 
     Raises:
         ConfigError: If the space has no network of this kind.

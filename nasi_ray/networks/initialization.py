@@ -1,6 +1,6 @@
-"""θ0: parameters drawn from a generator of one's own.
+"""θ0: parameters drawn from a separate generator.
 
-The global generator is left alone, so that θ0 depends on the search seed and on nothing that ran
+The global generator is not used, so that θ0 depends only on the search seed, not on what ran
 before.
 """
 
@@ -65,7 +65,7 @@ def build(
 
 
 def _prepare_layers(net: nn.Module, init: Initialization) -> None:
-    """Give weights their parameterisation, and batch norm its γ and β."""
+    """Set the weights' parameterisation, and batch norm's γ and β."""
     for module in list(net.modules()):
         if isinstance(module, _LAYERS):
             if init == "ntk":
@@ -78,11 +78,11 @@ def _prepare_layers(net: nn.Module, init: Initialization) -> None:
 
 
 def draw_parameters(net: nn.Module, *, seed: int, init: Initialization) -> None:
-    """Draw a built network's parameters anew, in place, wherever they are.
+    """Draw a built network's parameters again, in place, on any device.
 
     Args:
-        net: What ``build`` returned with the same ``init``; its γ and β stay as they are.
-        seed: Seed of the draw, in [0, 2⁶³): with that of ``build``, the same parameters again.
+        net: Returned by ``build`` with the same ``init``; its γ and β are not changed.
+        seed: Seed of the draw, in [0, 2⁶³); the seed of ``build`` gives the same parameters.
         init: How weights are drawn.
     """
     generator = torch.Generator().manual_seed(seed)

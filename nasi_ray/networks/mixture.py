@@ -1,6 +1,6 @@
-"""Choice points of a supernet: where several candidates meet and an architecture takes some.
+"""Choice points of a supernet, where an architecture takes some of several candidates.
 
-A supernet's forward pass does not know who evaluates it. At every choice point it hands its
+A supernet's forward pass does not depend on who evaluates it. At every choice point it passes its
 candidates to a ``Mixer``, which may evaluate the chosen ones only (the sampled path), all of them
 with weights (the one-shot network), or the chosen ones now and the others later (the exact
 gradient, ``nasi_ray.nasi.gradient``).

@@ -1,7 +1,7 @@
 """The one-shot networks of NAS-Bench-1Shot1's spaces, as in the benchmark's own one-shot code.
 
 It differs from that code in that pooling between the stacks does not pad (as in NAS-Bench-101, so
-that 32 pixels become 16 and not 17), and that the last batch norm has affine parameters too.
+that 32 pixels become 16 and not 17), and in that the last batch norm also has affine parameters.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class MixedCell(nn.Module):
 
     Output: (h_1 block_1, …, h_N block_N) + h_0 · projection(input).
 
-    A block is evaluated when something asks for it, so one that no path leads from to the output
-    costs a sampled path nothing, and its parameters are off that path.
+    A block is evaluated when its output is needed. A block without a path to the output therefore
+    costs nothing, and its parameters are off the sampled path.
     """
 
     def __init__(self, space: NB1Shot1Space, in_channels: int, channels: int) -> None:
@@ -162,7 +162,7 @@ class NB1Shot1Supernet(nn.Module):
 def chosen(
     space: NB1Shot1Space, architecture: NB1Shot1Architecture
 ) -> Callable[[int, int], tuple[int, ...]]:
-    """What the sub-network of an architecture takes: (cell, decision) -> candidates.
+    """The path of an architecture: (cell, decision) -> candidates.
 
     Raises:
         InvalidGenotypeError: If the architecture is not of the space.
@@ -177,7 +177,7 @@ def chosen(
 
 
 def _place(block: Candidate, position: int, num_blocks: int) -> Tensor:
-    """A block's channels among those of all, which are zero."""
+    """A block's channels, with zeros for those of the other blocks."""
     x = block()
     width = x.shape[1]
     after = (num_blocks - 1 - position) * width

@@ -1,4 +1,4 @@
-"""The one-shot network of NAS-Bench-201: the benchmark's network with every edge undecided."""
+"""The one-shot network of NAS-Bench-201: the benchmark's network with all candidates per edge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
 
 class ConvNorm(nn.Module):
-    """Convolution and batch norm, to be applied to what has been rectified.
+    """Convolution and batch norm, for an input that has been rectified.
 
     Args:
         in_channels: Channels of the input.
@@ -79,10 +79,10 @@ class ResidualReduction(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """Four nodes; each but the first sums what its edges bring, one of five operations each.
+    """Four nodes; each but the first sums the outputs of its edges, one of five operations each.
 
-    A node is evaluated when something asks for it, so what no path leads from to the output costs
-    a sampled path nothing; ``none`` asks for nothing.
+    A node is evaluated when its output is needed, so nodes without a path to the output cost a
+    sampled path nothing; ``none`` needs no input.
     """
 
     def __init__(self, channels: int) -> None:
@@ -97,8 +97,8 @@ class MixedCell(nn.Module):
 
         Args:
             x: Evaluates the output of the cell before.
-            zeros: What ``none`` gives.
-            mixer: Takes of every edge's candidates.
+            zeros: Output of ``none``.
+            mixer: Combines every edge's candidates.
             cell: Position of the cell.
         """
         nodes = [x]
@@ -130,8 +130,8 @@ class MixedCell(nn.Module):
 class NB201Supernet(nn.Module):
     """Stem, three stages of cells with residual blocks of stride 2 between, bn-ReLU, linear.
 
-    The network is evaluated from its end, as a cell that does not connect its input to its output
-    asks for nothing before it. So calls nest, which ``NB201Space.max_num_cells`` bounds.
+    The network is evaluated from its end, because a cell that does not connect its input to its
+    output needs nothing before it. The calls nest, which ``NB201Space.max_num_cells`` bounds.
     """
 
     def __init__(self, *, init_channels: int, num_cells: int, num_classes: int) -> None:
@@ -165,7 +165,7 @@ class NB201Supernet(nn.Module):
 
 
 def chosen(architecture: NB201Architecture) -> Callable[[int, int], tuple[int, ...]]:
-    """What the sub-network of an architecture takes: (cell, decision) -> candidates."""
+    """The path of an architecture: (cell, decision) -> candidates."""
     path = [(NB201_OPS.index(op),) for op in architecture.ops]
     return lambda cell, decision: path[decision]
 

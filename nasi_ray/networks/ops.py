@@ -1,8 +1,8 @@
-"""The primitive operations of the DARTS space, stride 1, and one dict name -> constructor.
+"""The primitive operations of the DARTS space, with stride 1, and a dict name -> constructor.
 
 While searching, batch norm has no affine parameters and no running statistics, and pooling is
 followed by batch norm, as in DARTS's own one-shot network. Convolutions take an input that has
-already been rectified (``rectified = True``), so that a node rectifies its input once for all.
+already been rectified (``rectified = True``), so that a node rectifies its input only once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class SeparableConv(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution and batch norm, with ReLU first if asked."""
+    """Convolution and batch norm, optionally after a ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, *, rectify: bool
@@ -101,7 +101,7 @@ def max_pool_3x3(x: Tensor) -> Tensor:
 
 
 def avg_pool_3x3(x: Tensor) -> Tensor:
-    """3x3 average pooling, stride 1; the padding is not counted, as in DARTS.
+    """3x3 average pooling, stride 1; padding does not count, as in DARTS.
 
     A depthwise convolution with ones: six times faster than ``F.avg_pool2d`` on channels-last
     tensors on a CPU.

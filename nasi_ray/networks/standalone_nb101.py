@@ -18,16 +18,15 @@ from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """The benchmark's batch norm: ε = 1e-5 and a momentum of 0.997, which torch calls 0.003."""
+    """The benchmark's batch norm: ε = 1e-5 and momentum 0.997, which is 0.003 in torch."""
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.003)
 
 
 class NB101Cell(nn.Module):
     """A pruned cell: every vertex but the output sums its sources; the output concatenates them.
 
-    The cell's input comes to each of its targets through a 1x1 projection of its own, and is
-    added. Where splitting the channels left a source with one channel more than its target has,
-    the last is cut off.
+    The cell's input is added to each of its targets through a separate 1x1 projection. If the
+    split of channels gives a source one channel more than its target, the last one is cut off.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class NB101Network(nn.Module):
     """3x3 stem, stacks of equal cells, global average, linear; called as ``net(x)``.
 
     Between stacks the map is halved by max pooling and channels double. Batch norm is torch's
-    own: these networks are for training too, which needs running statistics.
+    own: these networks are also for training, which needs running statistics.
 
     Args:
         matrix: Adjacency matrix of the cell, shape (vertices, vertices); it is pruned first.
@@ -77,7 +76,7 @@ class NB101Network(nn.Module):
         num_classes: Classes.
 
     Raises:
-        InvalidGenotypeError: If it is no cell, or has no path from input to output.
+        InvalidGenotypeError: If it is not a cell, or has no path from input to output.
         ValueError: If there are too few channels to give every vertex one.
     """
 

@@ -27,9 +27,9 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class NB201Cell(nn.Module):
-    """Four nodes; each but the first sums what its edges bring.
+    """Four nodes; each but the first sums the outputs of its edges.
 
-    A convolution is there, and counts, even where no path leads through it, as in the benchmark.
+    As in the benchmark, a convolution exists and counts even if no path leads through it.
     """
 
     def __init__(self, architecture: NB201Architecture, channels: int) -> None:
@@ -67,7 +67,7 @@ class NB201Network(nn.Module):
     """3x3 stem, three stages of equal cells, bn-ReLU, global average, linear; called as ``net(x)``.
 
     Between stages a residual block of stride 2 doubles the channels. Batch norm is torch's own:
-    these networks are for training too, which needs running statistics.
+    these networks are also for training, which needs running statistics.
 
     Args:
         architecture: The cell.

@@ -35,7 +35,7 @@ def get_proxy(name: str) -> Proxy:
     """Look a proxy up.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If the proxy is not known.
         ConfigError: If it is a plug-in that cannot be imported.
     """
     return PROXIES.get(name)

@@ -1,4 +1,4 @@
-"""What a proxy is: a number computed from an untrained network and one batch, and its record."""
+"""A proxy: a number computed from an untrained network and one batch, and its description."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Score(Protocol):
         micro_batch_size: int | None = None,
         seed: int = 0,
     ) -> float:
-        """Score a network as it is: its parameters, and its batch norm's training or eval mode.
+        """Score a network with its present parameters and training or eval mode.
 
-        All proxies are called alike; one ignores what it has no use for. As published, batch norm
-        is in training mode, where it needs the whole batch at once. Dropout in training mode would
+        All proxies have the same arguments and ignore those they do not use. As published, batch
+        norm is in training mode and needs the whole batch at once. Dropout in training mode would
         draw from the global generator: switch it off.
 
         Args:
@@ -38,10 +38,10 @@ class Score(Protocol):
             loss: Mean loss over the batch.
             micro_batch_size: Images at a time (≥ 1), to save memory; None for the whole batch.
                 The score is the same but for rounding.
-            seed: Seed of a proxy that draws parameters or images of its own, in [0, 2⁶³).
+            seed: Seed for proxies that draw their own parameters or images, in [0, 2⁶³).
 
         Returns:
-            A finite number, larger being better or worse as the proxy's record says.
+            A finite number; ``Proxy.higher_is_better`` says in which direction it is better.
 
         Raises:
             ProxyFailedError: If there is no finite score.
@@ -56,24 +56,24 @@ class Proxy:
     name: str
     """Key in ``PROXIES``."""
     score: Score
-    """The function; its value is as published, never with the sign turned."""
+    """The function; its value is as published, with the published sign."""
     higher_is_better: bool
-    """What its paper takes for a better network: a larger value, or a smaller one."""
+    """Whether a larger value means a better network according to its paper, or a smaller one."""
     paper: str
     """Where it was first published, or first used to rank architectures."""
     year: int
-    """Of the paper."""
+    """Year of the paper."""
     needs_labels: bool
     """Whether the score depends on the labels."""
     description: str
-    """One line."""
+    """Description in one line."""
 
 
 def finite(name: str, value: Tensor | float) -> float:
-    """Hand a score over, or fail.
+    """Return a score as a float, or fail.
 
     Args:
-        name: Of the proxy.
+        name: Name of the proxy.
         value: A scalar.
 
     Raises:

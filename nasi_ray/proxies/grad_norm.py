@@ -21,8 +21,8 @@ def score(
 ) -> float:
     """Σ_l ‖∂L/∂W_l‖₂ over convolutions and linear layers.
 
-    The paper says the norm of the gradient; its code, whose correlations are the published ones,
-    sums the layers' norms. See ``base.Score`` for arguments and errors.
+    The paper says the norm of the gradient. Its code, which gave the published correlations, sums
+    the layers' norms. See ``base.Score`` for arguments and errors.
     """
     copy = private_copy(net)
     params = list(weights(copy).values())

@@ -39,12 +39,12 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Whether it is a batch norm, torch's or ours."""
+    """Whether a module is a batch norm, torch's or ours."""
     return isinstance(module, BatchNorm | _BatchNorm)
 
 
 def uses_batch_statistics(module: nn.Module) -> bool:
-    """Whether it is a batch norm that normalises by the batch, in its present mode."""
+    """Whether a module is a batch norm that uses the batch's statistics in its present mode."""
     if isinstance(module, _BatchNorm):
         return module.training or module.running_mean is None
     return isinstance(module, BatchNorm)
@@ -61,7 +61,7 @@ def micro_batches(
     """Split a batch.
 
     Args:
-        net: The network that is to see it.
+        net: The network that will get the parts.
         x: Images, shape (batch, channels, height, width).
         y: Labels, shape (batch,).
         size: Images of a part (≥ 1), the last perhaps fewer; None for one part.

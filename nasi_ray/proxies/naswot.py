@@ -32,7 +32,7 @@ def score(
 
     c_i is the binary code of image i: whether each of the N_A ReLU outputs is positive; d_H is
     the Hamming distance. As in the authors' code, only the ReLUs that lead to the outputs count,
-    be they modules or function calls. See ``base.Score`` for arguments.
+    whether modules or function calls. See ``base.Score`` for arguments.
 
     Raises:
         ProxyFailedError: If K_H is singular (images with equal codes, no ReLUs), or outputs are not
@@ -66,7 +66,7 @@ def _codes(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 class _ReluRecorder(TorchFunctionMode):
-    """Keeps the code of every ReLU of a forward pass; a backward pass says which were reached."""
+    """Keeps the code of every ReLU of a forward pass; a backward pass shows which are reached."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from nasi_ray.proxies.gradients import private_copy
 from nasi_ray.proxies.jacobian import jacobian_rows
 
 MAX_OUTPUTS = 1024
-"""Most outputs, batch·classes, of which a kernel is made."""
+"""Largest number of outputs, batch·classes, of a kernel."""
 
 
 def score(
@@ -29,7 +29,7 @@ def score(
 ) -> float:
     """λ_max / λ_min of Θ0 = ∇f ∇fᵀ, shape (batch·classes, batch·classes), in float64.
 
-    TE-NAS takes the kernel of the sum of an image's outputs; this is the whole kernel of eq. 1.
+    TE-NAS uses the kernel of the sum of an image's outputs; this is the whole kernel of eq. 1.
     Costs batch·classes backward passes, as ``ntk_trace``, for each group of parameters whose part
     of the Jacobian fits ``max_bytes``.
 
@@ -40,7 +40,7 @@ def score(
         loss: Not used.
         micro_batch_size: Not used; see above.
         seed: Not used.
-        max_bytes: Of the Jacobian in memory, but never less than one parameter tensor's part.
+        max_bytes: Memory for the Jacobian, but at least the part of one parameter tensor.
 
     Raises:
         ProxyFailedError: If the kernel is singular or not finite.
@@ -77,7 +77,7 @@ def _condition(kernel: Tensor) -> float:
 
 
 def _groups(params: Iterable[Tensor], max_numel: int) -> list[list[Tensor]]:
-    """Consecutive parameters of at most so many numbers together, or alone."""
+    """Groups of consecutive parameters with at most so many numbers; larger ones stand alone."""
     groups: list[list[Tensor]] = []
     size = 0
     for p in params:

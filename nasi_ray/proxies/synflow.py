@@ -25,7 +25,7 @@ def score(
     """Σ |θ| ∂R/∂|θ|, with R the sum of the outputs for one image of ones; not log-scaled.
 
     All is in float64. As in the authors' code, the sum runs over the weights of convolutions and
-    linear layers; biases and buffers, too, are replaced by their absolute values; and the network
+    linear layers; biases and buffers are also replaced by their absolute values; and the network
     is in eval mode, so that batch norm divides by running statistics, a fixed scale that is
     1/√(1 + ε) in a fresh network. Batch norm without running statistics takes this fresh scale.
     Zero, if no path leads from the image to the outputs, is a score.
@@ -59,7 +59,7 @@ def score(
 
 
 def _scale(module: Any, args: tuple[Tensor], output: Tensor) -> Tensor:
-    """Batch norm with mean 0 and variance 1, in place of what the batch's statistics gave."""
+    """Batch norm with mean 0 and variance 1 instead of the batch's statistics."""
     (x,) = args
     y: Tensor = x / (1 + getattr(module, "eps", EPSILON)) ** 0.5
     if module.weight is not None:

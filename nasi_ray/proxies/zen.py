@@ -30,10 +30,10 @@ def score(
 
     f is the map before the global average; weights, z and ε are N(0, 1), biases 0, and batch
     norm has γ = 1, β = 0 and normalises by the batch; σ²_lc is its variance of channel c for z.
-    A batch norm of zeros alone (behind an operation ``none``) scales nothing and is left out.
-    Differs from the authors' code, which takes the 1-norm, and σ² from running averages that
-    still hold some of their initial value; and from their networks, which lose their skip
-    connections for the score: here the network is taken as it is.
+    A batch norm whose input is all zeros (behind an operation ``none``) scales nothing and is left
+    out. The authors' code uses the 1-norm, takes σ² from running averages that still hold part of
+    their initial value, and removes skip connections for the score; here the network is not
+    changed.
 
     Args:
         net: Called as ``net(x)``; its parameters do not matter.
@@ -42,7 +42,7 @@ def score(
         loss: Not used.
         micro_batch_size: Not used; nothing is kept for a backward pass.
         seed: Of weights, z and ε, in [0, 2⁶³).
-        num_repeats: Draws to average the score over (≥ 1); the authors' code takes 32.
+        num_repeats: Number of draws to average over (≥ 1); 32 in the authors' code.
         perturbation: α.
 
     Raises:
@@ -66,9 +66,9 @@ def score(
 
 
 def feature_map(net: nn.Module, x: Tensor) -> Tensor:
-    """The last map of a forward pass from which one vector per image was made.
+    """The last map of a forward pass that is turned into one vector per image.
 
-    That is what a global average or a flattening takes, be it a module or a function call.
+    It is the input of a global average or a flattening, whether a module or a function call.
 
     Args:
         net: Called as ``net(x)``.
@@ -78,13 +78,13 @@ def feature_map(net: nn.Module, x: Tensor) -> Tensor:
         shape (batch, channels, height, width)
 
     Raises:
-        ProxyFailedError: If no such map was met.
+        ProxyFailedError: If there is no such map.
     """
     recorder = _MapRecorder()
     with recorder:
         net(x)
     if recorder.last is None:
-        raise ProxyFailedError("zen", "the network makes no vector of a map of features")
+        raise ProxyFailedError("zen", "the network never turns a feature map into a vector")
     return recorder.last
 
 

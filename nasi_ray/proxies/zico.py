@@ -27,8 +27,8 @@ def score(
     """Σ_l log Σ_{ω ∈ θ_l} E|∂L/∂ω| / √Var|∂L/∂ω| over convolutions and linear layers.
 
     The batch is cut into ``num_batches`` batches of equal size, over which mean and variance are
-    taken; batch norm in training mode sees one of them at a time. A weight without variance, and
-    a layer without any that has one, are left out.
+    taken; batch norm in training mode sees one of them at a time. Weights without variance are left
+    out, and so are layers in which no weight has one.
 
     Args:
         net: See ``base.Score``.
@@ -38,8 +38,8 @@ def score(
         micro_batch_size: See ``base.Score``; images of one of the batches.
         seed: Not used.
         num_batches: Batches (≥ 2).
-        deviation: Of what the variance is: |∂L/∂ω| as in the paper, or ∂L/∂ω as in its code
-            (which also adds each batch's gradient to those before; that is not followed).
+        deviation: Quantity of the variance: |∂L/∂ω| as in the paper, or ∂L/∂ω as in its code
+            (which also accumulates the gradients of batches; this is not done here).
 
     Raises:
         ProxyFailedError: If no gradient varies between the batches, or one is not finite.

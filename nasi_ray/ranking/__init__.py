@@ -1,4 +1,4 @@
-"""Ranking architectures by training-free scores: what is ranked, how it is scored, what it says.
+"""Ranking architectures by training-free scores: selection, scoring and result.
 
-``scoring`` alone needs torch; nothing here knows Ray.
+Only ``scoring`` and ``job`` need torch; nothing here imports Ray.
 """

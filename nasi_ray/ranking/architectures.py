@@ -1,4 +1,4 @@
-"""Which architectures a ranking is of: positions in a space's enumeration, each cell once."""
+"""The architectures of a ranking: positions in a space's enumeration, each cell once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_NAMED = 5
 
 @cache
 def distinct_positions(name: str) -> IntArray:
-    """Where each distinct architecture of a space comes first in its enumeration, ascending.
+    """The first position of each distinct architecture in a space's enumeration, ascending.
 
     For S1, S2 and S3 cells are the same if their NAS-Bench-101 hash is: loose ends pruned, up to
     isomorphism (2,685, 7,773 and 55,854). NAS-Bench-201 counts each of its strings (15,625).
@@ -44,7 +44,7 @@ def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArra
 
     Raises:
         ConfigError: If the number is 0 or larger than the space.
-        DataError: If there is no such file, or it has no architecture or lines that are none.
+        DataError: If the file is missing, empty, or has lines that are not architectures.
     """
     if wanted == "all":
         return distinct_positions(name)
@@ -64,7 +64,7 @@ def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArra
 
 @cache
 def table_keys(name: str) -> Keys:
-    """What a table finds a space's configurations by, in the order of its enumeration.
+    """The table keys of a space's configurations, in the order of its enumeration.
 
     Args:
         name: Of a tabular space.
@@ -83,7 +83,7 @@ def _read_file(name: str, path: Path) -> IntArray:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise DataError(
-            f"{path} is no text; give a file with one architecture string a line"
+            f"{path} is not a text file; give a file with one architecture string a line"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -104,7 +104,7 @@ def _read_file(name: str, path: Path) -> IntArray:
     if bad:
         more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise DataError(
-            f"{path} has lines that are no {name} cell: {'; '.join(bad[:_MAX_NAMED])}{more}"
+            f"{path} has lines that are not {name} cells: {'; '.join(bad[:_MAX_NAMED])}{more}"
         )
     if not positions:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The ranking job: settings -> scores of architectures, and how well they rank them."""
+"""The ranking job: from settings to scores of architectures, and how well they rank."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from nasi_ray.spaces import get_tabular_space
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 SCORING_VERSION = 1
-"""Raised when a score of the same settings becomes another one."""
+"""Increased when the same settings give different scores than before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Wanted:
-    """The scores asked for, all names resolved."""
+    """The scores asked for, with all names resolved."""
 
     proxies: tuple[str, ...]
     positions: IntArray
@@ -58,24 +58,24 @@ class _Wanted:
     """Architectures of the space."""
 
     def indices(self, proxy: str) -> list[int]:
-        """Of a proxy's records."""
+        """Indices of a proxy's records."""
         wanted: list[int] = record_indices(proxy, self.total, self.positions, self.seeds).tolist()
         return wanted
 
 
 def run_rank(job: RankJob, progress: Progress) -> RankingResult:
-    """Run or continue a ranking, or answer it from its records.
+    """Run a ranking, continue it, or answer it from its records.
 
     Args:
         job: Settings.
         progress: Display; not closed here.
 
     Returns:
-        What was found. ``ranking.json`` (``docs/ranking.md``), ``ranking.md``, ``scores.csv``, the
-        settings and, with accuracies, the pictures are written.
+        The result. ``ranking.json`` (``docs/ranking.md``), ``ranking.md``, ``scores.csv``,
+        ``settings.yaml``, the answer and, with accuracies, the pictures are written.
 
     Raises:
-        NasiRayError: Whatever a user can cause; what was computed is stored.
+        NasiRayError: For every failure that a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
     wanted = _resolve(job)
@@ -126,7 +126,7 @@ def _errors(accuracies: Accuracies, positions: IntArray) -> FloatArray:
 
 
 def plan_rank(job: RankJob) -> RunPlan:
-    """Resolve what a ranking is; see ``run.plan``."""
+    """Resolve the settings of a ranking; see ``run.plan``."""
     scores = job.scores
     settings: dict[str, IdentityValue] = dataclasses.asdict(scores)
     settings["num_channels"] = scores.resolved_channels
@@ -151,7 +151,7 @@ def _open(
 
 
 def _complete_records(plan: RunPlan, wanted: _Wanted) -> dict[str, ScoreStore] | None:
-    """The run's records if they hold all scores asked for, without looking at any image."""
+    """The run's records if they hold all scores, without reading any image; else None."""
     identity = plan.stored_identity()
     if identity is None:
         plan.refuse_other_settings(ScoreRows(wanted.proxies[0]))
@@ -165,7 +165,7 @@ def _evaluate(
     job: RankJob, plan: RunPlan, wanted: _Wanted, session: Session
 ) -> dict[str, ScoreStore]:
     images = session.load(plan, job.scores.image_size)
-    batches = make_batches(job.scores.sample_config(0), images)  # shows what is wrong with settings
+    batches = make_batches(job.scores.sample_config(0), images)  # reports wrong settings
     data: dict[str, IdentityValue] = {**data_identity(images)}
     if images is not None:
         data["num_classes"] = batches.num_classes
@@ -228,7 +228,7 @@ def _stopped(
     """Count what is stored of all proxies."""
     try:
         left = sum(len(store.missing(wanted.indices(p))) for p, store in stores.items())
-    except NasiRayError:  # a stop is one even if the storage cannot be read
+    except NasiRayError:  # a stop stays a stop even if the storage cannot be read
         return stop
     asked = sum(len(wanted.indices(proxy)) for proxy in stores)
     return SearchStoppedError(
@@ -244,7 +244,7 @@ def _name(space: str, proxy: str, index: int) -> str:
 
 
 def _make_guarded_evaluator(*args: Any) -> Callable[[int], ProxyScore]:
-    """In this process, too, an exception makes a lost score and does not end the run."""
+    """Also in this process, an exception makes a lost score and does not end the run."""
     evaluate = make_score_evaluator(*args)
 
     def guarded(given: int) -> ProxyScore:
@@ -275,4 +275,4 @@ class _OneProxy:
         return self._runner.status()
 
     def close(self) -> None:
-        """Nothing: the runner goes on with the next proxy."""
+        """Do nothing: the runner is used for the next proxy."""

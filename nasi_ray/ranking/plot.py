@@ -121,7 +121,7 @@ def _scale_x(axes: Axes, x: FloatArray) -> None:
 
 
 def _scale_y(axes: Axes, y: FloatArray) -> None:
-    """Leave a few failures of training above the picture where they would flatten it."""
+    """Leave a few failed trainings above the picture if they would flatten it."""
     top = float(np.quantile(y, 0.97))
     if y.max() - y.min() > 3 * (top - y.min()) > 0:
         limit = y.min() + 1.1 * (top - y.min())

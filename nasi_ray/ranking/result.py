@@ -1,4 +1,4 @@
-"""The end of a ranking: the files of the run directory."""
+"""The result of a ranking, and its files in the run directory."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ def conclude(
     bootstrap: BootstrapConfig,
     run: Callable[[], Mapping[str, Any]],
 ) -> RankingResult:
-    """Say what the scores say, and write the run directory's files.
+    """Summarise the scores, and write the run directory's files.
 
     Args:
         storage: The run directory.
         stores: Proxy -> its records.
         space: Name of the space.
-        positions: Of the architectures asked for.
-        seeds: Asked for.
+        positions: Positions of the architectures.
+        seeds: Seeds of the scores.
         asked: ``--architectures``.
         accuracies: The table, or None.
-        error_percent: Of those architectures, shape (architectures,), or None.
-        bootstrap: Of the correlations' intervals.
-        run: Gives what to say of this run itself, last of all.
+        error_percent: Test errors of the architectures, shape (architectures,), or None.
+        bootstrap: Settings of the correlations' intervals.
+        run: Returns the fields about this command; called last.
 
     Raises:
         StorageError: If the files cannot be written; the scores are stored.

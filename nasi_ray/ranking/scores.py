@@ -1,4 +1,4 @@
-"""Scores by proxy, seed and architecture: what records hold, as arrays. Light to import."""
+"""Scores by proxy, seed and architecture: the records as arrays. Quick to import."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class ProxyScores:
     scores: FloatArray
     """shape (seeds, architectures); NaN where missing"""
     num_failed: int
-    """Scores there will never be: the proxy is not defined there."""
+    """Number of scores that cannot exist: the proxy is not defined there."""
     num_lost: int
-    """Scores whose evaluation came to no end, and will be tried again."""
+    """Number of scores that no attempt completed; they are tried again."""
     num_absent: int
-    """Scores that were never evaluated."""
+    """Number of scores that were never evaluated."""
     reasons: Mapping[str, int]
-    """Why scores failed or were lost -> how often; the most frequent first."""
+    """Reason why scores failed or were lost -> count; the most frequent first."""
     seconds: FloatArray
-    """Wall time of each evaluation there is a record of."""
+    """Wall time of every recorded evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
@@ -50,7 +50,7 @@ class RunScores:
     space: str
     """Name of the space."""
     positions: IntArray
-    """Of the architectures in the space's enumeration, shape (architectures,), ascending."""
+    """Positions in the space's enumeration, shape (architectures,), ascending."""
     by_proxy: Mapping[str, ProxyScores]
     """Proxy -> its scores of those architectures."""
 
@@ -87,7 +87,7 @@ def record_indices(
 
 
 def seeds_of(proxy: str, seeds: Sequence[int]) -> tuple[int, ...]:
-    """Seeds at which a proxy is evaluated: those asked for, or 0 where none matters."""
+    """Seeds at which a proxy is evaluated: those asked for, or 0 if seeds do not matter."""
     return (0,) if proxy in SIZE_PROXIES else tuple(seeds)
 
 
@@ -103,7 +103,7 @@ def gather(
 
     Args:
         proxy: Its name.
-        table: Its records; those not asked for are left out.
+        table: Its records; those of other architectures and seeds are ignored.
         num_architectures: Of the whole space.
         positions: Architectures asked for, shape (architectures,), ascending.
         seeds: Seeds asked for.
@@ -139,10 +139,10 @@ def read_scores(uri: str) -> RunScores:
         uri: Run directory, a path or ``s3://bucket/prefix``.
 
     Returns:
-        Scores of every proxy, seed and architecture that any record is of.
+        Scores of every proxy, seed and architecture with a record.
 
     Raises:
-        RecordConflictError: If there is no ranking.
+        RecordConflictError: If the directory does not hold a ranking.
         RecordCorruptError: If a record file is torn or was altered.
         StorageError: If the storage fails.
     """

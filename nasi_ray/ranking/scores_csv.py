@@ -20,7 +20,7 @@ def scores_csv(
     scores: Sequence[ProxyScores],
     error_percent: FloatArray | None,
 ) -> bytes:
-    """Render.
+    """Render the scores.
 
     Args:
         space: Name of the space.

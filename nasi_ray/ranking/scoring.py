@@ -1,4 +1,4 @@
-"""(settings, proxy, seed, architecture) -> score: a pure function, and what workers run."""
+"""(settings, proxy, seed, architecture) -> score: the pure function that workers run."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _HANDLE_STRIDE = 1 << 48
 
 
 def handle(proxy: int, index: int) -> int:
-    """One number for a proxy's position and a record's index (< 2⁴⁸), as runners need."""
+    """One number for a proxy's position and a record's index (< 2⁴⁸), for runners."""
     return proxy * _HANDLE_STRIDE + index
 
 
 def lost_score(given: int, reason: str) -> ProxyScore:
-    """The record of a score no evaluation of which came to an end.
+    """The record of a score that no attempt completed.
 
     Args:
         given: The ``handle``.
@@ -70,7 +70,7 @@ class SubNetwork(nn.Module):
 def sub_network(
     supernet: nn.Module, chosen: Callable[[int, int], Sequence[int]], used: set[str]
 ) -> SubNetwork:
-    """Copy what an architecture uses of a supernet.
+    """Copy the part of a supernet that an architecture uses.
 
     Args:
         supernet: Called as ``net(x, mixer)``.
@@ -176,7 +176,7 @@ class ScoreEvaluator:
         return self._build(partial(self._make_standalone, architecture), seed)
 
     def _shape_of(self, architecture: TabularArchitecture) -> nn.Module:
-        """The network on the meta device: its shapes, and no numbers."""
+        """The network on the meta device: shapes without numbers."""
         if self._config.network == "supernet":
             return self._path(self._shape_only(), architecture)
         with torch.device("meta"):
@@ -235,7 +235,7 @@ class ScoreEvaluator:
 def make_score_evaluator(
     config: RankConfig, images: ImageSet | None, proxies: Sequence[str], device: str, threads: int
 ) -> Callable[[int], ProxyScore]:
-    """Set this process up and build its evaluator; what a worker runs first.
+    """Set up this process and build its evaluator; a worker runs this first.
 
     Args:
         config: What a score is.

@@ -1,4 +1,4 @@
-"""What a ranking is asked for: its settings and its command line. Light to import."""
+"""The settings of a ranking and its command line. Quick to import."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from nasi_ray.run.settings import (
 from nasi_ray.spaces import get_tabular_space
 
 SIZE_PROXIES = ("num_params", "multiply_adds")
-"""Baselines of every ranking. They depend on no seed: their records are those of seed 0."""
+"""Baselines of every ranking. They do not depend on seeds: their records have seed 0."""
 
 _MAX_CHANNELS = 4096
 
 MAX_SEED = 10**8
-"""A record's index, and a worker's handle of it, must fit 63 bits in the largest space."""
+"""A record's index and its handle must fit 63 bits in the largest space."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankConfig:
-    """How architectures are scored; a change of any of these makes other scores."""
+    """How architectures are scored; a change to any of these gives different scores."""
 
     space: str = "s1"
-    """Space: s1 | s2 | s3 | nb201."""
+    """Space: s1 | s2 | s3 | nb201 | the name of a plug-in."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
     CIFAR10 | CIFAR100 | the name of a plug-in."""
     labels: Literal["auto", "true", "random", "permuted"] = "auto"
     """Labels of the batch; auto: true ones where the data has them, else random."""
     batch_size: int = 64
-    """Images of the batch; all architectures see the same one of a seed."""
+    """Images of the batch; for one seed, all architectures see the same batch."""
     image_size: int = 32
     """Height and width of the images in pixels."""
     num_classes: int = 10
-    """Classes of random data; real data sets bring their own."""
+    """Classes of random data; data sets bring their own."""
     network: Literal["standalone", "supernet"] = "standalone"
     """What is scored: the benchmark's own network of the architecture, or its sub-network of the
     space's supernet (where all architectures share the parameters of a seed)."""
     num_channels: int | Auto = "auto"
-    """Channels of the network's first cells; auto: the benchmark's own (128 for s1 to s3, 16 for
-    nb201) or the supernet's 16."""
+    """Channels of the network's first cells; auto: as in the benchmark (128 for s1 to s3, 16 for
+    nb201), or 16 for a supernet."""
     num_cells: int | Auto = "auto"
     """Cells of the supernet; auto: 9 for s1 to s3, 15 for nb201."""
     init: Literal["default", "kaiming", "xavier"] = "default"
-    """Initial parameters: PyTorch's default, Kaiming or Xavier normal. (Proxies that are sums over
+    """Initial parameters: PyTorch's default, Kaiming or Xavier normal. (Proxies that sum over
     weights are not defined for the NTK parameterisation.)"""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
     """Loss of the proxies that need one; mse is against one-hot labels."""
@@ -124,23 +124,25 @@ class RankJob:
         tuple[str, ...],
         tyro.conf.arg(
             metavar="NAME [NAME ...]",
-            help=f"Proxies: all, or some of {', '.join(PROXIES)}. The last two are always there.",
+            help=f"Proxies: all, or some of {', '.join(PROXIES)}. num_params and "
+            "multiply_adds are always included.",
         ),
     ] = DEFAULT_PROXIES
     architectures: str = "all"
     """all: every distinct architecture of the space | a number of random ones | a file with one
     architecture string a line."""
     subset_seed: int = 0
-    """Which random ones."""
+    """Seed of the choice of random architectures."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of parameters and batches; an architecture's score is the mean over them."""
     table: str | None = None
-    """Parquet table of accuracies (docs/tables.md), or the directory that has it; without one there
-    are scores only."""
+    """Parquet table of accuracies (docs/tables.md), or the directory that holds it; without a table
+    there are scores only."""
     metric: str | None = None
-    """Column of the table, where it has several."""
+    """Column of the table; default: the only one, else CIFAR-10 test accuracy after the full
+    schedule."""
     num_bootstrap: int = 1000
-    """Bootstrap draws of the correlations' 95 % intervals; 0: no intervals."""
+    """Bootstrap draws for the 95 % intervals of correlations; 0: no intervals."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/rank-<named after the settings>."""
@@ -156,14 +158,14 @@ class RankJob:
         if self.subset_seed < 0:
             raise ConfigError(f"subset_seed is {self.subset_seed}; it must be at least 0")
         if self.metric is not None and self.table is None:
-            raise ConfigError(f"metric is {self.metric!r} without a table; give --table, too")
+            raise ConfigError(f"metric is {self.metric!r} without a table; give --table as well")
 
     @property
     def proxy_names(self) -> tuple[str, ...]:
         """The proxies asked for, each once, after those of every ranking.
 
         Raises:
-            UnknownNameError: If there is no proxy of a name.
+            UnknownNameError: If a proxy is not known.
         """
         names = PROXIES.names() if "all" in self.proxies else self.proxies
         for name in names:
@@ -186,12 +188,12 @@ def make_rank_job(settings: Mapping[str, Any], *, where: str = "rank") -> RankJo
     """A ranking with these settings.
 
     Args:
-        settings: Name -> value, as options are called, with underscores.
+        settings: Name -> value; names are those of the options, with underscores.
         where: Where the settings were given, for messages.
 
     Raises:
         ConfigError: If a name or value is not allowed.
-        UnknownNameError: If there is no such space or proxy.
+        UnknownNameError: If the space or a proxy is not known.
     """
     job = with_settings(RankJob(), settings, where=where)
     _ = job.proxy_names
@@ -223,7 +225,7 @@ def parse_rank(argv: Sequence[str]) -> RankJob:
 
 
 def options_without_effect(job: RankJob) -> list[str]:
-    """What was asked for and changes nothing, one line each."""
+    """Options that were given and have no effect, one line each."""
     changed = set(changed_from(job, RankJob()))
     lines = []
     if "num_classes" in changed and job.scores.data != "random":

@@ -1,4 +1,4 @@
-"""Scores and accuracies -> what ``ranking.json`` says of them."""
+"""Summarise scores and accuracies for ``ranking.json``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MAX_REASONS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BootstrapConfig:
-    """Intervals of the correlations; of no effect on scores."""
+    """Intervals of the correlations; they have no effect on scores."""
 
     num_bootstrap: int
-    """Draws (≥ 0); with 0 there are no intervals."""
+    """Number of draws (≥ 0); 0: no intervals."""
     seed: int
-    """Of the draws (≥ 0)."""
+    """Seed of the draws (≥ 0)."""
 
 
 def summarise_proxy(
@@ -44,9 +44,9 @@ def summarise_proxy(
 
     Args:
         scores: The proxy's scores.
-        proxy: What the proxy is.
-        error_percent: Test errors, shape (architectures,), or None where no table was given.
-        bootstrap: Of the intervals.
+        proxy: The proxy.
+        error_percent: Test errors, shape (architectures,), or None without a table.
+        bootstrap: Settings of the intervals.
 
     Returns:
         JSON-ready; a correlation that is not defined is None.
@@ -84,7 +84,7 @@ def summarise_proxy(
 
 
 def warnings_of(proxies: Sequence[dict[str, Any]]) -> list[str]:
-    """What a user of the trace norm should not miss: one line each.
+    """Warnings for users of the trace norm, one line each.
 
     Args:
         proxies: Entries of ``proxies``, with or without correlations.
@@ -134,7 +134,7 @@ def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, 
 def _best(
     mean: FloatArray, error_percent: FloatArray, *, higher_is_better: bool
 ) -> dict[str, Any] | None:
-    """The architecture that the proxy would take: its column, score and error."""
+    """The architecture with the proxy's best score: its column, score and error."""
     there = np.flatnonzero(np.isfinite(mean))
     if not len(there):
         return None

@@ -66,7 +66,7 @@ def _headings(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tables(result: Mapping[str, Any]) -> list[str]:
-    """What ``_rows`` has, in tables that fit a terminal."""
+    """The content of ``_rows`` in tables that fit a terminal."""
     rows = _rows(result)
     if not result["metric"]:
         return text_table(_headings(result), rows)
@@ -116,7 +116,7 @@ def _signed(value: float | None) -> str:
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
-    """What the numbers are, and what is missing."""
+    """What the numbers mean, and which are missing."""
     metric = result["metric"]
     if metric is None:
         lines = ["No table was given, so no accuracy is known: there are scores only."]

@@ -1,4 +1,4 @@
-"""One proxy's scores so far, for a progress display."""
+"""Progress of one proxy's scores, for a display."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class ScoreProgress:
         name: Callable[[int], str],
         clock: Callable[[], float],
     ) -> None:
-        """Begin with the scores that are stored.
+        """Start with the stored scores.
 
         Args:
-            stored: Those that belong to what is asked for.
-            indices: What will be evaluated.
-            title: What the display says beside the numbers.
+            stored: Stored scores of this ranking.
+            indices: Scores that will be evaluated.
+            title: Text that the display shows beside the numbers.
             name: Index -> how messages name a score.
             clock: Monotonic seconds.
         """

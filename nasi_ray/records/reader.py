@@ -1,4 +1,4 @@
-"""Reading a finished or running search's records by name, for analyses."""
+"""Read the records of a finished or running search, for analyses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_run(uri: str) -> tuple[SampleTable, str]:
         The samples, and the name of their space.
 
     Raises:
-        RecordConflictError: If there is no run, or it is no search.
+        RecordConflictError: If there is no run, or it is not a search.
         RecordCorruptError: If a record file is torn or was altered.
         StorageError: If the storage fails.
     """
@@ -42,7 +42,7 @@ def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
 
     Args:
         storage: The run directory.
-        kind: What is to be read.
+        kind: Kind of the records.
 
     Raises:
         RecordConflictError: If there is no run, or it holds other records.

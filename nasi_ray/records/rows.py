@@ -1,4 +1,4 @@
-"""What a worker returns and the store keeps: one row per sample or score. Types only."""
+"""What workers return and the store keeps: one row per sample or score. Types only."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Sample:
     index: int
     """Sample index t, counted from 0."""
     status: Status
-    """``failed``: e or its gradient is not finite, and always will be. ``lost``: no evaluation
-    came to an end (its workers died, or it raised every time); a later run tries it again."""
+    """``failed``: e or its gradient is not finite, which is final. ``lost``: every attempt ended
+    with a dead worker or an exception; a later run tries again."""
     trace_norm: float
     """e_t = ‖∇_θ L_t‖² (eq. 12); NaN exactly when not ok, and never part of an estimate."""
     grad: FloatArray
@@ -50,19 +50,19 @@ class SampleTable:
     grad: FloatArray
     """shape (samples, num_logits); NaN where not ok"""
     errors: dict[int, str] = field(default_factory=dict)
-    """Sample index -> why it is not ok, for those that are not."""
+    """Sample index -> why it is not ok, for samples that are not."""
     seconds: FloatArray
     """shape (samples,)"""
     choices: npt.NDArray[np.int16]
-    """Candidates chosen, as ``Sample`` has them, shape (samples, choices); -1 where there are fewer
-    (lost samples have none)"""
+    """Candidates chosen, as in ``Sample``, shape (samples, choices); filled with -1 (lost samples
+    have no choices)"""
 
     def __len__(self) -> int:
         return len(self.index)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], num_logits: int) -> SampleTable:
-        """Sort samples by index; of an index given twice the first that is not lost is kept.
+        """Sort samples by index; if an index is given twice, the first that is not lost is kept.
 
         Args:
             samples: Any order.
@@ -112,12 +112,12 @@ class ProxyScore:
     index: int
     """seed · architectures of the space + position in the space's enumeration."""
     status: Status
-    """``failed``: the proxy has no finite score here, and never will. ``lost``: no evaluation came
-    to an end (its workers died, or it raised every time); a later run tries it again."""
+    """``failed``: the proxy has no finite score here, which is final. ``lost``: every attempt ended
+    with a dead worker or an exception; a later run tries again."""
     score: float
-    """As the proxy defines it, its sign not turned; NaN exactly when not ok."""
+    """As the proxy defines it, with its own sign; NaN exactly when not ok."""
     error: str = ""
-    """Why there is no score; empty when there is."""
+    """Why there is no score; empty if there is one."""
     seconds: float = 0.0
     """Wall time of the evaluation, the network's construction included."""
     worker: str = ""
@@ -133,11 +133,11 @@ class ScoreTable:
     ok: npt.NDArray[np.bool_]
     """shape (scores,)"""
     lost: npt.NDArray[np.bool_]
-    """shape (scores,); of those that are not ok, which will be tried again"""
+    """shape (scores,); which of those that are not ok will be tried again"""
     score: FloatArray
     """shape (scores,); NaN where not ok"""
     errors: dict[int, str] = field(default_factory=dict)
-    """Index -> why there is no score, for those that have none."""
+    """Index -> why there is no score, for missing scores."""
     seconds: FloatArray
     """shape (scores,)"""
 

@@ -1,4 +1,4 @@
-"""The records of a run: immutable parts that are only ever added or merged."""
+"""The records of a run: immutable parts that are only added or merged."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ T = TypeVar("T")
 class RecordStore(Generic[R, T]):
     """Every record of a run, or of one folder of it: rows R, read as a table T.
 
-    What was appended is durable; nothing is ever changed in place. A file in the folder that is
-    not named like a part is left alone, with a warning.
+    Appended records are durable; nothing is changed in place. A file in the folder whose name is
+    not that of a part is left alone, with a warning.
     """
 
     def __init__(self, storage: Storage, *, fingerprint: str, rows: RowFormat[R, T]) -> None:
-        """For ``open`` alone: it makes sure that the run is one of these settings."""
+        """For ``open`` only, which checks that the run has these settings."""
         self._storage = storage
         self._fingerprint = fingerprint
         self._rows = rows
@@ -45,15 +45,15 @@ class RecordStore(Generic[R, T]):
     def open(
         cls, storage: Storage, *, identity: Mapping[str, IdentityValue], rows: RowFormat[R, T]
     ) -> RecordStore[R, T]:
-        """Open the records of a run, or begin them.
+        """Open the records of a run, or create them.
 
         Args:
             storage: The run directory.
-            identity: All that makes a record what it is, by name.
+            identity: Everything that determines a record, by name.
             rows: The records' format.
 
         Raises:
-            RecordConflictError: If the run holds records of other settings or of another kind;
+            RecordConflictError: If the run holds records with other settings or of another kind;
                 names each difference.
             RecordCorruptError: If the run's identity cannot be read.
             StorageError: If the storage fails.
@@ -69,7 +69,7 @@ class RecordStore(Generic[R, T]):
 
     @property
     def num_parts(self) -> int:
-        """Parts there are now; reading slows down with thousands (see ``compact``)."""
+        """Number of parts now; reading slows down with thousands (see ``compact``)."""
         return len(self._part_names())
 
     def append(self, rows: Sequence[R]) -> None:
@@ -86,7 +86,7 @@ class RecordStore(Generic[R, T]):
             self._add_part(parts.table_of(rows, self._rows, fingerprint=self._fingerprint))
 
     def read(self) -> T:
-        """All records; of an index stored twice (equal to the bit) the first is kept.
+        """All records; if an index is stored twice (bit-identical), the first is kept.
 
         Raises:
             RecordCorruptError: If a part is torn or altered, or two disagree about an index.
@@ -96,14 +96,14 @@ class RecordStore(Generic[R, T]):
         table, rows, _ = self._load()
         read = self._rows.read(table, rows)
         del table
-        # Else Arrow keeps what it has freed: a gigabyte of a million samples.
+        # Otherwise Arrow keeps freed memory: a gigabyte for a million samples.
         pa.default_memory_pool().release_unused()
         return read
 
     def missing(self, indices: Sequence[int]) -> list[int]:
         """Those of ``indices`` that have no record yet, in their order.
 
-        A failed one is one; a lost one is not, so that it is tried again.
+        A failed record counts as a record; a lost one does not, so that it is tried again.
 
         Raises:
             RecordCorruptError: If a part is torn or altered.
@@ -184,10 +184,11 @@ class RecordStore(Generic[R, T]):
             names = self._part_names()
             try:
                 return names, [load(name) for name in names]
-            except FileNotFoundError:  # another driver merges parts just now
+            except FileNotFoundError:  # another driver is merging parts
                 continue
         raise StorageError(
-            f"parts of {self._storage.uri}/{self._rows.folder} go while they are read; try again"
+            f"parts of {self._storage.uri}/{self._rows.folder} disappear while they are read: "
+            "another driver merges them; try again"
         )
 
     def _load_part(self, name: str, columns: list[str] | None = None) -> pa.Table:

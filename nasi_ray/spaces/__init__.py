@@ -25,8 +25,8 @@ def get_space(name: str) -> SearchSpace:
     """Look a space up.
 
     Raises:
-        UnknownNameError: If there is none of that name.
-        ConfigError: If it is a plug-in that cannot be imported, or is no space.
+        UnknownNameError: If the space is not known.
+        ConfigError: If it is a plug-in that cannot be imported, or is not a space.
     """
     space = SPACES.get(name)
     if not isinstance(space, SearchSpace):
@@ -38,10 +38,10 @@ def get_space(name: str) -> SearchSpace:
 
 
 def get_tabular_space(name: str) -> TabularSpace[Any]:
-    """Look up a space that can be enumerated, and that tables of accuracies exist for.
+    """Look up a space that can be enumerated and can have tables of accuracies.
 
     Raises:
-        UnknownNameError: If there is no space of that name.
+        UnknownNameError: If the space is not known.
         ConfigError: If it is not such a space.
     """
     space = get_space(name)
@@ -49,6 +49,6 @@ def get_tabular_space(name: str) -> TabularSpace[Any]:
         return space
     tabular = [n for n in SPACES.names() if isinstance(SPACES.get(n), TabularSpace)]
     raise ConfigError(
-        f"space {name!r} has no table of accuracies, as its cells cannot be enumerated; choose one "
+        f"space {name!r} has no table of accuracies: its cells cannot be enumerated; choose one "
         f"of {', '.join(sorted(tabular))}"
     )

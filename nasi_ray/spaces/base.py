@@ -14,31 +14,31 @@ from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import ConfigError
 
 MIN_NUM_CELLS = 3
-"""With fewer cells there is none before the first reduction of a supernet."""
+"""With fewer, a supernet would have no cell before its first reduction."""
 
 Keys = npt.NDArray[np.uint8] | list[str]
-"""What a table finds architectures by: hashes, shape (architectures, 16), or strings."""
+"""Keys of architectures in a table: hashes, shape (architectures, 16), or strings."""
 
 
 class Architecture(Protocol):
-    """One architecture of a space: what its decisions amount to."""
+    """One architecture of a space: the outcome of its decisions."""
 
     def to_string(self) -> str:
-        """Its notation; ``TabularSpace.parse`` reads it back where there is one."""
+        """Its notation; ``TabularSpace.parse`` reads it back in spaces that can be enumerated."""
 
     def fields(self) -> dict[str, Any]:
         """JSON-ready fields that name it in results, such as ``architecture`` and ``hash``."""
 
     def num_params(self) -> int | None:
-        """Trainable parameters of the benchmark's own network; None where there is none."""
+        """Trainable parameters of the benchmark's own network; None if there is no such network."""
 
 
 class TabularArchitecture(Architecture, Protocol):
-    """An architecture whose accuracy a table may have."""
+    """An architecture whose accuracy can be in a table."""
 
     @property
     def key(self) -> str:
-        """What a table finds it by: its hash (hexadecimal) or its string."""
+        """Its key in a table: its hash (hexadecimal) or its string."""
 
     def num_params(self) -> int:
         """Trainable parameters of the benchmark's own network."""
@@ -98,21 +98,21 @@ class SearchSpace(ABC):
 
         Args:
             alpha: Decision name -> logits.
-            pairing: Name of the rule by which inputs and operations are combined, where the
-                space has more than one.
+            pairing: Name of the rule that combines inputs and operations, in spaces with more
+                than one rule.
         """
 
     @property
     def pairings(self) -> tuple[str, ...]:
-        """Names of the rules that ``select`` has; one name: the setting has no effect."""
+        """Names of the rules that ``select`` knows; with one name the setting has no effect."""
         return ("rank",)
 
     @property
     def networks(self) -> Callable[..., Any] | str | None:
-        """A function space -> ``networks.SpaceNetworks``, or where it is: ``module:function``.
+        """A function space -> ``networks.SpaceNetworks``, or its name: ``module:function``.
 
-        The name of a function keeps torch from being imported before it is needed. None: the space
-        has no networks, and its records can only be read.
+        With a name, torch is imported only when it is needed. None: the space has no networks, and
+        its records can only be read.
         """
         return None
 
@@ -123,7 +123,7 @@ class SearchSpace(ABC):
 
     @property
     def max_num_cells(self) -> int | None:
-        """The most cells a supernet may have; None: no limit."""
+        """The largest number of cells of a supernet; None: no limit."""
         return None
 
     def resolve_num_cells(self, num_cells: int | Literal["auto"]) -> int:
@@ -168,7 +168,7 @@ class SearchSpace(ABC):
 
 
 class TabularSpace(SearchSpace, Generic[A]):
-    """A space that can be enumerated, and that tables of accuracies exist for."""
+    """A space that can be enumerated, and can have tables of accuracies."""
 
     @abstractmethod
     def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> A:
@@ -184,7 +184,7 @@ class TabularSpace(SearchSpace, Generic[A]):
         """The configuration at a position of the enumeration.
 
         Raises:
-            IndexError: If there is none.
+            IndexError: If the position is out of range.
         """
 
     @abstractmethod
@@ -215,13 +215,13 @@ class TabularSpace(SearchSpace, Generic[A]):
 
     @property
     def key_column(self) -> str:
-        """Column that a table finds architectures by: ``hash`` or ``arch``."""
+        """Key column of its tables: ``hash`` or ``arch``."""
         return "arch"
 
     def keys(self) -> Keys:
         """The key of every configuration, in the order of the enumeration.
 
-        Configurations of one key are the same architecture.
+        Configurations with the same key are the same architecture.
         """
         return [architecture.key for architecture in self]
 
@@ -232,7 +232,7 @@ class TabularSpace(SearchSpace, Generic[A]):
 
     @property
     def min_channels(self) -> int:
-        """The fewest channels that a network of any of its cells can have."""
+        """Smallest number of channels with which all of its cells have a network."""
         return 1
 
     def __iter__(self) -> Iterator[A]:
@@ -244,7 +244,7 @@ class TabularSpace(SearchSpace, Generic[A]):
 
 
 def first_positions(keys: Keys) -> IntArray:
-    """Of every position: the first one with the same key, shape (configurations,).
+    """For every position, the first one with the same key, shape (configurations,).
 
     Args:
         keys: As ``TabularSpace.keys`` gives them.

@@ -1,6 +1,6 @@
 """The final DARTS cell: two (operation, input) pairs per node, as in DARTS's own tuples.
 
-JSON with a schema version for our own tools, DARTS notation for other people's code.
+JSON with a schema version for our own tools, DARTS notation for other code.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ class Genotype:
         return {"genotype": self.to_dict()}
 
     def num_params(self) -> None:
-        """None: how large its network is depends on cells and channels."""
+        """None: the size of its network depends on cells and channels."""
 
     def _repr_svg_(self) -> str:
         """A picture for notebooks."""
-        # Drawing is above this layer and takes a second to import, so it is named, not imported.
+        # Drawing is in a higher layer and takes a second to import, so it is referred to by name.
         draw = import_from("nasi_ray.search.cell_plot:cell_svg")
         return str(draw(self))
 
@@ -103,7 +103,7 @@ class Genotype:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidGenotypeError(
-                f"not a DARTS genotype ({type(error).__name__}: {error}); needed are normal and "
+                f"not a DARTS genotype ({type(error).__name__}: {error}); it needs normal and "
                 "reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
                 "[node, ...]"
             ) from error
@@ -126,7 +126,7 @@ class Genotype:
             )
         if fields.get("space") != "darts":
             raise InvalidGenotypeError(
-                f"genotype of space {fields.get('space')!r}; this is a reader of darts cells"
+                f"genotype of space {fields.get('space')!r}; only darts cells can be read here"
             )
         return cls.from_dict(fields)
 
@@ -137,7 +137,7 @@ def _edges(pairs: Any) -> tuple[Edge, ...]:
 
 def _node(value: Any) -> int:
     if type(value) is not int:
-        raise TypeError(f"{value!r} is no node number")
+        raise TypeError(f"{value!r} is not a node number")
     return value
 
 

@@ -35,7 +35,7 @@ class CellBatch:
     """Many cells with the same number of vertices, as arrays."""
 
     parents: Bytes
-    """shape (cells, vertices); bit u of column v says that there is an edge u -> v"""
+    """shape (cells, vertices); bit u of column v: there is an edge u -> v"""
     ops: Bytes
     """shape (cells, vertices - 2); positions in ``NB101_OPS`` of the vertices between the ends"""
 
@@ -67,13 +67,14 @@ def check_cell(matrix: Matrix, ops: Sequence[str]) -> None:
     if size < 2 or matrix.shape != (size, size):
         raise InvalidGenotypeError(
             f"a cell of {size} operations has a matrix of shape {matrix.shape}; "
-            f"needed are at least 2 and shape ({size}, {size})"
+            f"it needs at least 2 operations and shape ({size}, {size})"
         )
     if not np.isin(matrix, (0, 1)).all() or np.tril(matrix).any():
-        raise InvalidGenotypeError("a cell's matrix must be upper triangular and of zeros and ones")
+        raise InvalidGenotypeError("a cell's matrix must be upper triangular, of zeros and ones")
     if ops[0] != INPUT or ops[-1] != OUTPUT:
         raise InvalidGenotypeError(
-            f"a cell's operations run from {ops[0]!r} to {ops[-1]!r}; needed: {INPUT!r}, {OUTPUT!r}"
+            f"a cell's operations run from {ops[0]!r} to {ops[-1]!r}; "
+            f"they must run from {INPUT!r} to {OUTPUT!r}"
         )
     check_ops(ops[1:-1])
 
@@ -87,7 +88,7 @@ def check_ops(ops: Sequence[str]) -> None:
     for op in ops:
         if op not in NB101_OPS:
             raise InvalidGenotypeError(
-                f"unknown operation {op!r}; choose of {', '.join(NB101_OPS)}"
+                f"unknown operation {op!r}; choose one of {', '.join(NB101_OPS)}"
             )
 
 
@@ -98,7 +99,7 @@ def prune(matrix: Matrix, ops: Sequence[str]) -> tuple[Matrix, tuple[str, ...]]:
         Matrix and operations of the vertices that remain, in the same order.
 
     Raises:
-        InvalidGenotypeError: If it is no cell, or has no path from input to output.
+        InvalidGenotypeError: If it is not a cell, or has no path from input to output.
     """
     check_cell(matrix, ops)
     from_input = [True] + [False] * (len(ops) - 1)
@@ -130,7 +131,7 @@ def hash_cell(matrix: Matrix, ops: Sequence[str]) -> str:
     """Prune a cell and hash it: the NAS-Bench-101 hash.
 
     Raises:
-        InvalidGenotypeError: If it is no cell, or has no path from input to output.
+        InvalidGenotypeError: If it is not a cell, or has no path from input to output.
     """
     matrix, ops = prune(matrix, ops)
     inner = [NB101_OPS.index(op) for op in ops[1:-1]]
@@ -157,7 +158,7 @@ def hash_cells(batch: CellBatch) -> Bytes:
 
 
 def pruned_codes(batch: CellBatch) -> IntArray:
-    """Give every cell an integer that is equal for two cells exactly if their pruned cells are.
+    """Number every cell; two numbers are equal exactly if the pruned cells are equal.
 
     Returns:
         shape (cells,); from the high bits: vertices, the parents of each, the operations.
@@ -178,7 +179,7 @@ def pruned_codes(batch: CellBatch) -> IntArray:
 
 
 def _keep_masks(parents: Bytes) -> Bytes:
-    """Bit v: vertex v is on a path from input to output; 0 where there is no path at all."""
+    """Bit v: vertex v is on a path from input to output; 0 if there is no path."""
     last = parents.shape[1] - 1
     reached = np.ones(len(parents), dtype=np.uint8)
     for v in range(1, last + 1):
@@ -246,7 +247,7 @@ def vertex_channels(in_channels: int, out_channels: int, matrix: Matrix) -> tupl
     """Channels of every vertex of a pruned cell with these channels at its ends.
 
     The output's channels are split evenly over the vertices it concatenates, the first ones taking
-    one more each if that leaves a remainder; every other vertex has as many as its widest target.
+    one more each if there is a remainder; every other vertex has as many as its widest target.
     """
     last = len(matrix) - 1
     channels = [in_channels] + [0] * (last - 1) + [out_channels]
@@ -262,7 +263,7 @@ def vertex_channels(in_channels: int, out_channels: int, matrix: Matrix) -> tupl
 
 def _cell_params(in_channels: int, out_channels: int, matrix: Matrix, ops: Sequence[str]) -> int:
     channels = vertex_channels(in_channels, out_channels, matrix)
-    # The cell's input reaches every vertex, and the output too, through a 1×1 projection.
+    # The cell's input reaches every vertex, including the output, through a 1×1 projection.
     total = sum(_conv(1, in_channels, channels[v]) for v in range(1, len(ops)) if matrix[0, v])
     for op, width in zip(ops, channels, strict=True):
         if op in (CONV3X3, CONV1X1):
@@ -284,7 +285,7 @@ def num_params(
     A 3×3 stem, stacks of equal cells with channels doubled from stack to stack, one linear layer.
 
     Raises:
-        InvalidGenotypeError: If it is no cell, or has no path from input to output.
+        InvalidGenotypeError: If it is not a cell, or has no path from input to output.
     """
     matrix, ops = prune(matrix, ops)
     total, width = _conv(3, 3, stem_channels), stem_channels

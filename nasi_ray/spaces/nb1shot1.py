@@ -60,13 +60,13 @@ class NB1Shot1Architecture:
     def __post_init__(self) -> None:
         if not 1 <= len(self.ops) <= MAX_VERTICES - 2 or len(self.parents) != len(self.ops) + 1:
             raise InvalidGenotypeError(
-                f"{len(self.ops)} operations with {len(self.parents)} parent sets; needed are 1 to "
-                f"{MAX_VERTICES - 2} operations and one parent set more (the output's)"
+                f"{len(self.ops)} operations with {len(self.parents)} parent sets; a cell needs "
+                f"1 to {MAX_VERTICES - 2} operations and one more parent set (the output's)"
             )
         for node, sources in enumerate(self.parents, start=1):
             if not sources or list(sources) != sorted(set(sources) & set(range(node))):
                 raise InvalidGenotypeError(
-                    f"node {node} has parents {','.join(map(str, sources)) or 'none'}; needed is "
+                    f"node {node} has parents {','.join(map(str, sources)) or 'none'}; it needs "
                     f"an ascending list of nodes 0 to {node - 1}"
                 )
         check_ops(self.ops)
@@ -95,14 +95,14 @@ class NB1Shot1Architecture:
         """Read the table's two columns.
 
         Raises:
-            InvalidGenotypeError: If they are not in its notation, or are no cell.
+            InvalidGenotypeError: If they are not in its notation, or not a cell.
         """
         try:
             sources = tuple(tuple(map(int, node.split(","))) for node in parents.split(";"))
             names = tuple(OP_LETTERS[letter] for letter in ops.split(","))
         except (KeyError, ValueError):
             sources, names = (), ()
-        # int() takes more spellings of a number than the tables have.
+        # int() accepts more spellings of a number than the tables use.
         if not names or ";".join(",".join(map(str, node)) for node in sources) != parents:
             raise InvalidGenotypeError(
                 f"parents {parents!r} with ops {ops!r} is not in the table's notation; "
@@ -115,7 +115,7 @@ class NB1Shot1Architecture:
         """Read ``to_string``'s text.
 
         Raises:
-            InvalidGenotypeError: If it is not in that notation, or is no cell.
+            InvalidGenotypeError: If it is not in that notation, or not a cell.
         """
         parents, _, ops = text.partition("|")
         return cls.from_columns(parents, ops)
@@ -157,8 +157,8 @@ class NB1Shot1Architecture:
 class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
     """One of the three spaces.
 
-    There is no decision for the parents of block 1: its only candidate is the input, so its logit
-    could have no gradient. A node that takes all its candidates (block 2 in S1) keeps its decision,
+    Block 1 has no decision about its parents: its only candidate is the input, so the logit would
+    have no gradient. A node that takes all its candidates (block 2 in S1) keeps its decision,
     as in the benchmark's one-shot code: the surrogate k·softmax has a gradient there, although
     every α selects the same.
     """
@@ -203,7 +203,7 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
 
         Args:
             alpha: Decision name -> logits.
-            pairing: Of no effect: operations sit on nodes, so there is nothing to pair.
+            pairing: Has no effect: operations sit on nodes, so there is nothing to pair.
                 Ties go to the candidate that comes first.
         """
         chosen = {
@@ -286,7 +286,7 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
         """The configuration at a position of ``all_architectures``.
 
         Raises:
-            IndexError: If there is none.
+            IndexError: If the position is out of range.
         """
         if not 0 <= index < self.num_architectures:
             raise IndexError(

@@ -1,6 +1,6 @@
 """NAS-Bench-201's topology space: one of five operations on each of a cell's six edges.
 
-Node 0 is the cell's input, node 3 its output; every node sums what its edges bring.
+Node 0 is the cell's input, node 3 its output; every node sums the outputs of its edges.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class NB201Architecture:
         for op in self.ops:
             if op not in NB201_OPS:
                 raise InvalidGenotypeError(
-                    f"unknown operation {op!r}; choose of {', '.join(NB201_OPS)}"
+                    f"unknown operation {op!r}; choose one of {', '.join(NB201_OPS)}"
                 )
 
     def to_string(self) -> str:
@@ -115,8 +115,8 @@ def _conv(kernel: int, in_channels: int, out_channels: int) -> int:
 class NB201Space(TabularSpace[NB201Architecture]):
     """6 decisions over 5 operations: 15,625 cells.
 
-    The benchmark's own index is a shuffled order that only its tables hold. Positions here are
-    those of ``all_architectures``; a table finds a cell by its string.
+    The benchmark's own index is a shuffled order that only its tables have. Positions here are
+    those of ``all_architectures``; in a table a cell's key is its string.
     """
 
     @property
@@ -141,7 +141,7 @@ class NB201Space(TabularSpace[NB201Architecture]):
 
         Args:
             alpha: Decision name -> logits.
-            pairing: Of no effect: there is one operation per edge, so nothing to pair.
+            pairing: Has no effect: there is one operation per edge, so nothing to pair.
                 Ties go to the candidate that comes first.
         """
         return NB201Architecture(
@@ -165,7 +165,7 @@ class NB201Space(TabularSpace[NB201Architecture]):
         """The cell at a position of ``all_architectures``.
 
         Raises:
-            IndexError: If there is none.
+            IndexError: If the position is out of range.
         """
         if not 0 <= index < self.num_architectures:
             raise IndexError(f"nb201 has no {index}; allowed: 0 to {self.num_architectures - 1}")
@@ -209,7 +209,7 @@ class NB201Space(TabularSpace[NB201Architecture]):
 
     @property
     def max_num_cells(self) -> int:
-        """Evaluation nests 27 frames a cell at most; Python allows 1,000 in all."""
+        """Evaluation nests up to 27 frames per cell, and Python allows 1,000 frames."""
         return 30
 
 

@@ -1,4 +1,4 @@
-"""A space and its table of accuracies: which file, which column, and the errors it has."""
+"""A space and its table of accuracies: the file, the column, and the errors in it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Accuracies:
 
     @property
     def error_name(self) -> str:
-        """``test error``, or that of the split the metric is of."""
+        """``test error``, or the error of the metric's split."""
         return f"{SPLIT_NAMES[self.metric.split]} error"
 
     def errors_percent(self, keys: Iterable[Key] | Bytes) -> FloatArray:
-        """Of some architectures, shape (architectures,).
+        """Errors of some architectures, shape (architectures,).
 
         Args:
-            keys: Architectures, or what the table finds them by (``TabularBenchmark.rows``).
+            keys: Architectures, or their keys in the table (``TabularBenchmark.rows``).
 
         Raises:
             DataError: If one is not in the table.
@@ -43,7 +43,7 @@ class Accuracies:
         return self.benchmark.errors_percent(self.metric, keys)
 
     def of_space(self) -> tuple[FloatArray, IntArray]:
-        """Of every architecture, in the space's order; each is equally likely to be sampled.
+        """Errors of every configuration, in the space's order; all are equally likely samples.
 
         Returns:
             Errors, and numbers of parameters; shape (architectures,) each.
@@ -62,27 +62,27 @@ def open_accuracies(space: str, table: str, metric: str | None = None) -> Accura
     """Open a space's table, and choose a column.
 
     Args:
-        space: A space that has one.
-        table: A Parquet file, or a directory that has it under the space's name for it.
-        metric: Column; None or empty: the only one there is, else test accuracy on CIFAR-10 after
-            the benchmark's full schedule.
+        space: A space that can be enumerated.
+        table: A Parquet file, or a directory that holds the space's ``table_file``.
+        metric: Column; None or empty: the only one, else test accuracy on CIFAR-10 after the
+            benchmark's full schedule.
 
     Raises:
-        UnknownNameError: If there is no such space or metric.
-        ConfigError: If the space has no table, or none was named.
-        DataError: If the table cannot be read, is of another space, or has no such default.
+        UnknownNameError: If the space or metric is not known.
+        ConfigError: If the space has no table, or no table was given.
+        DataError: If the table cannot be read, is for another space, or has no such default.
     """
     found = get_tabular_space(space)
     if not table:
         raise ConfigError(
             "no table was given; add --table with a Parquet table of accuracies, or the directory "
-            f"that has {found.table_file}"
+            f"that holds {found.table_file}"
         )
     path = Path(table).expanduser()
     benchmark = TabularBenchmark.open(path / found.table_file if path.is_dir() else path)
     if benchmark.key != found.key_column:
         raise DataError(
-            f"{benchmark.name} is keyed by {benchmark.key!r}, and tables of {space} by "
+            f"{benchmark.name} is keyed by {benchmark.key!r}, but tables of {space} are keyed by "
             f"{found.key_column!r}; give a table of {space}"
         )
     chosen = _choose(benchmark, metric, found.epochs)

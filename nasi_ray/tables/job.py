@@ -1,4 +1,4 @@
-"""The conversion job: a benchmark's official files -> Parquet tables; and what a table has."""
+"""The conversion job: from a benchmark's official files to Parquet tables, and their summary."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SPACES = {space.name: space for space in (S1, S2, S3)}
 
 
 def run_convert(job: ConvertJob, progress: Progress) -> list[str]:
-    """Convert what was asked for.
+    """Convert a benchmark's files, or describe a table.
 
     Args:
         job: Settings.
         progress: Display; not closed here.
 
     Returns:
-        Lines that say what the tables have.
+        Lines that describe the tables.
 
     Raises:
-        NasiRayError: Whatever a user can cause. No table is left half written.
+        NasiRayError: For every failure that a user can cause. No table is left half written.
     """
     if isinstance(job, ShowJob):
         return table_lines(TabularBenchmark.open(job.table))
@@ -74,12 +74,12 @@ def _convert_nasbench101(job: NASBench101Job, progress: Progress, written: list[
 
 @contextmanager
 def _stopping(written: Sequence[Path]) -> Iterator[None]:
-    """Say at Ctrl-C what is there."""
+    """At Ctrl-C, say which tables are complete."""
     try:
         yield
     except KeyboardInterrupt:
         done = ", ".join(map(str, written))
         kept = f"complete: {done}; all else is" if done else "all is"
         raise SearchStoppedError(
-            f"stopped; {kept} as it was before, and the same command starts anew"
+            f"stopped; {kept} as it was before, and the same command starts again"
         ) from None

@@ -1,4 +1,4 @@
-"""What a number of a table means: data set, split, schedule, unit. Nothing is looked up here."""
+"""The meaning of a number in a table: data set, split, schedule, unit. No look-ups here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Split = Literal["train", "valid", "test"]
 Unit = Literal["fraction", "percent"]
 
 SPLIT_NAMES: dict[Split, str] = {"train": "training", "valid": "validation", "test": "test"}
-"""As messages spell them."""
+"""Split -> its name in messages."""
 
 METADATA_KEY = b"nasi_ray.metric"
 """Key of a Parquet column's metadata that holds ``Metric.to_json``."""
@@ -36,13 +36,13 @@ class Metric:
     split: Split
     """The images it was measured on."""
     epochs: int
-    """The training schedule's length; the number is the one at its end."""
+    """Length of the training schedule; the accuracy is the one at its end."""
     unit: Unit
     """``fraction`` in [0, 1] or ``percent`` in [0, 100], as stored."""
     trained_on: str
-    """The images it was trained on; ``not stated`` where the source does not say."""
+    """The images it was trained on; ``not stated`` if the source does not say."""
     num_trials: int | None
-    """Trials per architecture; None where it differs or is not known."""
+    """Trials per architecture; None if it differs or is not known."""
 
     def describe(self) -> str:
         """One line for people."""
@@ -66,15 +66,15 @@ class Metric:
 
 
 def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str) -> Metric | None:
-    """Tell what a column means.
+    """Find out what a column means.
 
     Args:
         column: Its name.
-        metadata: Its Parquet metadata; a table that ``convert`` made says there what it holds.
+        metadata: Its Parquet metadata, in which converted tables store the meaning.
         key: The table's key column: ``hash`` (NAS-Bench-101 cells) or ``arch`` (NAS-Bench-201).
 
     Returns:
-        None if it holds no accuracies that we know the meaning of.
+        None if the column does not hold accuracies of a known meaning.
 
     Raises:
         DataError: If its metadata is broken.
@@ -101,7 +101,7 @@ def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str)
 
 
 def nb101_metric(split: str, epochs: int, *, num_trials: int | None) -> Metric:
-    """Column of a NAS-Bench-101 table that has every schedule: ``<split>_accuracy_<epochs>ep``."""
+    """Column of a NAS-Bench-101 table of every schedule: ``<split>_accuracy_<epochs>ep``."""
     return Metric(
         column=f"{split}_accuracy_{epochs}ep",
         dataset="cifar10",

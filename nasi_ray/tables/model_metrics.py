@@ -43,7 +43,7 @@ def decode_model_metrics(data: bytes) -> ModelMetrics:
     """Decode one message.
 
     Raises:
-        ValueError: If it is cut off, or a field is missing or of another type.
+        ValueError: If it is cut off, or a field is missing or has another type.
     """
     evaluations: list[Evaluation] = []
     parameters: int | None = None

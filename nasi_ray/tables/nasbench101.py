@@ -1,6 +1,6 @@
 """Make a Parquet table from NAS-Bench-101's official files, without TensorFlow.
 
-Those are ``nasbench_only108.tfrecord`` and ``nasbench_full.tfrecord``; every trial of every
+The files are ``nasbench_only108.tfrecord`` and ``nasbench_full.tfrecord``. Every trial of every
 schedule is kept.
 """
 
@@ -27,7 +27,7 @@ from nasi_ray.tables.table_file import check_source, make_table, replacing
 from nasi_ray.tables.tfrecord import Record, read_records
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and what there is in all (bytes, or architectures)."""
+"""Called with the number done and the total (bytes, or architectures)."""
 
 _PROGRESS_EVERY = 1_000
 _MAX_EPOCHS = 100_000
@@ -59,14 +59,14 @@ def convert_nasbench101(
     Args:
         source: A TFRecord file.
         target: Parquet file to write; replaced only when the conversion has succeeded.
-        on_progress: Called now and then with bytes read and bytes in all.
+        on_progress: Called now and then with bytes read and total bytes.
 
     Returns:
         Number of architectures.
 
     Raises:
-        DataError: If the file is missing, or a record is cut off, corrupt or not what the format
-            says (names the record and its byte offset), or the target cannot be written.
+        DataError: If the file is missing, or a record is cut off, corrupt or not in the format
+            (names the record and its byte offset), or the target cannot be written.
     """
     path = check_source(source, target)
     with replacing(target) as write:
@@ -89,14 +89,14 @@ def _read(source: Path, on_progress: Progress | None) -> _Trials:
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     if not trials.rows:
-        raise DataError(f"{source} has no records; needed is a NAS-Bench-101 TFRecord file")
+        raise DataError(f"{source} has no records; give a NAS-Bench-101 TFRecord file")
     if on_progress:
         on_progress(total, total)
     return trials
 
 
 class _Trials:
-    """Trials as they come, in compact columns."""
+    """Trials in order of arrival, in compact columns."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, int] = {}
@@ -148,11 +148,11 @@ def parse_trial(data: bytes) -> Trial:
 
     Raises:
         ValueError: If it is not a JSON list of module hash, epochs, adjacency, operations and
-            metrics, or a number in it cannot be right.
+            metrics, or a number in it is impossible.
     """
     fields = json.loads(data)
     if not isinstance(fields, list) or list(map(type, fields)) != [str, int, str, str, str]:
-        raise ValueError("needed is [hash, epochs, adjacency, operations, metrics]")
+        raise ValueError("it must be [hash, epochs, adjacency, operations, metrics]")
     digest, epochs, adjacency, ops, metrics = fields
     if len(digest) != 32:
         raise ValueError(f"hash {digest!r} does not have 32 characters")
@@ -171,7 +171,7 @@ def parse_trial(data: bytes) -> Trial:
 def _check_hash(trial: Trial) -> None:
     ops = tuple(trial.ops.split(","))
     if len(trial.adjacency) != len(ops) ** 2 or set(trial.adjacency) - {"0", "1"}:
-        raise ValueError(f"adjacency {trial.adjacency!r} is no matrix of {len(ops)} vertices")
+        raise ValueError(f"adjacency {trial.adjacency!r} is not a matrix of {len(ops)} vertices")
     bits = np.array(list(trial.adjacency), dtype=np.int8)
     matrix: Matrix = bits.reshape(len(ops), len(ops))
     own = hash_cell(matrix, ops)

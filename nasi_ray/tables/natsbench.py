@@ -1,6 +1,6 @@
 """Make a Parquet table from NATS-Bench's topology data (NAS-Bench-201), by the nats-bench package.
 
-The package unpickles the files, which runs whatever code they hold: convert files you trust.
+The package unpickles the files, which runs any code they hold: convert only files you trust.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ def convert_natsbench(
 ) -> int:
     """Convert a NATS-Bench topology (NAS-Bench-201) file or folder.
 
-    The table has ``index``, ``arch`` and, for what the source has of the 12- and 200-epoch
-    schedules, lists ``<data set>_<split>_accuracy_<epochs>ep`` in percent, one entry a trial, in
+    The table has ``index``, ``arch`` and, for those of the 12- and 200-epoch schedules that the
+    source has, lists ``<data set>_<split>_accuracy_<epochs>ep`` in percent, one entry a trial, in
     the order of the seeds. CIFAR-10: validation after training on 25,000 images, test after
     training on all 50,000; the others' validation and test sets are the benchmark's two halves.
 
     Args:
-        source: ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder ``NATS-tss-v1_0-*-simple``, of which
-            one architecture is in memory at a time.
+        source: ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder ``NATS-tss-v1_0-*-simple``, which is
+            read one architecture at a time.
         target: Parquet file to write; replaced only when the conversion has succeeded.
-        on_progress: Called with architectures read and architectures in all.
+        on_progress: Called with the architectures read and their total.
 
     Returns:
         Number of architectures.
 
     Raises:
-        DataError: If the nats-bench package or the source is missing, or has other contents, or
-            the target cannot be written.
+        DataError: If the nats-bench package or the source is missing, the source has other
+            contents, or the target cannot be written.
     """
     path = check_source(source, target, folder_allowed=True)
     with replacing(target) as write:
@@ -69,12 +69,12 @@ def convert_natsbench(
             for key, trials in _read(api, index, path).items():
                 values[key].append(trials)
             if path.is_dir():
-                api.arch2infos_dict.pop(index, None)  # the package keeps all it has ever read
+                api.arch2infos_dict.pop(index, None)  # the package keeps everything it has read
             if on_progress:
                 on_progress(index + 1, len(archs))
         lists = {metrics[key]: trials for key, trials in values.items() if any(trials)}
         if not lists:
-            raise DataError(f"{source} has no accuracies; needed is NATS-Bench's topology data")
+            raise DataError(f"{source} has no accuracies; give NATS-Bench's topology data")
         write(_table(archs, lists))
     return len(archs)
 
@@ -119,7 +119,7 @@ def _architectures(api: Any, source: Path) -> list[str]:
 
 
 def _read(api: Any, index: int, source: Path) -> dict[_Key, list[float]]:
-    """Accuracies in percent by seed; none where the architecture lacks the data set."""
+    """Accuracies in percent by seed; empty if the architecture lacks the data set."""
     what, trials = "data", {}
     try:
         for epochs in _EPOCHS:
@@ -150,6 +150,6 @@ def _accuracy(run: Any, images: str, epochs: int) -> float:
 
 
 def _reason(error: Exception) -> str:
-    # Of many errors the text alone says nothing: "'x-valid@11'", or no text at all.
+    # The text of many errors says nothing alone: "'x-valid@11'", or it is empty.
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
     return f"{kind}{error}".replace("\n", " ")

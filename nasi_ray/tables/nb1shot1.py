@@ -30,8 +30,8 @@ def convert_nb1shot1(source: str | Path, target: str | Path, space: NB1Shot1Spac
         Number of configurations.
 
     Raises:
-        DataError: If the source is missing, is no such table, or lacks configurations (names how
-            many), or the target cannot be written.
+        DataError: If the source is missing, is another kind of table, or lacks configurations
+            (says how many), or the target cannot be written.
     """
     path = check_source(source, target)
     with replacing(target) as write:
@@ -46,7 +46,7 @@ def join(benchmark: TabularBenchmark, space: NB1Shot1Space) -> pa.Table:
     """The rows of ``convert_nb1shot1``.
 
     Raises:
-        DataError: If the table lacks configurations; names how many.
+        DataError: If the table lacks configurations; says how many.
     """
     hashes = space.hashes()
     try:

@@ -1,4 +1,4 @@
-"""What a conversion is asked for: its settings and its command line. Light to import."""
+"""The settings of a conversion and its command line. Quick to import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NASBench101Job:
     target: _Target
     """Parquet file to write; an old one is replaced when the new one is complete."""
     space: tyro.conf.UseAppendAction[tuple[Literal["s1", "s2", "s3"], ...]] = ()
-    """Write nasbench1shot1_SPACE.parquet beside the target, too; may be given several times."""
+    """Also write nasbench1shot1_SPACE.parquet beside the target; may be given several times."""
 
     @property
     def space_targets(self) -> dict[str, Path]:
@@ -40,14 +40,14 @@ class NASBench201Job:
 
     source: _Source
     """The folder NATS-tss-v1_0-*-simple or the file NATS-tss-v1_0-*.pickle.pbz2. It is unpickled,
-    which runs what code it holds: take it from where you trust."""
+    which runs any code it holds: take it from a source you trust."""
     target: _Target
     """Parquet file to write; an old one is replaced when the new one is complete."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShowJob:
-    """Say what a table has: rows, and every accuracy with its split, schedule and best."""
+    """Describe a table: its rows, and every accuracy with split, schedule and best value."""
 
     table: _Table
     """A Parquet file."""

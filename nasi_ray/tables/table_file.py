@@ -1,4 +1,4 @@
-"""Write a table as Parquet: with the meaning of its columns, and whole or not at all."""
+"""Write a table as Parquet, with the meaning of its columns, and completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nasi_ray.errors import DataError
 from nasi_ray.tables.metric import METADATA_KEY, Metric
 
 Columns = Mapping[str, tuple[pa.Array | pa.ChunkedArray, Metric | None]]
-"""Column name -> its values and, for accuracies, what they are."""
+"""Column name -> its values and, for accuracies, their meaning."""
 
 
 def make_table(columns: Columns) -> pa.Table:
-    """Put columns together; those of accuracies say in their metadata what they are."""
+    """Make a table of columns; those of accuracies store their meaning as metadata."""
     fields = [
         pa.field(name, values.type, metadata={METADATA_KEY: metric.to_json()} if metric else None)
         for name, (values, metric) in columns.items()
@@ -29,10 +29,10 @@ def make_table(columns: Columns) -> pa.Table:
 
 
 def check_source(source: str | Path, target: str | Path, *, folder_allowed: bool = False) -> Path:
-    """Check that a source is there, and that writing the target would not destroy it.
+    """Check that a source exists, and that writing the target would not destroy it.
 
     Raises:
-        DataError: If it is neither a file nor, where that is allowed, a folder, or is the target.
+        DataError: If it is not a file (or a folder, if allowed), or is the target.
     """
     path = Path(source)
     needed = "a file or folder" if folder_allowed else "a file"
@@ -47,14 +47,14 @@ def check_source(source: str | Path, target: str | Path, *, folder_allowed: bool
 
 @contextlib.contextmanager
 def replacing(target: str | Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Make sure that a table can be written, before the work of making it; then write it.
+    """Make sure that a table can be written before the work starts; then write it.
 
     Yields:
-        A function that writes a table. Only then is the target replaced; whatever ends the block
-        earlier leaves it as it was.
+        A function that writes a table and replaces the target. If the block ends without that,
+        the target stays as it was.
 
     Raises:
-        DataError: If the target cannot be written, now or when there is a table.
+        DataError: If the target cannot be written, now or at the end.
     """
     path = Path(target)
     with _told(target):

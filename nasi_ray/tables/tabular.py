@@ -1,6 +1,6 @@
 """Look accuracies up in a Parquet table by architecture or hash.
 
-A table says of every number which split and schedule it is, and never gives one for another.
+Every number has its split and schedule; one is never returned in place of another.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class TabularBenchmark:
             name: For error messages.
 
         Raises:
-            DataError: If it has neither, or rows of one key disagree.
+            DataError: If it has neither, or rows with the same key disagree.
         """
         self.name = name
         self.key = next((k for k in _KEY_COLUMNS if k in table.column_names), "")
         if not self.key:
             raise DataError(
-                f"{name} has columns {', '.join(table.column_names)}; needed is 'hash' or 'arch'"
+                f"{name} has columns {', '.join(table.column_names)}; it needs 'hash' or 'arch'"
             )
         self._table = table
         found = (column_metric(f.name, f.metadata, self.key) for f in table.schema)
@@ -62,7 +62,7 @@ class TabularBenchmark:
         """Read a Parquet file.
 
         Raises:
-            DataError: If there is no such file, it is not Parquet, or it is not a table as above.
+            DataError: If the file is missing, is not Parquet, or is not a table as above.
         """
         try:
             table = pq.read_table(path)
@@ -79,7 +79,7 @@ class TabularBenchmark:
     def metric(
         self, split: Split, *, dataset: str | None = None, epochs: int | None = None
     ) -> Metric:
-        """Find the one column of accuracies that is what was asked for.
+        """Find the one column of accuracies with these properties.
 
         Args:
             split: The images measured on.
@@ -87,7 +87,7 @@ class TabularBenchmark:
             epochs: May be left out if the table has the split for one schedule only.
 
         Raises:
-            DataError: If none or more than one is; says what there is.
+            DataError: If no column or more than one matches; lists the columns.
         """
         found = [
             m
@@ -103,7 +103,7 @@ class TabularBenchmark:
         raise DataError(f"{self.name} {verb} {', '.join(asked)}; it has {has}")
 
     def rows(self, keys: Iterable[Key] | Bytes) -> IntArray:
-        """Find rows; of equal rows of a key the first.
+        """Find rows; if a key has several equal rows, the first.
 
         Args:
             keys: Architectures, hashes or strings; or hashes as an array of shape (cells, 16).
@@ -138,7 +138,7 @@ class TabularBenchmark:
             shape (cells, trials); NaN where an architecture has fewer trials
 
         Raises:
-            DataError: If the metric is of another table, or a key is missing.
+            DataError: If the metric is from another table, or a key is missing.
         """
         if self.metrics.get(metric.column) != metric:
             raise DataError(f"{self.name} does not have {metric.describe()}")
@@ -183,12 +183,12 @@ class TabularBenchmark:
         return self._order[is_first]
 
     def has_trials(self, metric: Metric) -> bool:
-        """Whether a column has every trial, and not just their mean."""
+        """Whether a column has every trial, not just the mean."""
         return bool(pa.types.is_list(self._table[metric.column].type))
 
     @property
     def other_columns(self) -> tuple[str, ...]:
-        """Names of the columns that are neither the key nor accuracies of a known meaning."""
+        """Names of the columns that are neither the key nor known accuracies."""
         known = {self.key, *self.metrics}
         return tuple(name for name in self._table.column_names if name not in known)
 
@@ -207,7 +207,7 @@ class TabularBenchmark:
         """Any column as an array, in the table's row order.
 
         Raises:
-            DataError: If there is none of that name.
+            DataError: If the table has no column of that name.
         """
         if name not in self._table.column_names:
             raise DataError(
@@ -220,8 +220,8 @@ class TabularBenchmark:
             return np.array([self._encode(key) for key in keys], dtype=np.bytes_)
         if self.key != "hash" or keys.dtype != np.uint8 or keys.shape[1:] != (_HASH_BYTES,):
             raise DataError(
-                f"an array of {keys.dtype} of shape {keys.shape} is no key of {self.name}, which "
-                f"is keyed by {self.key}; needed is uint8 of shape (cells, {_HASH_BYTES}) or a list"
+                f"an array of {keys.dtype} of shape {keys.shape} is not a key of {self.name}, "
+                f"keyed by {self.key}; give uint8 of shape (cells, {_HASH_BYTES}) or a list"
             )
         return np.ascontiguousarray(keys).view(f"S{_HASH_BYTES}").reshape(-1)
 
@@ -270,10 +270,10 @@ def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.b
 
 
 def _trial_matrix(column: pa.ChunkedArray, name: str) -> FloatArray:
-    """Accuracies with a column per trial; NaN where there are fewer."""
+    """Accuracies with a column per trial; NaN where an architecture has fewer."""
     if not pa.types.is_list(column.type):
         if not pa.types.is_floating(column.type):
-            raise DataError(f"{name} has accuracies of type {column.type}; needed are floats")
+            raise DataError(f"{name} has accuracies of type {column.type}; they must be floats")
         return np.asarray(column.to_numpy(), dtype=np.float64).reshape(-1, 1)
     flat = column.combine_chunks()
     lengths = np.asarray(flat.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))

@@ -1,4 +1,4 @@
-"""What a table of accuracies has, in text: every number with its split and schedule."""
+"""A table of accuracies in text: every number with its split and schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasi_ray.tables.tabular import TabularBenchmark
 def table_lines(benchmark: TabularBenchmark) -> list[str]:
     """Describe a table: its rows, its accuracies and the best of each.
 
-    The best is the largest mean over trials, of all architectures that have one.
+    The best is the largest mean over trials of any architecture.
 
     Returns:
         Lines of at most 80 columns; longer names and architectures stand alone.
@@ -61,7 +61,7 @@ def _properties(metric: Metric) -> dict[str, str]:
 
 
 def _shared(metrics: list[Metric]) -> dict[str, str]:
-    """The properties that are the same for all columns, which one line each then states."""
+    """The properties that all columns share; each gets one line."""
     first, *others = map(_properties, metrics)
     return {
         name: value
@@ -71,7 +71,7 @@ def _shared(metrics: list[Metric]) -> dict[str, str]:
 
 
 def _facts(benchmark: TabularBenchmark, metric: Metric, shared: dict[str, str]) -> list[str]:
-    """What a column has: its meaning, its trials and its best, every architecture counted once."""
+    """A column's meaning, trials and best mean; every architecture counts once."""
     rows = np.sort(benchmark.distinct_rows())
     trials = benchmark.trials(metric)[rows]
     present = ~np.isnan(trials)

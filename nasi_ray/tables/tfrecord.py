@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nasi_ray.errors import DataError
 
 MAX_RECORD_BYTES = 1 << 26
-"""A longer record is taken for corruption before memory is spent on it."""
+"""A longer record counts as corrupt, before memory is allocated for it."""
 
 _POLYNOMIAL = 0x82F63B78
 _CHUNK = 1024
@@ -33,11 +33,11 @@ class Record:
     number: int
     """From 0."""
     offset: int
-    """Of its first byte in the file."""
+    """Position of its first byte in the file."""
     data: bytes
 
     def error(self, reason: str) -> DataError:
-        """An error that says which record is at fault."""
+        """An error that names this record."""
         return DataError(f"record {self.number} at byte {self.offset} {reason}")
 
 
@@ -54,7 +54,7 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
             raise _error(number, offset, f"is cut off: {len(header)} bytes of its header")
         length, length_crc = _HEADER.unpack(header)
         if mask_crc(crc32c(header[:8])) != length_crc:
-            hint = "" if number else " (or this is no TFRecord file)"
+            hint = "" if number else " (or this is not a TFRecord file)"
             raise _error(number, offset, f"has a length that fails its checksum{hint}")
         if length > MAX_RECORD_BYTES:
             raise _error(number, offset, f"has {length} bytes, over {MAX_RECORD_BYTES}")
@@ -88,8 +88,8 @@ def crc32c(data: bytes) -> int:
 
 
 def _advance(tables: npt.NDArray[np.uint32], crc: int, chunk: bytes) -> int:
-    # The checksum is linear: what a byte adds depends on its value and its distance from the end
-    # alone, and the state so far acts as if xor-ed onto the first four bytes.
+    # The checksum is linear: what a byte adds depends only on its value and its distance from the
+    # end, and the state so far acts as if xor-ed onto the first four bytes.
     padded = np.frombuffer(chunk.ljust(4, b"\0"), dtype=np.uint8).copy()
     padded[:4] ^= np.frombuffer(struct.pack("<I", crc), dtype=np.uint8)
     size = len(chunk)

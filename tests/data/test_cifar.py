@@ -85,7 +85,7 @@ def test_no_network_says_where_the_files_go_and_what_else_there_is(
 
 
 def test_unknown_split_is_refused(data_root: Path) -> None:
-    with pytest.raises(DataError, match=r"^CIFAR10: no split 'val'; there is train, test$"):
+    with pytest.raises(DataError, match=r"^CIFAR10: no split 'val'; it has train, test$"):
         load_images("CIFAR10", image_size=32, split="val")
 
 

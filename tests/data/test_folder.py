@@ -51,7 +51,7 @@ def test_split_folder_is_used_where_there_is_one(tmp_path: Path) -> None:
 
 def test_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     _write(tmp_path, {"train/a/x.png": 0, "val/a/x.png": 1, "extra/x.png": 2})
-    with pytest.raises(DataError, match=r": no split 'test'; there is train, val$"):
+    with pytest.raises(DataError, match=r": no split 'test'; it has train, val$"):
         load_images(str(tmp_path), image_size=8, split="test")
 
 

@@ -65,7 +65,7 @@ def test_constant_channel_has_std_1() -> None:
 
 def test_images_of_one_colour_are_refused() -> None:
     images = np.full((3, 3, 4, 4), 7, dtype=np.uint8)
-    with pytest.raises(DataError, match=r"^test: all images are one single colour"):
+    with pytest.raises(DataError, match=r"^test: all images have one single colour"):
         make_image_set(images, LABELS, num_classes=2, source="test")
 
 

@@ -89,7 +89,7 @@ def test_all_files_are_read_where_none_names_a_split(tmp_path: Path) -> None:
 def test_split_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
     write_parquet(tmp_path / "validation-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
-    with pytest.raises(DataError, match=r": no split 'test'; there is train, validation$"):
+    with pytest.raises(DataError, match=r": no split 'test'; it has train, validation$"):
         load_images(str(tmp_path), image_size=8, split="test")
 
 

@@ -140,5 +140,5 @@ def test_map_is_what_is_made_a_vector_last(to_vector: nn.Module) -> None:
 
 def test_network_without_a_map_is_a_failure() -> None:
     net = nn.Sequential(nn.Linear(3, 3), nn.ReLU()).double()
-    with pytest.raises(ProxyFailedError, match="no vector of a map"):
+    with pytest.raises(ProxyFailedError, match="never turns a feature map into a vector"):
         zen.score(net, torch.zeros(4, 3, dtype=torch.float64), torch.zeros(4), loss=LOSS)

@@ -78,7 +78,7 @@ def test_bad_lines_are_named_with_their_numbers(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         select_positions("s1", str(file))
     message = str(error.value)
-    assert f"{file} has lines that are no s1 cell: line 2: " in message
+    assert f"{file} has lines that are not s1 cells: line 2: " in message
     assert "; line 4: " in message
     assert "line 8" not in message
     assert message.endswith("; and 6 more")
@@ -94,7 +94,7 @@ def test_a_file_without_an_architecture_is_refused(tmp_path: Path, content: str)
 
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cells").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no text"):
+    with pytest.raises(DataError, match="is not a text file"):
         select_positions("s1", str(tmp_path / "cells"))
     for given in ("no-such-file", str(tmp_path), "", "a\0b"):
         with pytest.raises(DataError, match="give all, a number of random ones, or a file"):

@@ -299,7 +299,7 @@ def test_a_table_is_checked_before_anything_is_evaluated(
     twelve = write_nb201_table(tmp_path / "twelve.parquet", epochs=12)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"table": str(few)}, DataError, "has no architecture .* missing are 1 of the 4"),
-        ({"table": str(other)}, DataError, "keyed by 'arch', and tables of s1 by 'hash'"),
+        ({"table": str(other)}, DataError, "keyed by 'arch', but tables of s1 are keyed by 'hash'"),
         ({"table": str(tmp_path / "no")}, DataError, "there is no table"),
         ({"table": str(few), "metric": "x"}, UnknownNameError, "choose one of test_accuracy"),
         (

@@ -97,7 +97,7 @@ def test_what_is_no_cell_is_refused(change: dict[str, Any], message: str) -> Non
     ],
 )
 def test_malformed_fields_are_refused(change: dict[str, Any], kind: str) -> None:
-    with pytest.raises(InvalidGenotypeError, match=f"not a DARTS genotype \\({kind}: .*needed are"):
+    with pytest.raises(InvalidGenotypeError, match=f"not a DARTS genotype \\({kind}: .*it needs"):
         Genotype.from_dict({**CELL.to_dict(), **change})
 
 
@@ -137,7 +137,7 @@ def test_a_node_that_is_no_whole_number_is_refused(node: str) -> None:
         .replace('"sep_conv_3x3",\n      0', '"sep_conv_3x3",\n      @@', 1)
     )
     assert "@@" in text
-    with pytest.raises(InvalidGenotypeError, match="is no node number"):
+    with pytest.raises(InvalidGenotypeError, match="is not a node number"):
         Genotype.from_json(text.replace("@@", node))
 
 

@@ -174,7 +174,11 @@ def test_invalid_cell_of_a_batch_is_named() -> None:
         (matrix_of(1), (INPUT,), "at least 2"),
         (matrix_of(3, (2, 0)), (INPUT, CONV3X3, OUTPUT), "upper triangular"),
         (2 * matrix_of(3, (0, 1)), (INPUT, CONV3X3, OUTPUT), "zeros and ones"),
-        (matrix_of(3, (0, 1)), (CONV3X3, CONV3X3, OUTPUT), "needed: 'input', 'output'"),
+        (
+            matrix_of(3, (0, 1)),
+            (CONV3X3, CONV3X3, OUTPUT),
+            "they must run from 'input' to 'output'",
+        ),
         (matrix_of(3, (0, 1)), (INPUT, "conv5x5", OUTPUT), "unknown operation 'conv5x5'"),
     ],
 )

@@ -18,7 +18,7 @@ def test_tables_and_metrics_that_are_not_there_are_named(tmp_path: Path, data_di
         open_accuracies("s1", str(tmp_path), "")
     with pytest.raises(UnknownNameError, match="'accuracy'; choose one of test_accuracy"):
         open_accuracies("s1", str(data_dir), "accuracy")
-    with pytest.raises(DataError, match=r"keyed by 'arch', and tables of s1 by 'hash'"):
+    with pytest.raises(DataError, match=r"keyed by 'arch', but tables of s1 are keyed by 'hash'"):
         open_accuracies("s1", str(data_dir / "nasbench201.parquet"), "")
 
 

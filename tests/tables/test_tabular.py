@@ -157,7 +157,7 @@ def test_what_is_no_nasbench201_string_is_refused(
 
 def test_arrays_that_are_no_hashes_are_refused() -> None:
     for table, shape in ((means(), (2, 15)), (arch_table(), (2, 16))):
-        with pytest.raises(DataError, match="needed is uint8 of shape"):
+        with pytest.raises(DataError, match="give uint8 of shape"):
             table.rows(np.zeros(shape, dtype=np.uint8))
 
 
@@ -206,7 +206,7 @@ def test_rows_of_one_key_must_agree() -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"name": pa.array(["a"])}, "has columns name; needed is 'hash' or 'arch'"),
+        ({"name": pa.array(["a"])}, "has columns name; it needs 'hash' or 'arch'"),
         ({"hash": pa.array(["ab" * 16])}, "must have 16 bytes in every row"),
         ({"hash": pa.array([None], pa.binary(16))}, "must have 16 bytes in every row"),
         ({"arch": pa.array([None], pa.string())}, "must have a string in every row"),
