@@ -21,7 +21,7 @@ from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.by_space import networks_of
 from nasi_ray.networks.initialization import build, draw_parameters
-from nasi_ray.records.rows import Sample
+from nasi_ray.records.rows import MAX_MAGNITUDE, Sample
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.spaces import get_space
 
@@ -70,7 +70,8 @@ class Evaluator:
         """Evaluate sample ``index`` (≥ 0).
 
         Returns:
-            The sample; status ``failed`` if e or its gradient is not finite.
+            The sample; status ``failed`` if e or its gradient is not finite or too large to be
+            squared.
         """
         start = time.perf_counter()
         architecture = self.architecture(index)
@@ -102,9 +103,10 @@ class Evaluator:
         seconds: float,
     ) -> Sample:
         error = ""
-        if not (np.isfinite(trace_norm) and np.isfinite(grad).all()):
+        if not (abs(trace_norm) <= MAX_MAGNITUDE and (abs(grad) <= MAX_MAGNITUDE).all()):
             error = (
-                f"trace norm {trace_norm} of sample {index} or its gradient is not finite; "
+                f"trace norm {trace_norm} of sample {index} or its gradient is not finite, or "
+                f"beyond {MAX_MAGNITUDE:g}; "
                 f"choices {architecture.choices.tolist()}"
             )
             trace_norm, grad = float("nan"), np.full_like(grad, np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,24 @@ from nasi_ray.arrays import IntArray
 from nasi_ray.records.rows import Status
 
 STATUSES = get_args(Status)
+
+
+class Range(NamedTuple):
+    """The numbers that a column may hold; NaN is never one."""
+
+    low: float
+    high: float
+    only_ok: bool = False
+    """Whether there is a number exactly where the row is ok, and null elsewhere."""
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{', exactly where status is ok' * self.only_ok}"
+
+
+_RANGES = {
+    "index": Range(0, np.iinfo(np.int64).max),
+    "seconds": Range(0.0, 1e9),
+}
 
 
 class Row(Protocol):
@@ -82,38 +100,18 @@ class RowFormat(Protocol[R_contra, T_co]):
         """Column name -> values, in the order given.
 
         Raises:
-            ValueError: If a row contradicts itself or does not fit the schema.
+            ValueError: If a row does not fit the schema.
         """
 
-    def impossible(self, table: pa.Table) -> list[str]:
-        """Those of the columns read, beside ``index`` and ``status``, that hold what none may."""
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """What the columns that are this format's own may hold: numbers, or lists of them."""
 
     def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """What two records of an index must agree in, bit by bit; shape (rows, numbers)."""
 
     def read(self, table: pa.Table, rows: IntArray) -> T_co:
         """The given rows, which are in index order, as arrays of their own (writable)."""
-
-
-def check_row(row: Row, noun: str, *, is_finite: bool) -> None:
-    """Refuse what no record may be.
-
-    Args:
-        row: The record.
-        noun: What it is called.
-        is_finite: Whether all its numbers are.
-
-    Raises:
-        ValueError: If its index is negative, its status unknown, or it is ok and not finite.
-    """
-    if row.index < 0:
-        raise ValueError(f"{noun} {row.index} has a negative index; at least 0 is allowed")
-    if row.status not in STATUSES or (row.status == "ok" and not is_finite):
-        raise ValueError(
-            f"{noun} {row.index} has status {row.status!r} and is "
-            f"{'finite' if is_finite else 'not finite'}; 'ok' must be finite, "
-            "others are 'failed' or 'lost'"
-        )
 
 
 def ok_of(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
@@ -126,20 +124,47 @@ def common_arrays(rows: Sequence[Row]) -> dict[str, pa.Array]:
     return {
         "index": pa.array([row.index for row in rows], pa.int64()),
         "status": pa.array([row.status for row in rows], pa.string()),
-        "error": pa.array([row.error for row in rows], pa.string()),
+        "error": pa.array([_text(row.error) for row in rows], pa.string()),
         "seconds": pa.array([row.seconds for row in rows], pa.float64()),
-        "worker": pa.array([row.worker for row in rows], pa.string()),
+        "worker": pa.array([_text(row.worker) for row in rows], pa.string()),
     }
 
 
-def is_fitting(table: pa.Table, name: str) -> bool:
-    """Whether a column of numbers, or of lists of them, is finite just where the row is ok."""
-    column = table[name]
-    ok = pc.fill_null(pc.equal(table["status"], "ok"), False)
-    is_list = not pa.types.is_floating(column.type)
+def _text(text: str) -> str:
+    # The name of a file in an error may hold what no encoding has.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def impossible(table: pa.Table, rows_of: RowFormat[Any, Any]) -> list[str]:
+    """Columns that hold what none may, each with what is allowed; at writing and at reading.
+
+    Args:
+        table: All columns of some rows.
+        rows_of: Their format.
+    """
+    status = table["status"]
+    is_ok = pc.fill_null(pc.equal(status, "ok"), False)
+    bad = []
+    if not all_true(pc.is_in(status, pa.array(STATUSES))):
+        bad.append(f"status ({', '.join(STATUSES)})")
+    if not all_true(pc.equal(pc.equal(table["error"], ""), is_ok)) or table["error"].null_count:
+        bad.append("error (empty exactly where status is ok)")
+    if table["worker"].null_count:
+        bad.append("worker (a text)")
+    for name, allowed in {**_RANGES, **rows_of.ranges}.items():
+        expected = is_ok if allowed.only_ok else pa.scalar(True)
+        is_there = all_true(pc.equal(pc.is_valid(table[name]), expected))
+        if not is_there or not _is_within(table[name], allowed):
+            bad.append(f"{name} ({allowed})")
+    return bad
+
+
+def _is_within(column: pa.ChunkedArray, allowed: Range) -> bool:
+    is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
     values = pc.list_flatten(column) if is_list else column.drop_null()
-    is_there = all_true(pc.equal(pc.is_valid(column), ok)) and not values.null_count
-    return is_there and all_true(pc.is_finite(values))
+    # NaN is neither.
+    within = pc.and_(pc.greater_equal(values, allowed.low), pc.less_equal(values, allowed.high))
+    return not values.null_count and all_true(within)
 
 
 def all_true(condition: pa.ChunkedArray) -> bool:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records.format import STATUSES, Row, RowFormat, all_true, index_of
+from nasi_ray.records.format import Row, RowFormat, impossible, index_of
 
 R = TypeVar("R", bound=Row)
 
@@ -52,7 +52,12 @@ def table_of(rows: Sequence[R], rows_of: RowFormat[R, Any], *, fingerprint: str)
     schema = rows_of.schema
     metadata = {_VERSION_KEY: _VERSION, _FINGERPRINT_KEY: fingerprint.encode()}
     arrays = [columns[name] for name in schema.names]
-    return pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
+    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
+    if impossible(table, rows_of):
+        one_by_one = (impossible(table.slice(i, 1), rows_of) for i in range(len(table)))
+        row, bad = next((row, bad) for row, bad in zip(rows, one_by_one, strict=True) if bad)
+        raise ValueError(f"{rows_of.noun} {row.index} holds impossible {'; '.join(bad)}")
+    return table
 
 
 def to_bytes(table: pa.Table, rows_of: RowFormat[Any, Any]) -> bytes:
@@ -93,10 +98,17 @@ def from_bytes(
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         _check_schema(file.schema_arrow, rows_of, where, fingerprint)
-        # One row group after the other: all at once takes up to twice the memory.
-        groups = [file.read_row_group(i, columns) for i in range(file.num_row_groups)]
-        for group in groups:
-            _check_values(group, rows_of, where)
+        # One row group after the other: all at once takes up to twice the memory. All of it is
+        # checked, so that a bad part is found before work is done that rests on it.
+        groups = []
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number)
+            group.validate(full=True)
+            if bad := impossible(group, rows_of):
+                raise RecordCorruptError(
+                    f"{where} holds impossible values of {'; '.join(bad)}; {advice}"
+                )
+            groups.append(group.select(columns) if columns else group)
         return pa.concat_tables(groups or [file.read(columns)])
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
@@ -154,21 +166,6 @@ def _check_schema(
         )
     if not schema.equals(rows_of.schema):
         raise RecordCorruptError(f"{where} has other columns than a record file; {advice}")
-
-
-def _check_values(table: pa.Table, rows_of: RowFormat[Any, Any], where: str) -> None:
-    """What is made sure of at writing, of the columns that were read."""
-    index = table["index"]
-    bad = [] if not index.null_count and all_true(pc.greater_equal(index, 0)) else ["index"]
-    if "status" in table.column_names:
-        status = table["status"]
-        if status.null_count or not all_true(pc.is_in(status, pa.array(STATUSES))):
-            bad.append("status")
-        bad += rows_of.impossible(table)
-    if bad:
-        raise RecordCorruptError(
-            f"{where} holds impossible values of {', '.join(bad)}; {_advice(rows_of)}"
-        )
 
 
 def _match(folder: str, name: str) -> re.Match[str] | None:

@@ -13,6 +13,9 @@ from nasi_ray.arrays import FloatArray, IntArray
 
 Status = Literal["ok", "failed", "lost"]
 
+MAX_MAGNITUDE = 1e150
+"""Of a trace norm or an entry of its gradient: the estimate squares them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sample:

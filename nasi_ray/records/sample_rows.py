@@ -13,16 +13,15 @@ import pyarrow.compute as pc
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.records.format import (
+    Range,
     RowFormat,
-    check_row,
     common_arrays,
     index_of,
-    is_fitting,
     numbers,
     ok_of,
     reasons,
 )
-from nasi_ray.records.rows import Sample, SampleTable
+from nasi_ray.records.rows import MAX_MAGNITUDE, Sample, SampleTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +105,14 @@ class SampleRows:
             "choices": pa.ListArray.from_arrays(offsets, choices),
         }
 
-    def impossible(self, table: pa.Table) -> list[str]:
+    @property
+    def ranges(self) -> Mapping[str, Range]:
         """See ``RowFormat``."""
-        names = [name for name in ("trace_norm", "grad") if name in table.column_names]
-        return [name for name in names if not is_fitting(table, name)]
+        return {
+            "trace_norm": Range(0.0, MAX_MAGNITUDE, only_ok=True),
+            "grad": Range(-MAX_MAGNITUDE, MAX_MAGNITUDE, only_ok=True),
+            "choices": Range(0, np.iinfo(np.int16).max),
+        }
 
     def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Those of trace norm and gradient."""
@@ -135,8 +138,6 @@ class SampleRows:
                 f"sample {sample.index} has a gradient of shape {sample.grad.shape}; "
                 f"shape ({self.num_logits},) is allowed"
             )
-        is_finite = bool(np.isfinite(sample.trace_norm) and np.isfinite(sample.grad).all())
-        check_row(sample, self.noun, is_finite=is_finite)
 
 
 def _grad(table: pa.Table, rows: IntArray) -> FloatArray:

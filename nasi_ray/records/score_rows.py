@@ -14,11 +14,10 @@ import pyarrow.compute as pc
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.records.format import (
+    Range,
     RowFormat,
-    check_row,
     common_arrays,
     index_of,
-    is_fitting,
     numbers,
     ok_of,
     reasons,
@@ -85,15 +84,14 @@ class ScoreRows:
 
     def arrays(self, rows: Sequence[ProxyScore]) -> dict[str, pa.Array]:
         """See ``RowFormat``."""
-        for row in rows:
-            check_row(row, self.noun, is_finite=bool(np.isfinite(row.score)))
         score = np.array([row.score for row in rows], dtype=np.float64)
         return {**common_arrays(rows), "score": pa.array(score, pa.float64(), mask=~ok_of(rows))}
 
-    def impossible(self, table: pa.Table) -> list[str]:
+    @property
+    def ranges(self) -> Mapping[str, Range]:
         """See ``RowFormat``."""
-        is_read = "score" in table.column_names
-        return ["score"] if is_read and not is_fitting(table, "score") else []
+        largest = float(np.finfo(np.float64).max)
+        return {"score": Range(-largest, largest, only_ok=True)}
 
     def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Those of the score."""

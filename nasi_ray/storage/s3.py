@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError
 
 from nasi_ray.errors import StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, check_name
 from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
 from nasi_ray.storage.s3_lease import Lease
+from nasi_ray.storage.s3_objects import S3Objects
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 LEASE_S = 60.0
@@ -58,6 +58,7 @@ class S3Storage:
                 raise StorageRefusedError(
                     f"cannot use {self.uri}: {error}; correct AWS_ENDPOINT_URL"
                 ) from error
+        self._objects = S3Objects(self._client, bucket)
 
     @property
     def uri(self) -> str:
@@ -67,11 +68,8 @@ class S3Storage:
     def list(self, prefix: str) -> list[str]:
         """Names that start with ``prefix``, sorted (see ``Storage``)."""
         base = f"{self._prefix}/" if self._prefix else ""
-        names = []
         with one_line_errors("list", self.uri):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=base + prefix):
-                names += [item["Key"].removeprefix(base) for item in page.get("Contents", [])]
+            names = {key.removeprefix(base) for key in self._objects.keys(base + prefix)}
         # Names that end with "/" are the folders a console makes.
         return sorted(n for n in names if n and n != LOCK_NAME and not n.endswith("/"))
 
@@ -79,19 +77,19 @@ class S3Storage:
         """The whole content (see ``Storage``)."""
         key, uri = self._key(name)
         with one_line_errors("read", uri):
-            for _ in range(_MAX_TRIES - 1):
-                body = self._get(key, uri)
-                # boto3 retries the request, but not a body that breaks off.
-                with suppress(HTTPClientError, IncompleteReadError):
-                    return body.read()
-            return self._get(key, uri).read()
+            try:
+                return self._objects.get(key).data
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
+        raise FileNotFoundError(f"{uri} does not exist")
 
     def write(self, name: str, data: bytes) -> None:
         """Store whole or not at all, replacing what was there (see ``Storage``)."""
         key, uri = self._key(name)
         self._check_lease()
         with one_line_errors("write", uri):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+            self._objects.put(key, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Like ``write``, but only if the name is free (see ``Storage``)."""
@@ -100,9 +98,7 @@ class S3Storage:
         with one_line_errors("write", uri):
             for _ in range(_MAX_TRIES):
                 try:
-                    self._client.put_object(
-                        Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*"
-                    )
+                    self._objects.put(key, data, IfNoneMatch="*")
                     return True
                 except ClientError as error:
                     if not is_condition_failed(error):
@@ -121,7 +117,7 @@ class S3Storage:
         key, uri = self._key(name)
         self._check_lease()
         with one_line_errors("delete", uri):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+            self._objects.delete(key)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -130,7 +126,7 @@ class S3Storage:
         A driver that could not renew it in time writes nothing more once another has taken it.
         """
         key = f"{self._prefix}/{LOCK_NAME}" if self._prefix else LOCK_NAME
-        lease = Lease(self._client, self._bucket, key, run_uri=self.uri, duration_s=self._lease_s)
+        lease = Lease(self._objects, key, run_uri=self.uri, duration_s=self._lease_s)
         try:
             lease.acquire()
             self._lease = lease
@@ -138,14 +134,6 @@ class S3Storage:
         finally:
             self._lease = None
             lease.release()
-
-    def _get(self, key: str, uri: str) -> StreamingBody:
-        try:
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
-        except ClientError as error:
-            if is_missing(error):
-                raise FileNotFoundError(f"{uri} does not exist") from None
-            raise
 
     def _key(self, name: str) -> tuple[str, str]:
         check_name(name)

@@ -1,13 +1,15 @@
-"""What boto3 raises, as one line that names the URI and what to do."""
+"""What boto3 raises and what S3 answers, as one line that names the URI and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -15,6 +17,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from urllib3.exceptions import HTTPError
 
 from nasi_ray.errors import StorageError, StorageRefusedError
 
@@ -48,18 +51,41 @@ _THROTTLING_CODES = {
     "TransactionInProgressException",
 }
 _PASSING_CODES = _THROTTLING_CODES | {
+    "BadDigest",
     "ConditionalRequestConflict",
     "ExpiredToken",
+    "IncompleteBody",
     "OperationAborted",
     "QuotaExceeded",
     "RequestTimeout",
     "RequestTimeoutException",
     "TooManyRequests",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
 }
 _PASSING_STATUSES = {408, 429}
 _NOT_IMPLEMENTED = 501
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
-_MISSING = {"NoSuchKey", "404"}
+_MISSING = {"NoSuchKey"}
+_TRANSIENT = (BotoConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
+
+BROKEN_BODY = (*_TRANSIENT, HTTPError, OSError)
+"""What reading the body of an answer raises if the body is not all there, or altered."""
+
+
+class AnswerError(Exception):
+    """An answer came that no S3 service gives; ``one_line_errors`` reports it."""
+
+    def __init__(
+        self,
+        reason: str,
+        advice: str = "check the network and AWS_ENDPOINT_URL, and try again",
+        *,
+        is_retryable: bool = True,
+    ) -> None:
+        super().__init__(reason)
+        self.advice = advice
+        self.is_retryable = is_retryable
 
 
 @contextmanager
@@ -72,6 +98,9 @@ def one_line_errors(action: str, uri: str) -> Iterator[None]:
     """
     try:
         yield
+    except AnswerError as error:
+        kind = StorageError if error.is_retryable else StorageRefusedError
+        raise kind(f"cannot {action} {uri}: {error}; {error.advice}") from error
     except (ClientError, BotoCoreError) as error:
         reason, advice = _explain(error)
         kind = StorageError if _is_retryable(error) else StorageRefusedError
@@ -88,6 +117,22 @@ def is_missing(error: ClientError) -> bool:
     return _code(error) in _MISSING
 
 
+def is_of_no_s3(error: ClientError) -> bool:
+    """Whether something refused that is no S3 service: it gives no reason as S3 does."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    # botocore makes the code of the status where no XML tells it, and a status 500 of a 200 with a
+    # page that it cannot parse. Services that fail, and conditions that do, may give no reason.
+    has_code = _code(error) != str(status) or _code(error) in _CONDITION_FAILED
+    may_fail = _is_retryable(error) and not (status == 500 and is_html(error.response))
+    return not has_code and not may_fail
+
+
+def is_html(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is a web page by its own account."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("content-type", "")).lower().startswith("text/html")
+
+
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
@@ -97,7 +142,7 @@ def _is_retryable(error: ClientError | BotoCoreError) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         is_failing = status >= 500 and status != _NOT_IMPLEMENTED
         return is_failing or status in _PASSING_STATUSES or _code(error) in _PASSING_CODES
-    if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError):
+    if isinstance(error, _TRANSIENT):
         return True
     # An instance's metadata service, which hands out the credentials, is at times slow to answer.
     return isinstance(error, NoCredentialsError)
@@ -111,7 +156,7 @@ def _explain(error: ClientError | BotoCoreError) -> tuple[str, str]:
         return reason, _CREDENTIALS
     if isinstance(error, ProfileNotFound):
         return reason, "correct AWS_PROFILE, or unset it"
-    if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError):
+    if isinstance(error, _TRANSIENT):
         return reason, "check the network, AWS_ENDPOINT_URL and AWS_REGION, and try again"
     return reason, "check the AWS settings (environment and ~/.aws)"
 
@@ -128,6 +173,10 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
         return reason, advice
     if _is_retryable(error):
         return reason, "the service is failing or overloaded: try again"
+    if 300 <= status < 400:
+        return reason, "the answer leads elsewhere: correct AWS_REGION or AWS_ENDPOINT_URL"
+    if "checksum" in message.lower() or "x-amz-sdk" in message.lower():
+        return reason, "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
     if status == 403:
         return reason, _ADVICE_OF_CODE["AccessDenied"]
     return reason, "check the AWS settings (environment and ~/.aws)"

@@ -20,16 +20,13 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from nasi_ray.errors import NasiRayError, RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from nasi_ray.storage.s3_objects import S3Objects
 
 _LOG = logging.getLogger(__name__)
 _SERVER_TIME_RESOLUTION_S = 1.0
@@ -62,11 +59,8 @@ class _Stored:
 class Lease:
     """One holding of the lock; not to be used again once released."""
 
-    def __init__(
-        self, client: S3Client, bucket: str, key: str, *, run_uri: str, duration_s: float
-    ) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, objects: S3Objects, key: str, *, run_uri: str, duration_s: float) -> None:
+        self._objects = objects
         self._key = key
         self._run_uri = run_uri
         self._duration_s = duration_s
@@ -100,7 +94,10 @@ class Lease:
         except (RunLockedError, StorageRefusedError):
             self._may_be_held = bool(self._etag)
             raise
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # too many threads
+            raise StorageError(f"cannot lock {self._run_uri}: {error}; try again") from error
 
     def check(self) -> None:
         """Make sure that this driver is still the only writer; renews a lease that ran out.
@@ -126,7 +123,10 @@ class Lease:
         self._may_be_held = False
         _given_up.add(self._owner)
         thread = threading.Thread(target=self._give_back, name="nasi-ray-unlock", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # too many threads
+            return self._give_back()
         thread.join(_GIVING_BACK_S)
         if thread.is_alive():
             self._is_told = True
@@ -142,7 +142,7 @@ class Lease:
                 if stored and stored.content.get("owner") == self._owner:
                     self._delete(stored.etag)
             _given_up.discard(self._owner)
-        except NasiRayError as error:
+        except Exception as error:
             level = logging.DEBUG if self._is_told else logging.WARNING
             _LOG.log(level, "%s (the lock expires in %.0f s)", error, self._duration_s)
 
@@ -199,8 +199,17 @@ class Lease:
             except RunLockedError as error:
                 _LOG.error("%s", error)
                 return
-            except StorageError as error:
-                _LOG.warning("%s", error)
+            except Exception as error:
+                # Whatever it is, the next attempt may succeed; meanwhile ``check`` renews.
+                is_ours = isinstance(error, NasiRayError)
+                line = error if is_ours else f"{type(error).__name__}: {error}"
+                _LOG.warning("%s", line, exc_info=not is_ours)
+            except BaseException as error:
+                _LOG.error(
+                    "the thread that renews the lock of %s died of %r; from now on the lock is "
+                    "renewed only when records are written", self._run_uri, error,
+                )  # fmt: skip
+                return
 
     def _put(self, **condition: str) -> str | None:
         """Write the lease; its ETag, or None where the condition does not hold."""
@@ -215,45 +224,36 @@ class Lease:
         }
         body = json.dumps(content).encode()
         try:
-            answer = self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._key,
-                Body=body,
-                **condition,  # type: ignore[arg-type]
-            )
+            return self._objects.put(self._key, body, **condition)
         except ClientError as error:
             if is_condition_failed(error) or is_missing(error):
                 return None
             raise
-        return answer["ETag"]
 
     def _get(self) -> _Stored | None:
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+            found = self._objects.get(self._key)
         except ClientError as error:
             if is_missing(error):
                 return None
             raise
         try:
-            content = dict(json.loads(answer["Body"].read()))
+            content = dict(json.loads(found.data))
             duration_s = float(content["duration_s"])
         except (ValueError, TypeError, KeyError):  # not written by this program
             content, duration_s = {}, self._duration_s
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        age_s = (now - answer["LastModified"]).total_seconds()
         return _Stored(
             content=content,
-            etag=answer["ETag"],
-            expires_in_s=duration_s + _SERVER_TIME_RESOLUTION_S - age_s,
+            etag=found.etag,
+            expires_in_s=duration_s + _SERVER_TIME_RESOLUTION_S - found.age_s,
         )
 
     def _delete(self, etag: str) -> None:
         try:
-            self._client.delete_object(Bucket=self._bucket, Key=self._key, IfMatch=etag)
+            self._objects.delete(self._key, IfMatch=etag)
         except ClientError as error:
             if is_condition_failed(error) or is_missing(error):
                 return
             if error.response.get("Error", {}).get("Code") != "NotImplemented":
                 raise
-            self._client.delete_object(Bucket=self._bucket, Key=self._key)
+            self._objects.delete(self._key)

@@ -171,7 +171,7 @@ def test_infinite_pixels_make_a_failed_sample(monkeypatch: pytest.MonkeyPatch) -
     assert same_sample(made(0), evaluator()(0))
 
 
-@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf"), 1e160, -1e160])
 def test_one_entry_of_the_gradient_makes_a_failed_sample(
     monkeypatch: pytest.MonkeyPatch, broken: float
 ) -> None:
@@ -186,14 +186,17 @@ def test_one_entry_of_the_gradient_makes_a_failed_sample(
     assert "trace norm 4.0 of sample 2 or its gradient is not finite" in sample.error
 
 
-@pytest.mark.parametrize("e", [float("nan"), float("inf")])
-def test_a_trace_norm_that_is_not_finite_makes_a_failed_sample(
+@pytest.mark.parametrize("e", [float("nan"), float("inf"), 1e151])
+def test_a_trace_norm_that_cannot_be_squared_makes_a_failed_sample(
     monkeypatch: pytest.MonkeyPatch, e: float
 ) -> None:
     monkeypatch.setattr(
         evaluate,
         "trace_norm_and_gradient",
-        lambda *args, **kwargs: (torch.tensor(e), {(0, 0): torch.ones(7).double()}),
+        lambda *args, **kwargs: (
+            torch.tensor(e, dtype=torch.float64),
+            {(0, 0): torch.ones(7).double()},
+        ),
     )
     assert_failed(evaluator()(2), 2)
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from nasi_ray.errors import RecordConflictError, RecordCorruptError, StorageError
 from nasi_ray.records import IdentityValue, RecordStore, SampleRows, ScoreRows, read_run
 from nasi_ray.records import parts as store_parts
-from nasi_ray.records.rows import ProxyScore, Sample
+from nasi_ray.records.rows import MAX_MAGNITUDE, ProxyScore, Sample
 from nasi_ray.storage import LocalStorage, Storage
 from tests.contracts.records import KINDS, Kind, a_score
 from tests.contracts.samples import a_sample
@@ -65,7 +65,7 @@ def test_samples_come_back_sorted_and_whole(storage: Storage, kind: Kind) -> Non
 
 
 def test_every_bit_of_a_float_survives(local: LocalStorage) -> None:
-    odd = np.array([-0.0, 5e-324, np.finfo(float).max, np.nextafter(1, 2), -1 / 3])
+    odd = np.array([-0.0, 5e-324, MAX_MAGNITUDE, np.nextafter(1, 2), -1 / 3])
     sample = Sample(index=0, status="ok", trace_norm=5e-324, grad=odd, choices=np.arange(4))
     store = open_store(local, SAMPLES)
     store.append([sample])

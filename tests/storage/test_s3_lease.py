@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import threading
 import time
 from typing import Any
 
@@ -286,3 +287,73 @@ def test_the_time_a_machine_is_suspended_counts(
         abandon_lease(client, prefix, duration_s=60, owner="thief")
         with pytest.raises(RunLockedError, match="taken over by pid 7"):
             storage.write("a", b"")
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyError("ETag"), ValueError("x"), OSError("gone"), MemoryError(), TypeError()]
+)
+def test_the_thread_that_renews_survives_whatever_is_raised(
+    prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch, raised: Exception,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    storage = S3Storage(BUCKET, prefix, client, lease_s=0.3)
+    whole_put = client.put_object
+    with storage.lock():
+        first = stored_lease(prefix)
+        failed = threading.Event()
+
+        def fail_once(**keywords: object) -> Any:
+            if not failed.is_set():
+                failed.set()
+                raise raised
+            return whole_put(**keywords)
+
+        monkeypatch.setattr(client, "put_object", fail_once)
+        assert failed.wait(10.0)
+        renewed_by = time.monotonic() + 10.0
+        while stored_lease(prefix)["expires"] == first["expires"]:
+            assert time.monotonic() < renewed_by
+            time.sleep(0.05)
+        storage.write("a", b"1")
+    assert type(raised).__name__ in caplog.text
+    assert not lease_exists(prefix)
+
+
+def test_the_death_of_the_thread_that_renews_is_reported_and_loses_nothing(
+    prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = S3Storage(BUCKET, prefix, client, lease_s=0.3)
+
+    def die(**keywords: object) -> Any:
+        raise SystemExit
+
+    with storage.lock():
+        assert storage._lease is not None
+        thread = storage._lease._thread
+        with monkeypatch.context() as dying:
+            dying.setattr(client, "put_object", die)
+            thread.join(10.0)
+        assert not thread.is_alive()
+        assert f"the thread that renews the lock of {storage.uri} died of SystemExit" in caplog.text
+        time.sleep(0.35)
+        storage.write("a", b"1")  # renews
+    assert storage.read("a") == b"1"
+
+
+def test_a_process_without_room_for_a_thread_gives_the_lock_back(
+    prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("nasi-ray"):
+            raise RuntimeError("can't start new thread")
+        whole_start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with (
+        pytest.raises(StorageError, match=r"cannot lock .* can't start new thread; try again"),
+        S3Storage(BUCKET, prefix, client).lock(),
+    ):
+        pass
+    assert not lease_exists(prefix)

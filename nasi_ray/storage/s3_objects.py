@@ -1,0 +1,174 @@
+"""The objects of a bucket. No answer counts as one of S3 that lacks what S3 always sends.
+
+Proxies, overloaded gateways and web servers answer 200 too: a PUT that nobody stored, an empty
+list, a body of something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nasi_ray.storage.s3_errors import BROKEN_BODY, AnswerError, is_html, is_of_no_s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MAX_TRIES = 3
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """An object as it was read."""
+
+    data: bytes
+    etag: str
+    age_s: float
+    """Since it was written, both times by the clock of the server."""
+
+
+class S3Objects:
+    """Puts, gets, lists and deletes.
+
+    Each method raises ClientError or BotoCoreError, as botocore does, or AnswerError for whatever
+    else comes of the answer; ``s3_errors.one_line_errors`` knows them.
+    """
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._has_answered = False
+
+    def put(self, key: str, data: bytes, **condition: str) -> str:
+        """Write an object; its ETag."""
+        with self._answers("PUT"):
+            answer = self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=data,
+                **condition,  # type: ignore[arg-type]
+            )
+            self._check(answer, "ETag")
+            return answer["ETag"]
+
+    def get(self, key: str) -> Found:
+        """Read an object whole; a body that breaks off or has a wrong checksum is read again."""
+        for _ in range(_MAX_TRIES - 1):
+            answer = self._get(key)
+            with self._answers("GET"), suppress(*BROKEN_BODY):
+                return _found(answer)
+        answer = self._get(key)
+        with self._answers("GET"):
+            return _found(answer)
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys that start with ``prefix``, in any order."""
+        keys: list[str] = []
+        tokens: list[str] = []
+        while True:
+            with self._answers("a list request"):
+                page = self._client.list_objects_v2(
+                    Bucket=self._bucket,
+                    Prefix=prefix,
+                    **({"ContinuationToken": tokens[-1]} if tokens else {}),  # type: ignore[arg-type]
+                )
+                self._check(page, "IsTruncated")
+                for item in page.get("Contents", []):
+                    if not item["Key"].startswith(prefix) or not item["LastModified"]:
+                        raise AnswerError(f"{item['Key']!r} is listed, not below {prefix!r}")
+                    keys.append(item["Key"])
+                if not page["IsTruncated"]:
+                    return keys
+                token = page["NextContinuationToken"]
+                if token in tokens:
+                    raise AnswerError("a page of the list comes again")
+                tokens.append(token)
+
+    def delete(self, key: str, **condition: str) -> None:
+        """Delete an object; it is no error if there is none."""
+        with self._answers("DELETE"):
+            answer = self._client.delete_object(
+                Bucket=self._bucket,
+                Key=key,
+                **condition,  # type: ignore[arg-type]
+            )
+            headers = answer["ResponseMetadata"]["HTTPHeaders"]
+            if headers.get("content-length", "0") != "0":
+                raise self._no_s3() if is_html(answer) else AnswerError("a body came back")
+            self._has_answered = True
+
+    def _get(self, key: str) -> Mapping[str, Any]:
+        with self._answers("GET"):
+            answer: Mapping[str, Any] = self._client.get_object(Bucket=self._bucket, Key=key)
+            try:
+                self._check(answer, "ETag", "ContentLength", "LastModified")
+                if "ContentRange" in answer:
+                    raise AnswerError(f"only {answer['ContentRange']} came")
+            except AnswerError:
+                answer["Body"].close()
+                raise
+            return answer
+
+    @contextmanager
+    def _answers(self, request: str) -> Iterator[None]:
+        try:
+            yield
+        except (AnswerError, BotoCoreError, MemoryError):
+            raise
+        except ClientError as error:
+            if is_of_no_s3(error):
+                raise self._no_s3() from error
+            raise
+        except RecursionError as error:
+            # botocore follows a redirect that names no region for ever.
+            raise AnswerError(
+                f"{self._client.meta.endpoint_url} redirects to elsewhere",
+                "correct AWS_REGION or AWS_ENDPOINT_URL",
+                is_retryable=self._has_answered,
+            ) from error
+        except Exception as error:
+            # A missing field, malformed XML or dates, whatever urllib3 lets through: botocore has
+            # no list of what an answer can make it raise.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+            raise AnswerError(f"{request} failed ({reason})") from error
+
+    def _check(self, answer: Mapping[str, Any], *names: str) -> None:
+        missing = [name for name in names if answer.get(name) in (None, "", '""')]
+        if missing:
+            if is_html(answer):
+                raise self._no_s3()
+            metadata = answer["ResponseMetadata"]
+            kind = metadata["HTTPHeaders"].get("content-type", "no content type")
+            raise AnswerError(
+                f"the answer has no {' and no '.join(missing)} "
+                f"(HTTP {metadata['HTTPStatusCode']}, {kind})"
+            )
+        self._has_answered = True
+
+    def _no_s3(self) -> AnswerError:
+        return AnswerError(
+            f"no S3 API answers at {self._client.meta.endpoint_url}, but a web server",
+            "correct AWS_ENDPOINT_URL",
+            # Of an endpoint that was one, a gateway before it has failed.
+            is_retryable=self._has_answered,
+        )
+
+
+def _found(answer: Mapping[str, Any]) -> Found:
+    with closing(answer["Body"]) as body:
+        data: bytes = body.read()
+    if len(data) != answer["ContentLength"]:
+        raise AnswerError(f"{len(data)} bytes came of {answer['ContentLength']}")
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    if now.tzinfo is None:
+        now = now.replace(tzinfo=UTC)
+    age_s = (now - answer["LastModified"]).total_seconds()
+    return Found(data=data, etag=answer["ETag"], age_s=max(0.0, age_s))
