@@ -182,7 +182,7 @@ def _evaluate(
         (scores, images, wanted.proxies, device, plan.compute.threads_per_worker),
         on_failed=lost_score,
         is_equal=same_score,
-        noun="score",
+        label="score",
     ) as runner:
         _collect_all(job.scores.space, wanted, stores, runner, session.progress)
     return stores

@@ -165,4 +165,4 @@ def _write(
     asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
     asked["proxies"] = [entry["name"] for entry in result["proxies"]]
     files[answer_name(asked)] = files["ranking.json"]
-    write_results(storage, files, noun="scores")
+    write_results(storage, files, label="scores")

@@ -69,7 +69,7 @@ class RowFormat(Protocol[R_contra, T_co]):
     """
 
     @property
-    def noun(self) -> str:
+    def label(self) -> str:
         """What messages call a record; its plural ends in s."""
 
     @property
@@ -85,7 +85,7 @@ class RowFormat(Protocol[R_contra, T_co]):
         """What ``identity.json`` says of the format."""
 
     @property
-    def scope(self) -> Mapping[str, str]:
+    def partition(self) -> Mapping[str, str]:
         """What tells this folder's records from those of the run's other folders."""
 
     @property
@@ -107,7 +107,7 @@ class RowFormat(Protocol[R_contra, T_co]):
     def ranges(self) -> Mapping[str, Range]:
         """What the columns that are this format's own may hold: numbers, or lists of them."""
 
-    def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
+    def bit_patterns(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """What two records of an index must agree in, bit by bit; shape (rows, numbers)."""
 
     def read(self, table: pa.Table, rows: IntArray) -> T_co:
@@ -135,7 +135,7 @@ def _text(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def impossible(table: pa.Table, rows_of: RowFormat[Any, Any]) -> list[str]:
+def invalid_columns(table: pa.Table, rows_of: RowFormat[Any, Any]) -> list[str]:
     """Columns that hold what none may, each with what is allowed; at writing and at reading.
 
     Args:

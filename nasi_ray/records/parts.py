@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records.format import Row, RowFormat, impossible, index_of
+from nasi_ray.records.format import Row, RowFormat, index_of, invalid_columns
 
 R = TypeVar("R", bound=Row)
 
@@ -53,10 +53,10 @@ def table_of(rows: Sequence[R], rows_of: RowFormat[R, Any], *, fingerprint: str)
     metadata = {_VERSION_KEY: _VERSION, _FINGERPRINT_KEY: fingerprint.encode()}
     arrays = [columns[name] for name in schema.names]
     table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
-    if impossible(table, rows_of):
-        one_by_one = (impossible(table.slice(i, 1), rows_of) for i in range(len(table)))
+    if invalid_columns(table, rows_of):
+        one_by_one = (invalid_columns(table.slice(i, 1), rows_of) for i in range(len(table)))
         row, bad = next((row, bad) for row, bad in zip(rows, one_by_one, strict=True) if bad)
-        raise ValueError(f"{rows_of.noun} {row.index} holds impossible {'; '.join(bad)}")
+        raise ValueError(f"{rows_of.label} {row.index} holds impossible {'; '.join(bad)}")
     return table
 
 
@@ -104,7 +104,7 @@ def from_bytes(
         for number in range(file.num_row_groups):
             group = file.read_row_group(number)
             group.validate(full=True)
-            if bad := impossible(group, rows_of):
+            if bad := invalid_columns(group, rows_of):
                 raise RecordCorruptError(
                     f"{where} holds impossible values of {'; '.join(bad)}; {advice}"
                 )
@@ -141,7 +141,7 @@ def first_difference(
     """The first pair of rows that differ in a bit of their numbers."""
     for start in range(0, len(pairs), _ROW_GROUP_SIZE):
         block = pairs[start : start + _ROW_GROUP_SIZE]
-        one, other = (rows_of.bits(table.take(pa.array(rows))) for rows in block.T)
+        one, other = (rows_of.bit_patterns(table.take(pa.array(rows))) for rows in block.T)
         differs = (one != other).any(axis=1)
         if differs.any():
             earlier, later = block[int(np.argmax(differs))]
@@ -161,7 +161,7 @@ def _check_schema(
         )
     if metadata.get(_FINGERPRINT_KEY) != fingerprint.encode():
         raise RecordConflictError(
-            f"{where} holds {rows_of.noun}s of other settings than the rest of the run; move it "
+            f"{where} holds {rows_of.label}s of other settings than the rest of the run; move it "
             f"back to the run it came from, or {advice}"
         )
     if not schema.equals(rows_of.schema):
@@ -173,7 +173,7 @@ def _match(folder: str, name: str) -> re.Match[str] | None:
 
 
 def _advice(rows_of: RowFormat[Any, Any]) -> str:
-    return f"delete it to have its {rows_of.noun}s evaluated again"
+    return f"delete it to have its {rows_of.label}s evaluated again"
 
 
 def _digest(data: bytes) -> str:

@@ -36,7 +36,7 @@ class SampleRows:
             raise ValueError(f"num_logits is {self.num_logits}; at least 1 is allowed")
 
     @property
-    def noun(self) -> str:
+    def label(self) -> str:
         """See ``RowFormat``."""
         return "sample"
 
@@ -56,7 +56,7 @@ class SampleRows:
         return {"num_logits": self.num_logits}
 
     @property
-    def scope(self) -> Mapping[str, str]:
+    def partition(self) -> Mapping[str, str]:
         """Nothing: there is one folder."""
         return {}
 
@@ -114,7 +114,7 @@ class SampleRows:
             "choices": Range(0, np.iinfo(np.int16).max),
         }
 
-    def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
+    def bit_patterns(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Those of trace norm and gradient."""
         grad = _grad(table, np.arange(len(table)))
         return np.column_stack([numbers(table, "trace_norm"), grad]).view(np.int64)

@@ -39,7 +39,7 @@ class ScoreRows:
             raise ValueError(f"proxy is {self.proxy!r}; letters, digits, - and _ are allowed")
 
     @property
-    def noun(self) -> str:
+    def label(self) -> str:
         """See ``RowFormat``."""
         return "score"
 
@@ -59,7 +59,7 @@ class ScoreRows:
         return {"rows": self.kind}
 
     @property
-    def scope(self) -> Mapping[str, str]:
+    def partition(self) -> Mapping[str, str]:
         """The proxy: one's part in the folder of another is found out."""
         return {"proxy": self.proxy}
 
@@ -93,7 +93,7 @@ class ScoreRows:
         largest = float(np.finfo(np.float64).max)
         return {"score": Range(-largest, largest, only_ok=True)}
 
-    def bits(self, table: pa.Table) -> npt.NDArray[np.int64]:
+    def bit_patterns(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Those of the score."""
         return numbers(table, "score").reshape(-1, 1).view(np.int64)
 

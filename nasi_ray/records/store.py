@@ -58,14 +58,14 @@ class RecordStore(Generic[R, T]):
             RecordCorruptError: If the run's identity cannot be read.
             StorageError: If the storage fails.
         """
-        store = cls(storage, fingerprint=fingerprint({**identity, **rows.scope}), rows=rows)
+        store = cls(storage, fingerprint=fingerprint({**identity, **rows.partition}), rows=rows)
         establish(storage, identity, rows)
         return store
 
     @property
-    def noun(self) -> str:
+    def label(self) -> str:
         """What messages call a record; its plural ends in s."""
-        return self._rows.noun
+        return self._rows.label
 
     @property
     def num_parts(self) -> int:
@@ -174,8 +174,9 @@ class RecordStore(Generic[R, T]):
             ends = list(itertools.accumulate(len(t) for t in tables))
             one, other = (names[int(np.searchsorted(ends, r, "right"))] for r in difference)
             raise RecordCorruptError(
-                f"{self._storage.uri} has two different {self.noun}s {index[difference[0]]}, in "
-                f"{one} and {other}; delete one of the two to have its {self.noun}s evaluated again"
+                f"{self._storage.uri} has two different {self.label}s {index[difference[0]]}, in "
+                f"{one} and {other}; delete one of the two to have its {self.label}s evaluated "
+                "again"
             )
         return table, rows, names
 

@@ -46,7 +46,7 @@ def collect_rows(
     Raises:
         NasiRayError: As ``collect``.
     """
-    failures = _Failures(progress, tracker, store.noun, named_in, may_fail=may_fail)
+    failures = _Failures(progress, tracker, store.label, named_in, may_fail=may_fail)
     with Recorder(store, progress, clock) as recorder:
         try:
             for batch in runner.run(indices):
@@ -86,7 +86,7 @@ def _stopped(
     except NasiRayError as failure:
         progress.message(str(failure))
         return SearchStoppedError("stopped; the same command continues from what is stored")
-    num = f"{num_stored} of {tracker.num_total} {store.noun}s stored"
+    num = f"{num_stored} of {tracker.num_total} {store.label}s stored"
     progress.message(f"stopping, {num}")
     return SearchStoppedError(f"stopped with {num}; the same command continues from them")
 
@@ -98,12 +98,12 @@ class _Failures(Generic[R]):
         self,
         progress: Progress,
         tracker: ProgressTracker[R],
-        noun: str,
+        label: str,
         named_in: str,
         *,
         may_fail: bool,
     ) -> None:
-        self._progress, self._tracker, self._noun = progress, tracker, noun
+        self._progress, self._tracker, self._label = progress, tracker, label
         self._named_in, self._may_fail = named_in, may_fail
         self._num_bad = 0
         self._num_told = 0
@@ -126,7 +126,7 @@ class _Failures(Generic[R]):
             self._num_bad += 1
             if not self._num_good and self._num_bad >= _HOPELESS:
                 raise NoGoodSamplesError(
-                    f"the first {self._num_bad} {self._noun}s all failed, the last one: "
+                    f"the first {self._num_bad} {self._label}s all failed, the last one: "
                     f"{row.error}; change the settings that cause it"
                 )
 
@@ -135,4 +135,4 @@ class _Failures(Generic[R]):
         if self._num_told <= _MAX_TOLD:
             self._progress.message(f"{self._tracker.name(row)} {row.status}: {row.error}")
         elif self._num_told == _MAX_TOLD + 1:
-            self._progress.message(f"more {self._noun}s failed; {self._named_in} them all")
+            self._progress.message(f"more {self._label}s failed; {self._named_in} them all")

@@ -91,7 +91,7 @@ class Session:
         *,
         on_failed: Callable[[int, str], R],
         is_equal: Callable[[R, R], bool],
-        noun: str,
+        label: str,
     ) -> Iterator[Runner[R]]:
         """A runner of ``factory(*args)`` on Ray, or in this process if there are no workers.
 
@@ -101,7 +101,7 @@ class Session:
             args: Its arguments.
             on_failed: Index and reason -> the record of a sample that no attempt completed.
             is_equal: Whether two evaluations of an index agree bit for bit.
-            noun: What messages call a record.
+            label: What messages call a record.
         """
         if plan.compute.num_workers == 0:
             with explain_out_of_memory():
@@ -113,7 +113,7 @@ class Session:
             (added(), factory, *args),
             plan=self._workers(plan.compute),
             on_failed=on_failed,
-            same=partial(is_same, self.progress, noun, is_equal),
+            same=partial(is_same, self.progress, label, is_equal),
         )
         try:
             yield MeteredRunner(runner, self.meter) if plan.prices else runner
@@ -150,7 +150,7 @@ def _decode(data: str, source: DataSource, image_size: int) -> ImageSet:
 
 
 def is_same(
-    progress: Progress, noun: str, is_equal: Callable[[R, R], bool], first: R, second: R
+    progress: Progress, label: str, is_equal: Callable[[R, R], bool], first: R, second: R
 ) -> bool:
     """Whether two evaluations of a record are equal; on two kinds of device they may differ.
 
@@ -162,7 +162,7 @@ def is_same(
     if kinds[0] == kinds[1]:
         return False
     progress.message(
-        f"{noun} {first.index} differs between {' and '.join(kinds)}; the first is kept; "
+        f"{label} {first.index} differs between {' and '.join(kinds)}; the first is kept; "
         "only runs on one kind of device repeat bit for bit"
     )
     return True

@@ -19,13 +19,13 @@ def to_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"
 
 
-def write_results(storage: Storage, files: Mapping[str, bytes], *, noun: str) -> None:
+def write_results(storage: Storage, files: Mapping[str, bytes], *, label: str) -> None:
     """Write the files that follow from the records.
 
     Args:
         storage: The run directory.
         files: Name -> content.
-        noun: What the records are called, in the plural.
+        label: What the records are called, in the plural.
 
     Raises:
         StorageError: Of the same class as the failure, so that the exit status says whether a
@@ -36,7 +36,7 @@ def write_results(storage: Storage, files: Mapping[str, bytes], *, noun: str) ->
             storage.write(name, data)
     except StorageError as error:
         raise type(error)(
-            f"{error}; the {noun} are stored, and the same command answers from them"
+            f"{error}; the {label} are stored, and the same command answers from them"
         ) from error
 
 

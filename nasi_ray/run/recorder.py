@@ -171,7 +171,7 @@ class Recorder(Generic[R]):
             clock: Seconds that never go back.
             policy: When a part is stored, and how long storage may fail.
         """
-        self._progress, self._clock, self._noun = progress, clock, store.noun
+        self._progress, self._clock, self._label = progress, clock, store.label
         self._policy = policy
         # KeyboardInterrupt can hit the caller's thread between any two steps, so a hand-over is
         # one append.
@@ -280,15 +280,15 @@ class Recorder(Generic[R]):
             self._is_silence_shown = True
             self._progress.message(
                 f"the storage has not answered for {silence_s:.0f} s; {self.num_waiting} "
-                f"{self._noun}s wait in memory"
+                f"{self._label}s wait in memory"
             )
 
     def _raise_error(self) -> None:
         if isinstance(self._error, StorageError | RunLockedError):
             once = " once the storage works" if isinstance(self._error, StorageError) else ""
             raise type(self._error)(
-                f"{self._error}; {self.num_waiting} evaluated {self._noun}s are in memory only and "
-                f"will be evaluated again by the same command{once}"
+                f"{self._error}; {self.num_waiting} evaluated {self._label}s are in memory only "
+                f"and will be evaluated again by the same command{once}"
             ) from self._error
         if self._error is not None:
             raise self._error

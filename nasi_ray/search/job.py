@@ -107,7 +107,7 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
         (samples, images, device, plan.compute.threads_per_worker),
         on_failed=lambda index, reason: lost_sample(space.name, index, reason),
         is_equal=same_sample,
-        noun="sample",
+        label="sample",
     ) as runner:
         collect(
             missing,
@@ -161,5 +161,5 @@ def _conclude(
         answer_name(asked): to_json({**asked, **result.content}),
         **cell_files(result.content),
     }
-    write_results(plan.storage, files, noun="samples")
+    write_results(plan.storage, files, label="samples")
     return result

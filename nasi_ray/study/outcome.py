@@ -89,7 +89,7 @@ def write_outcome(
     files[f"{outcome.name}.json"] = json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
     files[f"{outcome.name}.yaml"] = config
     storage = open_storage(settings.out)
-    write_results(storage, files, noun="samples")
+    write_results(storage, files, label="samples")
     return StudyResult(content=content, uri=storage.uri, files=tuple(files))
 
 

@@ -29,8 +29,8 @@ class Kind:
         return self.rows.folder
 
     @property
-    def noun(self) -> str:
-        return self.rows.noun
+    def label(self) -> str:
+        return self.rows.label
 
 
 def a_score(index: int, *, failed: bool = False) -> ProxyScore:

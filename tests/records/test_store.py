@@ -183,7 +183,7 @@ def test_two_different_records_of_an_index_are_named(local: LocalStorage, what: 
     _, first, second = part_names(local, kind)
     for call in (store.read, store.compact):
         with pytest.raises(
-            RecordCorruptError, match=f"different {kind.noun}s 7, in {first} and {second}"
+            RecordCorruptError, match=f"different {kind.label}s 7, in {first} and {second}"
         ):
             call()
     assert store.num_parts == 3
@@ -227,7 +227,7 @@ def test_a_torn_part_is_named_with_the_remedy(storage: Storage, kind: Kind, dama
         with pytest.raises(RecordCorruptError) as error:
             call()
         assert str(error.value).startswith(f"{storage.uri}/{name} is torn or was altered")
-        assert str(error.value).endswith(f"delete it to have its {kind.noun}s evaluated again")
+        assert str(error.value).endswith(f"delete it to have its {kind.label}s evaluated again")
     storage.delete(name)
     assert open_store(storage, kind).missing(range(11)) == list(range(10))
 
@@ -255,7 +255,7 @@ def test_a_part_of_other_settings_is_named(local: LocalStorage, kind: Kind, tmp_
     open_store(local, kind)
     local.write(name, other.read(name))
     with pytest.raises(
-        RecordConflictError, match=f"{local.uri}/{name} holds {kind.noun}s of other"
+        RecordConflictError, match=f"{local.uri}/{name} holds {kind.label}s of other"
     ):
         open_store(local, kind).read()
 

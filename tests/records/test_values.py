@@ -14,7 +14,7 @@ import pytest
 
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.records import RecordStore, parts
-from nasi_ray.records.format import impossible
+from nasi_ray.records.format import invalid_columns
 from nasi_ray.records.rows import MAX_MAGNITUDE
 from nasi_ray.storage import LocalStorage
 from tests.contracts.records import KINDS, Kind
@@ -104,7 +104,7 @@ def test_an_impossible_value_is_found_at_every_reading(
         line = str(caught.value)
         assert line.startswith(f"{local.uri}/{part} holds impossible values of ")
         assert f" {column} (" in line
-        assert line.endswith(f"; delete it to have its {kind.noun}s evaluated again")
+        assert line.endswith(f"; delete it to have its {kind.label}s evaluated again")
 
 
 WRITTEN: dict[str, list[Any]] = {
@@ -123,15 +123,15 @@ WRITTEN: dict[str, list[Any]] = {
 @pytest.mark.parametrize("column", [column for column in WRITTEN if column != "worker"])
 def test_an_impossible_value_is_not_stored(local: LocalStorage, column: str) -> None:
     for kind in KINDS.values():
-        store = store_of(LocalStorage(f"{local.uri}/{kind.noun}"), kind)
+        store = store_of(LocalStorage(f"{local.uri}/{kind.label}"), kind)
         good, other, failed, _ = records(kind)
         if column not in kind.rows.schema.names:
             continue
         for value in WRITTEN[column]:
-            with pytest.raises(ValueError, match=rf"{kind.noun} -?\d+ holds .*{column}|32768"):
+            with pytest.raises(ValueError, match=rf"{kind.label} -?\d+ holds .*{column}|32768"):
                 store.append([good, replace(other, **{column: value})])
         if column == "error":
-            with pytest.raises(ValueError, match=f"{kind.noun} 2 holds impossible error"):
+            with pytest.raises(ValueError, match=f"{kind.label} 2 holds impossible error"):
                 store.append([good, replace(failed, error="")])
         assert store.num_parts == 0
 
@@ -175,4 +175,4 @@ def test_all_that_earlier_programs_stored_is_within_the_ranges() -> None:
     for path in found:
         table = pq.read_table(path)
         kind = KINDS["samples" if "grad" in table.column_names else "scores"]
-        assert impossible(table, kind.rows) == [], path
+        assert invalid_columns(table, kind.rows) == [], path

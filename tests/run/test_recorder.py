@@ -464,7 +464,7 @@ def test_a_flush_that_fails_is_tried_as_often_as_asked(
     progress = Quiet()
     with Recorder(store, progress, Clock()) as recorder:
         recorder.add([kind.make(0)])
-        with pytest.raises(StorageError, match=f"full; 1 evaluated {kind.noun}s are in memory"):
+        with pytest.raises(StorageError, match=f"full; 1 evaluated {kind.label}s are in memory"):
             recorder.flush(attempts=3)
     # One when the part was due, which is tolerated, and three.
     assert len(tried) == 4
