@@ -32,6 +32,10 @@ _LOG = logging.getLogger(__name__)
 _SERVER_TIME_RESOLUTION_S = 1.0
 _MAX_TRIES = 5
 _GIVING_BACK_S = 10.0
+_LONGEST_LOCK = 65_536
+_NO_ETAG = f'"{"0" * 32}"'
+# A lock is anybody's text until it was read: what it asks for must neither be for ever nor nothing.
+_SHORTEST_S, _LONGEST_S = 5.0, 600.0
 # CLOCK_MONOTONIC of Linux stands still while the machine is suspended, and the server's does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Owners of this process that hold nothing any more, though S3 may say so still.
@@ -49,11 +53,33 @@ class _Stored:
     content: dict[str, Any]
     etag: str
     expires_in_s: float
+    note: str
+    """What to say of a duration that is not taken as it is."""
 
     @property
     def holder(self) -> str:
-        host, pid, since = (self.content.get(key, "?") for key in ("host", "pid", "since"))
+        host, pid, since = (str(self.content.get(k, "?"))[:80] for k in ("host", "pid", "since"))
         return f"pid {pid} on {host} since {since}"
+
+
+def _content_of(data: bytes) -> dict[str, Any]:
+    """A lock as it was written; empty if this program did not write it."""
+    try:
+        return dict(json.loads(data)) if len(data) <= _LONGEST_LOCK else {}
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _duration_of(content: dict[str, Any], default_s: float) -> tuple[float, str]:
+    """Seconds for which a lock is taken to hold, and what to say if they are not its own."""
+    given: object = content.get("duration_s")
+    if isinstance(given, int | float) and not isinstance(given, bool) and given == given:
+        taken_s = min(max(given, _SHORTEST_S), _LONGEST_S)
+    else:
+        taken_s = default_s
+    if taken_s == given:
+        return taken_s, ""
+    return taken_s, f" (it names {str(given)[:20]!r} s, which is taken as {taken_s:g} s)"
 
 
 class Lease:
@@ -86,11 +112,7 @@ class Lease:
         try:
             with one_line_errors("lock", self._run_uri):
                 self._acquire()
-                if self._put(IfNoneMatch="*"):
-                    raise StorageRefusedError(
-                        f"cannot lock {self._run_uri}: the endpoint ignores If-None-Match, so two "
-                        "drivers could write at once; use an S3 service with conditional writes"
-                    )
+                self._probe()
         except (RunLockedError, StorageRefusedError):
             self._may_be_held = bool(self._etag)
             raise
@@ -165,32 +187,50 @@ class Lease:
                 return
         raise RunLockedError(f"{self._run_uri} is being locked by other drivers; try again")
 
+    def _probe(self) -> None:
+        """Make sure that conditions are kept: one that does not hold fails, one that does not."""
+        conditions = {"If-None-Match": {"IfNoneMatch": "*"}, "If-Match": {"IfMatch": _NO_ETAG}}
+        for name, condition in conditions.items():
+            if self._put(**condition):
+                raise StorageRefusedError(
+                    f"cannot lock {self._run_uri}: the endpoint ignores {name}, so two "
+                    "drivers could write at once; use an S3 service with conditional writes"
+                )
+        if not self._renewed():
+            raise StorageRefusedError(
+                f"cannot lock {self._run_uri}: the endpoint refuses every If-Match, so the lock "
+                "could not be renewed; use an S3 service with conditional writes"
+            )
+
     def _refuse_live(self, stored: _Stored) -> None:
         if stored.expires_in_s > 0:
             raise RunLockedError(
                 f"{self._run_uri} is being written by {stored.holder}; stop it, use another run "
-                f"directory, or, if it died, try again in {stored.expires_in_s:.0f} s"
+                f"directory, or, if it died, try again in {stored.expires_in_s:.0f} s{stored.note}"
             )
 
     def _renew(self) -> None:
         with self._mutex, one_line_errors("renew the lock of", self._run_uri):
-            if self._stop.is_set():
-                return
-            for _ in range(_MAX_TRIES):
-                started = _seconds()
-                if etag := self._put(IfMatch=self._etag):
-                    self._etag, self._valid_until = etag, started + self._duration_s
-                    return
-                stored = self._get()
-                if stored is None or stored.content.get("owner") != self._owner:
-                    holder = f"taken over by {stored.holder}" if stored else "removed"
-                    self._lost_because = (
-                        f"the lock of {self._run_uri} was {holder} while this driver could not "
-                        "renew it; nothing more is written: start again with the same settings"
-                    )
-                    raise RunLockedError(self._lost_because)
-                self._etag = stored.etag  # a put of ours went through though S3 answered otherwise
-            raise StorageError(f"cannot renew the lock of {self._run_uri}: conflicting answers")
+            if not self._stop.is_set() and not self._renewed():
+                raise StorageError(f"cannot renew the lock of {self._run_uri}: conflicting answers")
+
+    def _renewed(self) -> bool:
+        """Renew the lease, unless S3 refuses to though the lease is ours."""
+        for _ in range(_MAX_TRIES):
+            started = _seconds()
+            if etag := self._put(IfMatch=self._etag):
+                self._etag, self._valid_until = etag, started + self._duration_s
+                return True
+            stored = self._get()
+            if stored is None or stored.content.get("owner") != self._owner:
+                holder = f"taken over by {stored.holder}" if stored else "removed"
+                self._lost_because = (
+                    f"the lock of {self._run_uri} was {holder} while this driver could not "
+                    "renew it; nothing more is written: start again with the same settings"
+                )
+                raise RunLockedError(self._lost_because)
+            self._etag = stored.etag  # a put of ours went through though S3 answered otherwise
+        return False
 
     def _keep(self) -> None:
         while not self._stop.wait(self._duration_s / 3):
@@ -237,15 +277,13 @@ class Lease:
             if is_missing(error):
                 return None
             raise
-        try:
-            content = dict(json.loads(found.data))
-            duration_s = float(content["duration_s"])
-        except (ValueError, TypeError, KeyError):  # not written by this program
-            content, duration_s = {}, self._duration_s
+        content = _content_of(found.data)
+        duration_s, note = _duration_of(content, self._duration_s)
         return _Stored(
             content=content,
             etag=found.etag,
             expires_in_s=duration_s + _SERVER_TIME_RESOLUTION_S - found.age_s,
+            note=note,
         )
 
     def _delete(self, etag: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import logging
+import re
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -15,6 +18,8 @@ import pytest
 from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage import LOCK_NAME, s3_lease
 from nasi_ray.storage.s3 import S3Storage
+from nasi_ray.storage.s3_objects import S3Objects
+from tests.contracts.faulty_server import MODIFIED
 from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("s3")]
@@ -98,7 +103,10 @@ def lock_within(storage: S3Storage, seconds: float) -> float:
             time.sleep(0.05)
 
 
-def test_an_expired_lease_is_taken_over_but_not_before(prefix: str, client: Any) -> None:
+def test_an_expired_lease_is_taken_over_but_not_before(
+    prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_lease, "_SHORTEST_S", 0.1)
     abandon_lease(client, prefix, duration_s=0.5)
     # Server times are whole seconds, so ages are known within one second.
     assert lock_within(S3Storage(BUCKET, prefix), seconds=4) > 0.4
@@ -170,17 +178,78 @@ def test_an_unlock_that_fails_is_logged_and_hides_nothing(
     assert "expires in 60 s" in caplog.text
 
 
-def test_an_endpoint_without_conditional_writes_is_refused(prefix: str, client: Any) -> None:
+@pytest.mark.parametrize("name", ["If-None-Match", "If-Match"])
+def test_an_endpoint_that_ignores_a_condition_is_refused(
+    prefix: str, client: Any, name: str
+) -> None:
     def drop_condition(request: Any, **_: object) -> None:
-        del request.headers["If-None-Match"]
+        del request.headers[name]
 
     client.meta.events.register("before-sign.s3.PutObject", drop_condition)
     with (
-        pytest.raises(StorageError, match="ignores If-None-Match"),
+        pytest.raises(StorageRefusedError, match=f"the endpoint ignores {name}, so two drivers"),
         S3Storage(BUCKET, prefix, client).lock(),
     ):
         pass
     assert not lease_exists(prefix)
+
+
+def test_an_endpoint_that_refuses_every_condition_on_an_etag_is_refused(
+    prefix: str, client: Any
+) -> None:
+    def spoil_condition(request: Any, **_: object) -> None:
+        if "If-Match" in request.headers:
+            request.headers.replace_header("If-Match", '"0"')
+
+    client.meta.events.register("before-sign.s3.PutObject", spoil_condition)
+    with (
+        pytest.raises(StorageRefusedError, match="refuses every If-Match"),
+        S3Storage(BUCKET, prefix, client).lock(),
+    ):
+        pass
+    assert not lease_exists(prefix)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken_s"),
+    [
+        ("1e18", 600), ("Infinity", 600), ("1" + "0" * 400, 600), ("601", 600), ("600", 600),
+        ("-Infinity", 5), ("-5", 5), ("0", 5), ("0.001", 5), ("5", 5), ("30", 30),
+        ("NaN", 60), ("null", 60), ("true", 60), ('"x"', 60), ('"30"', 60), ("[1]", 60), ("{}", 60),
+        ("9" * 5000, 60), ("[" * 5000, 60), ('"' + "x" * 70_000 + '"', 60),
+    ],
+)  # fmt: skip
+def test_what_a_lock_says_of_its_duration_is_taken_within_limits(
+    prefix: str, client: Any, given: str, taken_s: float
+) -> None:
+    body = f'{{"owner": "dead", "host": "dead", "pid": 7, "duration_s": {given}}}'.encode()
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/{LOCK_NAME}", Body=body)
+    with pytest.raises(RunLockedError) as caught, lock_of(prefix):
+        pass
+    again = re.search(r"try again in (\d+) s(.*)", str(caught.value))
+    assert again is not None
+    assert taken_s - 2 <= int(again[1]) <= taken_s + 1
+    is_taken_as_given = given in ("600", "5", "30")
+    assert again[2] == "" if is_taken_as_given else f"is taken as {taken_s} s)" in again[2]
+    assert len(str(caught.value)) < 400
+
+
+def test_a_lock_from_the_future_expires_too(prefix: str) -> None:
+    objects = S3Objects(FromTheFuture(), BUCKET)  # type: ignore[arg-type]
+    assert objects.get("a").age_s == 0.0
+
+
+class FromTheFuture:
+    """A client of a server that gives a time of modification in centuries to come."""
+
+    def get_object(self, **keywords: str) -> dict[str, Any]:
+        return {
+            "Body": io.BytesIO(b""),
+            "ContentLength": 0,
+            "ETag": '"1"',
+            "LastModified": datetime(2999, 1, 1, tzinfo=UTC),
+            "ResponseMetadata": {"HTTPHeaders": {"date": MODIFIED}, "HTTPStatusCode": 200},
+        }
 
 
 @pytest.mark.parametrize("end", [None, KeyboardInterrupt()])
