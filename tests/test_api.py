@@ -88,7 +88,7 @@ def test_records_answer_other_settings(run_dir: str) -> None:
         ({"num_samples": 7}, "num_samples is 7, which needs the first 7 samples, and .* has 6"),
         ({"nu": "auto"}, "needs the first 50 samples, and .* has 6 of them"),
         ({"mu": -1}, "mu is -1.0; it must be at least 0"),
-        ({"seed": 1}, "the estimate has no setting 'seed'; choose of num_samples, method, nu"),
+        ({"seed": 1}, "the estimate has no setting 'seed'; choose one of num_samples, method, nu"),
     ],
 )
 def test_records_refuse_what_they_cannot_answer(

@@ -296,7 +296,7 @@ def test_directories_where_files_should_be(refused: Callable[..., str], run: Pat
 def test_files_where_directories_should_be(refused: Callable[..., str], run: Path) -> None:
     shutil.rmtree(run / "samples")
     (run / "samples").write_text("")
-    assert f"cannot list {run}" in refused()
+    assert f"cannot use {run}/samples: it is a file" in refused()
 
 
 def png(width: int, height: int, rows: bytes = b"") -> bytes:
