@@ -79,7 +79,7 @@ def test_a_damaged_part_is_named(local: LocalStorage, kind: Kind) -> None:
 
 def test_a_damaged_identity_is_named(local: LocalStorage, kind: Kind) -> None:
     identity: dict[str, IdentityValue] = {
-        "space": "darts",
+        "space": "s1",
         "seed": 0,
         "sizes": [1, 2.5, None, True],
         "note": "\u00fc",
