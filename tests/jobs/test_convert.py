@@ -86,7 +86,7 @@ def test_errors_are_one_line(source: Path, tmp_path: Path) -> None:
         (("nasbench101", tmp_path / "none", target), "there is no "),
         (("nasbench101", torn, target), "is cut off: 3 bytes are missing; fetch the file again"),
         (("nasbench101", target, tmp_path / "t"), "is cut off"),
-        (("nasbench101", command.JOBS / "convert.py", target), "this is no TFRecord file"),
+        (("nasbench101", command.JOBS / "convert.py", target), "this is not a TFRecord file"),
         (("nasbench101", source, tmp_path / "none" / "t"), "cannot be written: No such file"),
         (("nasbench101", source, source), "is the source, which would be lost"),
         (("show", source), "cannot be read as Parquet"),
