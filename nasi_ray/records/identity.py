@@ -99,6 +99,7 @@ def read_identity(storage: Storage) -> Stored | None:
     where = f"{storage.uri}/{IDENTITY_NAME}"
     try:
         parameters = dict(json.loads(data, parse_constant=_refuse))
+        _canonical(parameters).encode()  # no infinite numbers or halves of characters either
         version, identity = (parameters.pop(k) for k in ("version", "identity"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RecordCorruptError(

@@ -110,7 +110,7 @@ def from_bytes(
                 )
             groups.append(group.select(columns) if columns else group)
         return pa.concat_tables(groups or [file.read(columns)])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise RecordCorruptError(f"{where} is no record file ({reason}); {advice}") from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nasi_ray.errors import RecordConflictError
-from nasi_ray.records.identity import Stored, kind_of, read_identity
+from nasi_ray.errors import RecordConflictError, RecordCorruptError
+from nasi_ray.records.identity import IDENTITY_NAME, Stored, kind_of, read_identity
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.records.sample_rows import SampleRows
 from nasi_ray.records.store import RecordStore
@@ -58,4 +58,6 @@ def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
     if found != kind:
         reader = _READERS.get(found, "the version that made it")
         raise RecordConflictError(f"{storage.uri} holds {found}, not {kind}; read it with {reader}")
+    if not isinstance(stored[0].get("space"), str):
+        raise RecordCorruptError(f"{storage.uri}/{IDENTITY_NAME} names no space; restore it")
     return stored

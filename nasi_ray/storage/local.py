@@ -6,10 +6,8 @@ import errno
 import fcntl
 import json
 import os
-import re
 import secrets
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,18 +16,23 @@ from typing import TYPE_CHECKING
 
 from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, check_name
+from nasi_ray.storage.local_files import (
+    DIRECTORY,
+    TEMP_PREFIX,
+    delete_stale_temps,
+    is_taken,
+    link_new,
+    make_directory,
+    open_below,
+    read_file,
+    write_all,
+)
 from nasi_ray.storage.lock_file import open_lock_file
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_TEMP_PREFIX = ".tmp-"
-_TEMP = re.compile(r"\.tmp-\d+-[0-9a-f]{16}")
-# Long past any write, so that a file another process is still writing is never taken away.
-_STALE_TEMP_S = 900.0
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
 _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class LocalStorage:
@@ -53,7 +56,7 @@ class LocalStorage:
                 for name in self._walk(below)
                 if name.startswith(prefix)
                 and name != LOCK_NAME
-                and not name.rpartition("/")[2].startswith(_TEMP_PREFIX)
+                and not name.rpartition("/")[2].startswith(TEMP_PREFIX)
             )
 
     def read(self, name: str) -> bytes:
@@ -61,7 +64,7 @@ class LocalStorage:
         path = self._path(name)
         try:
             with _one_line_errors("read", path), self._directory(name) as directory:
-                return _read_file(path, directory)
+                return read_file(path, directory)
         except (FileNotFoundError, IsADirectoryError):
             raise FileNotFoundError(f"{path} does not exist") from None
 
@@ -69,7 +72,7 @@ class LocalStorage:
         """Store whole or not at all, replacing what was there (see ``Storage``)."""
         path = self._path(name)
         with _one_line_errors("write", path), self._directory(name, make=True) as directory:
-            _is_taken(path, directory)
+            is_taken(path, directory)
             with self._staged(path, directory, data) as temp:
                 os.replace(temp, path.name, src_dir_fd=directory, dst_dir_fd=directory)
                 os.fsync(directory)
@@ -78,10 +81,10 @@ class LocalStorage:
         """Like ``write``, but only if the name is free (see ``Storage``)."""
         path = self._path(name)
         with _one_line_errors("write", path), self._directory(name, make=True) as directory:
-            is_new = not _is_taken(path, directory)
+            is_new = not is_taken(path, directory)
             if is_new:
                 with self._staged(path, directory, data) as temp:
-                    is_new = _link(temp, path, directory)
+                    is_new = link_new(temp, path, directory)
             # Also of a taken name: it may be ours, of a call whose fsync failed.
             os.fsync(directory)
         return is_new
@@ -135,13 +138,13 @@ class LocalStorage:
             OSError: If it is missing and shall not be made, or cannot be opened.
         """
         if make:
-            _make_directory(self._root)
+            make_directory(self._root)
         path = self._root
-        descriptor = os.open(path, _DIRECTORY)
+        descriptor = os.open(path, DIRECTORY)
         try:
             for part in name.split("/")[:-1]:
                 path /= part
-                below = _open_below(descriptor, path, make=make)
+                below = open_below(descriptor, path, make=make)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
@@ -166,17 +169,17 @@ class LocalStorage:
     @contextmanager
     def _staged(self, path: Path, directory: int, data: bytes) -> Iterator[str]:
         """Put ``data`` durably under a temporary name beside ``path``; gone on leaving."""
-        temp = f"{_TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        temp = f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         descriptor = os.open(temp, _NEW_FILE, 0o666, dir_fd=directory)
         try:
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 os.fsync(descriptor)
                 now = os.fstat(descriptor).st_mtime
             finally:
                 os.close(descriptor)
             if path.parent not in self._swept:
-                _delete_stale_temps(directory, now)
+                delete_stale_temps(directory, now)
                 self._swept.add(path.parent)
             yield temp
         finally:
@@ -211,141 +214,12 @@ def _advice(number: int | None) -> str:
     return ""
 
 
-def _link(temp: str, path: Path, directory: int) -> bool:
-    """Give a file its name unless that is taken, which a rename would replace."""
-    try:
-        os.link(temp, path.name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
-    except FileExistsError:
-        _is_taken(path, directory)
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        raise StorageRefusedError(
-            f"cannot write {path}: the file system there has no hard links "
-            f"({error.strerror}); use another directory"
-        ) from error
-    return True
-
-
-def _is_taken(path: Path, directory: int) -> bool:
-    """Whether there is a file of that name.
-
-    Raises:
-        StorageRefusedError: If it is a link or no regular file: it would be lost if replaced, and
-            taken for the file that was to be created.
-    """
-    try:
-        mode = os.lstat(path.name, dir_fd=directory).st_mode
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(mode):
-        raise StorageRefusedError(
-            f"cannot write {path}: it is {_kind(mode)}; remove it, or use another directory"
-        )
-    return True
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return "a file"
-    return "a link" if stat.S_ISLNK(mode) else "no regular file"
-
-
-def _read_file(path: Path, directory: int) -> bytes:
-    # A FIFO that somebody left there would be waited for until it has a writer.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path.name, flags, dir_fd=directory)
-    except FileNotFoundError:
-        with suppress(FileNotFoundError):
-            os.lstat(path.name, dir_fd=directory)
-            raise StorageRefusedError(
-                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
-            ) from None
-        raise
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise StorageRefusedError(
-                f"cannot read {path}: it is no regular file; use another directory, or remove it"
-            )
-        return file.read()
-
-
-def _delete_stale_temps(directory: int, now: float) -> None:
-    """Remove what killed drivers left in one folder; ``now`` is by the file system's clock."""
-    for name in os.listdir(directory):
-        if not _TEMP.fullmatch(name):
-            continue
-        with suppress(FileNotFoundError):
-            found = os.lstat(name, dir_fd=directory)
-            if stat.S_ISREG(found.st_mode) and now - found.st_mtime > _STALE_TEMP_S:
-                os.unlink(name, dir_fd=directory)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _make_directory(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    try:
-        _fsync_directory(path.parent)
-    except OSError:
-        # Else the next call takes it for one that is there for good.
-        with suppress(OSError):
-            path.rmdir()
-        raise
-
-
-def _open_below(parent: int, path: Path, *, make: bool) -> int:
-    """Open ``path``, a directory of ``parent``, which is durably made if it is missing."""
-    flags = _DIRECTORY | os.O_NOFOLLOW
-    try:
-        return os.open(path.name, flags, dir_fd=parent)
-    except FileNotFoundError:
-        if not make:
-            raise
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        mode = os.lstat(path.name, dir_fd=parent).st_mode
-        raise StorageRefusedError(
-            f"cannot use {path}: it is {_kind(mode)} where a directory should be; put the "
-            "directory itself there, or use another run directory"
-        ) from None
-    with suppress(FileExistsError):
-        os.mkdir(path.name, dir_fd=parent)
-        try:
-            os.fsync(parent)
-        except OSError:
-            # Else the next call takes it for one that is there for good.
-            with suppress(OSError):
-                os.rmdir(path.name, dir_fd=parent)
-            raise
-    return os.open(path.name, flags, dir_fd=parent)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _write_holder(descriptor: int) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)
-    _write_all(descriptor, json.dumps(holder).encode())
+    write_all(descriptor, json.dumps(holder).encode())
 
 
 def _locked_message(uri: str, descriptor: int) -> str:
