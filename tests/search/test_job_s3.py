@@ -22,7 +22,7 @@ from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
-from nasi_ray.storage import LocalStorage, open_storage
+from nasi_ray.storage import LocalStorage, open_storage, s3_lease
 from nasi_ray.storage.s3 import S3Storage
 from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 from tests.toy import Quiet
@@ -123,8 +123,9 @@ def test_records_of_other_settings_are_refused_by_name(out: str) -> None:
 
 
 def test_the_run_of_a_killed_driver_is_taken_over_when_its_lease_ends(
-    out: str, prefix: str
+    out: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(s3_lease, "_SHORTEST_S", 1.0)
     script = (
         "import time; from nasi_ray.storage.s3 import S3Storage\n"
         f"with S3Storage({BUCKET!r}, {prefix!r}, lease_s=2.0).lock():\n"
