@@ -17,6 +17,7 @@ import pytest
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import RecordConflictError, RunLockedError, StorageError
 from nasi_ray.progress import Progress
+from nasi_ray.run import plan
 from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
 from nasi_ray.search.job import run_search
@@ -68,7 +69,7 @@ def fail_puts(
         answer_with(client, "PutObject", 503, "SlowDown", when=when)
         return S3Storage(BUCKET, uri.removeprefix(f"s3://{BUCKET}/"), client)
 
-    monkeypatch.setattr(launch, "open_storage", open_failing)
+    monkeypatch.setattr(plan, "open_storage", open_failing)
 
 
 def stored_indices(out: str) -> list[int]:
