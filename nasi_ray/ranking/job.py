@@ -169,6 +169,7 @@ def _evaluate(
     data: dict[str, IdentityValue] = {**data_identity(images)}
     if images is not None:
         data["num_classes"] = batches.num_classes
+    plan.refuse_other_settings(ScoreRows(wanted.proxies[0]), data)
     device = session.device(plan)
     stores = _open(plan, wanted, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))

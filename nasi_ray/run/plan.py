@@ -64,8 +64,16 @@ class RunPlan:
         version = ".".join(torch_version.split(".")[:2])
         return self._resolved({**data, "device": device, "torch": version})
 
-    def refuse_other_settings(self, rows: RowFormat[Any, Any]) -> None:
-        """Refuse records made with other settings, before data are read or Ray is started.
+    def refuse_other_settings(
+        self,
+        rows: RowFormat[Any, Any],
+        data: Mapping[str, IdentityValue] | None = None,
+    ) -> None:
+        """Refuse records made with other settings, before Ray is started.
+
+        Args:
+            rows: The records' format.
+            data: What the images say, as for ``fresh_identity``; None: they are not read yet.
 
         Raises:
             RecordConflictError: If a setting differs; names each difference.
@@ -73,7 +81,9 @@ class RunPlan:
         if self.stored is None:
             return
         resolved = {name: self.stored.get(name) for name in self._names_known_later}
-        if "random" in (self.source.source, resolved["data"]):
+        if data is not None:
+            resolved |= data
+        elif "random" in (self.source.source, resolved["data"]):
             resolved["data"] = self.source.source
         refuse_other_settings(self.storage, self._resolved(resolved), rows)
 

@@ -93,6 +93,7 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
     data: dict[str, IdentityValue] = {**data_identity(images)}
     if images is not None:
         data["num_classes"] = batches.num_classes
+    plan.refuse_other_settings(SampleRows(space.num_logits), data)
     device = session.device(plan)
     store = _open(plan, space, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))

@@ -154,6 +154,22 @@ def test_runs_from_before_a_setting_was_added_stay_what_they_are() -> None:
     assert anew == {**settings, "init_per": "sample"}
 
 
+def test_other_data_are_refused_before_ray_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    search(job(out, samples={"data": str(make_folder(tmp_path / "a"))}), Quiet())
+
+    def connect(*_: Any) -> Any:
+        raise AssertionError("Ray would be started")
+
+    monkeypatch.setattr(evaluation, "connect", connect)
+    other = job(out, samples={"data": str(make_folder(tmp_path / "b", seed=1))})
+    on_ray = replace(other, compute=ComputeSettings(num_workers=2))
+    with pytest.raises(RecordConflictError, match='made with data="sha256:'):
+        search(on_ray, Quiet())
+
+
 def test_the_same_data_under_another_path_are_the_same_data(
     tmp_path: Path, evaluated: list[int]
 ) -> None:
