@@ -192,7 +192,7 @@ def test_the_shipped_runtime_env_installs_nothing_and_gives_a_stopped_job_a_minu
 def test_a_search_that_cannot_work_fails_with_one_line(head: Head) -> None:
     assert submit(head, "unknown", "--space", "cifar") == 1
     told = job(head, "unknown")
-    assert (told["status"], told["exit_code"]) == ("FAILED", 1)
+    assert (told["status"], told["exit_code"]) == ("FAILED", 2)
     # Before it stand two lines of Ray's.
     assert told["logs"].splitlines()[2:] == [
         "error: unknown space 'cifar'; choose one of darts, nb201, s1, s2, s3"
