@@ -98,8 +98,8 @@ def _matching(root: Path, splits: list[Path], split: str) -> Path:
     several = [path for path in matching if len(splits_in(path.name, split)) > 1]
     if several or len(matching) > 1:
         raise DataError(
-            f"{root}: which folder is split {split!r} is ambiguous ({_names(several or matching)}); "
-            "give the path of one, or rename the folders"
+            f"{root}: which folder is split {split!r} is ambiguous "
+            f"({_names(several or matching)}); give the path of one, or rename the folders"
         )
     return matching[0]
 

@@ -137,9 +137,10 @@ def test_every_space_finds_its_cells_by_object_string_and_hash(
         if isinstance(space, NB1Shot1Space)
         else {"arch": pa.array(hashes)}
     )
-    table = TabularBenchmark(pa.table({**keys, column: [0.25, 0.5, 0.75]}), "t")
+    values = [0.25, 0.5, 0.75] if isinstance(space, NB1Shot1Space) else [25.0, 50.0, 75.0]
+    table = TabularBenchmark(pa.table({**keys, column: values}), "t")
     metric = table.metric("test")
-    for cell, digest, expected in zip(cells, hashes, (0.25, 0.5, 0.75), strict=True):
+    for cell, digest, expected in zip(cells, hashes, values, strict=True):
         for key in (cell, cell.to_string(), digest):
             assert table.accuracy(metric, key) == expected
 
