@@ -276,14 +276,14 @@ def _check_unit(metric: Metric, values: FloatArray, name: str) -> None:
     present = values[~np.isnan(values)]
     if not len(present):
         return
-    limit = 100.0 if metric.unit == "percent" else 1.0
+    limit = 1.0 if metric.unit == "fraction" else 100.0
     worst = present[np.argmax(np.abs(present - limit / 2))]
     if not 0 <= worst <= limit * (1 + 1e-9):
         raise DataError(
             f"column {metric.column!r} of {name} has the accuracy {worst:g}; in {metric.unit} it "
             f"must be 0 to {limit:g}"
         )
-    if metric.unit == "percent" and present.max() <= 1:
+    if metric.unit != "fraction" and present.max() <= 1:
         raise DataError(
             f"column {metric.column!r} of {name} must be in percent, and no value is above 1 "
             f"(the largest is {present.max():g}); multiply fractions by 100"

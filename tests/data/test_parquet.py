@@ -201,7 +201,7 @@ def test_no_rows(tmp_path: Path) -> None:
         *("{", "[1]", "[" * 200_000),
         *(
             json.dumps({"info": {"features": features}})
-            for features in ({}, [], {"label": []}, {"label": {"names": 5}})
+            for features in json.loads('[{}, [], {"label": []}, {"label": {"names": 5}}]')
         ),
     ],
 )
