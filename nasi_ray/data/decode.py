@@ -73,6 +73,7 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
                 raise DataError(
                     f"{where}: pixels are of mode {image.mode}; convert them to 8 bits a channel"
                 )
+            _refuse_long(image, image_size, where)
             if image.mode == "P" and "transparency" in image.info:
                 # PIL warns when it drops a palette's transparency in one step.
                 return fit(image.convert("RGBA").convert("RGB"), image_size)
@@ -91,6 +92,16 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
         ) from error
     except _DECODE_ERRORS as error:
         raise DataError(f"{where}: image is broken ({error}); replace or remove it") from error
+
+
+def _refuse_long(image: Image.Image, image_size: int, where: str) -> None:
+    # The shorter side is enlarged to S before the crop, and the longer side with it.
+    aspect = max(image.size) / min(image.size)
+    if aspect * image_size**2 > max(Image.MAX_IMAGE_PIXELS or 0, 16 * image_size**2):
+        raise DataError(
+            f"{where}: image of {image.width} x {image.height} pixels is too long and narrow; crop "
+            "or remove it"
+        )
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def make_image_set(
         digest=_digest(images, labels, num_classes),
         mean=mean,
         std=np.where(std == 0, np.float32(1), std),
-        summary=", ".join([*filter(None, read), _describe_classes(labels, num_classes)]),
+        summary="; ".join([*filter(None, read), _describe_classes(labels, num_classes)]),
     )
 
 

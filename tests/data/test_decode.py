@@ -98,6 +98,13 @@ def test_image_beyond_the_limit_of_pixels_is_too_large_not_broken(
         decode(data, 8, "x")
 
 
+@pytest.mark.parametrize("size", [(20_000_000, 1), (1, 20_000_000), (400_000, 3)])
+def test_long_and_narrow_image_is_not_enlarged_first(size: tuple[int, int]) -> None:
+    message = rf"^x: image of {size[0]} x {size[1]} pixels is too long and narrow; crop or remove"
+    with pytest.raises(DataError, match=message):
+        decode(encode(Image.new("1", size), "TIFF", compression="group4"), 32, "x")
+
+
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(
     image_format=st.sampled_from(["JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM"]),

@@ -209,8 +209,8 @@ def test_what_was_read_and_left_out_is_said(tmp_path: Path) -> None:
     for name in ("Thumbs.db", ".DS_Store", "notes.TXT", "more.txt", "photo.heic", "._x.png"):
         (tmp_path / "train" / "a" / name).write_text("")
     assert load_images(str(tmp_path), image_size=8).summary == (
-        "split train, 2 files, class folders a to b, left out: 2 .txt, 1 .DS_Store, 1 .heic, "
-        "1 .png, 1 extra, 2 of other kinds, 2 classes (labels 0 to 1)"
+        "split train; 2 files; class folders a to b; left out: 2 .txt, 1 .DS_Store, 1 .heic, "
+        "1 .png, 1 extra, 2 of other kinds; 2 classes (labels 0 to 1)"
     )
 
 

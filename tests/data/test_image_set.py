@@ -162,7 +162,7 @@ def test_arrays_that_do_not_fit_are_a_bug(
 )
 def test_summary_says_what_was_read(labels: list[int], num_classes: int, classes: str) -> None:
     array = np.array(labels, dtype=np.int64)
-    for read, start in ((["split x", "", "1 file"], "split x, 1 file, "), ([], "")):
+    for read, start in ((["split x", "", "1 file"], "split x; 1 file; "), ([], "")):
         data = make_image_set(
             _images(), array.copy(), num_classes=num_classes, source="test", read=read
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from nasi_ray.errors import DataError
 from tests.data.encoded import IMAGE_TYPE, pixels, png, write_parquet
 
 IMAGES = [png(seed) for seed in range(4)]
+BAD_FEATURES: list[Any] = [{}, [], {"label": []}, {"label": {"names": 5}}]
 EXPECTED = np.stack([pixels(seed, 8, 8).transpose(2, 0, 1) for seed in range(4)])
 
 
@@ -199,10 +201,7 @@ def test_no_rows(tmp_path: Path) -> None:
     "text",
     [
         *("{", "[1]", "[" * 200_000),
-        *(
-            json.dumps({"info": {"features": features}})
-            for features in json.loads('[{}, [], {"label": []}, {"label": {"names": 5}}]')
-        ),
+        *(json.dumps({"info": {"features": features}}) for features in BAD_FEATURES),
     ],
 )
 def test_metadata_that_does_not_describe_the_labels(tmp_path: Path, text: str) -> None:
@@ -241,7 +240,7 @@ def test_a_split_is_any_word_of_the_name(
     test_set = load_images(str(tmp_path), image_size=8, split=wanted)
     np.testing.assert_array_equal(train_set.images, EXPECTED[:2])
     np.testing.assert_array_equal(test_set.images, EXPECTED[2:])
-    assert train_set.summary.startswith("split train, 1 file, 2 classes")
+    assert train_set.summary.startswith("split train; 1 file; 2 classes")
 
 
 @pytest.mark.parametrize("name", ["trainer", "contest", "device", "invalid", "protest", "pretrain"])
@@ -343,7 +342,7 @@ def test_what_was_read_and_left_out_is_said(tmp_path: Path) -> None:
     write_parquet(tmp_path / "__MACOSX/train.parquet", IMAGES, [0, 1, 0, 1])
     (tmp_path / "README.md").write_text("about")
     assert load_images(str(tmp_path), image_size=8).summary == (
-        "split train, 2 files, left out: 2 .parquet, 1 .md, 1 __MACOSX, 5 classes (labels 1 to 4); "
+        "split train; 2 files; left out: 2 .parquet, 1 .md, 1 __MACOSX; 5 classes (labels 1 to 4); "
         "warning: no image of classes 0, 3; labels count from 0"
     )
 
