@@ -54,7 +54,13 @@ def read_cifar(name: str, *, image_size: int, split: str) -> ImageSet:
     for position, image in enumerate(pixels):
         images[position] = fit(Image.fromarray(image), image_size)
     labels = np.array(dataset.targets, dtype=np.int64)
-    return make_image_set(images, labels, num_classes=len(dataset.classes), source=name)
+    return make_image_set(
+        images,
+        labels,
+        num_classes=len(dataset.classes),
+        source=name,
+        read=[f"split {split}"],
+    )
 
 
 read_cifar10 = partial(read_cifar, "CIFAR10")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +21,10 @@ from nasi_ray.data.image_set import PixelArray
 from nasi_ray.errors import DataError
 
 # PIL's other formats are left out: some run external programs (EPS).
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 # What PIL raises on broken files besides OSError.
-_DECODE_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError)
 
 
 def allocate(num_images: int, image_size: int, source: str) -> PixelArray:
@@ -67,14 +65,15 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
         shape (3, S, S); alpha is dropped, EXIF rotation is not applied.
 
     Raises:
-        DataError: If the image is broken or has more than 8 bits a channel.
+        DataError: If the image is broken, too large, or has more than 8 bits a channel.
     """
     try:
-        with _bombs_refused(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with _bombs_refused(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.mode not in _EIGHT_BIT_MODES:
                 raise DataError(
                     f"{where}: pixels are of mode {image.mode}; convert them to 8 bits a channel"
                 )
+            _refuse_long(image, image_size, where)
             if image.mode == "P" and "transparency" in image.info:
                 # PIL warns when it drops a palette's transparency in one step.
                 return fit(image.convert("RGBA").convert("RGB"), image_size)
@@ -82,10 +81,27 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
     except UnidentifiedImageError as error:
         raise DataError(
             f"{where}: not an image, or broken; replace or remove it (formats: "
-            f"{', '.join(_FORMATS)})"
+            f"{', '.join(FORMATS)})"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"[0-9]+", str(error))
+        size = f"{int(pixels[0]) / 1e6:.0f} of at most " if pixels else "more than "
+        raise DataError(
+            f"{where}: image is too large ({size}{(Image.MAX_IMAGE_PIXELS or 0) // 10**6} "
+            "megapixels); scale it down or remove it"
         ) from error
     except _DECODE_ERRORS as error:
         raise DataError(f"{where}: image is broken ({error}); replace or remove it") from error
+
+
+def _refuse_long(image: Image.Image, image_size: int, where: str) -> None:
+    # The shorter side is enlarged to S before the crop, and the longer side with it.
+    aspect = max(image.size) / min(image.size)
+    if aspect * image_size**2 > max(Image.MAX_IMAGE_PIXELS or 0, 16 * image_size**2):
+        raise DataError(
+            f"{where}: image of {image.width} x {image.height} pixels is too long and narrow; crop "
+            "or remove it"
+        )
 
 
 @contextlib.contextmanager

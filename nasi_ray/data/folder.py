@@ -2,81 +2,137 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from nasi_ray.data.decode import allocate, decode
 from nasi_ray.data.image_set import ImageSet, make_image_set
-from nasi_ray.data.parquet import COMMON_SPLITS
+from nasi_ray.data.left_out import count, describe, is_housekeeping, kind, walk
+from nasi_ray.data.splits import canonical, is_split, splits_in
 from nasi_ray.errors import DataError
 
+# Of the formats that decode() reads; .pfm is left out, as it always has more than 8 bits.
 EXTENSIONS = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
+    *(".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+    *(".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+_MAX_NAMED = 5
 
 
 def read_folder(root: Path, *, image_size: int, split: str, source: str) -> ImageSet:
     """Read an image folder; classes are numbered in the order of their names.
 
     Args:
-        root: Holds the class folders, or a folder with the split's name that holds them.
+        root: Holds the class folders, or folders named after splits that hold them.
         image_size: Height and width S in pixels.
         split: Split to read, if the folder has splits.
         source: What the user named.
 
     Raises:
-        DataError: If there are no class folders, the split is missing, a class has no image, or an
-            image does not decode.
+        DataError: If there are no class folders, the splits are missing or ambiguous, a class has
+            no image, or an image does not decode.
     """
-    root = _split_root(root, split)
-    classes = _subfolders(root)
+    chosen = _split_root(root, split)
+    classes = _subfolders(chosen)
     if not classes:
         raise DataError(
-            f"{root}: neither Parquet files nor class folders in it; give a directory of Parquet "
+            f"{chosen}: neither Parquet files nor class folders in it; give a directory of Parquet "
             "files, or an image folder with one subfolder per class"
         )
     files: list[Path] = []
     labels: list[int] = []
+    left_out = [kind(path) for path in chosen.iterdir() if path not in classes]
+    if chosen != root:
+        left_out += [kind(path) for path in root.iterdir() if not splits_in(path.name, split)]
     for label, folder in enumerate(classes):
-        found = _image_files(folder)
-        if not found:
-            raise DataError(
-                f"{folder}: no image in this class folder; remove it or add images "
-                f"({', '.join(EXTENSIONS)})"
-            )
+        found, others = _class_images(folder, split)
         files += found
+        left_out += others
         labels += [label] * len(found)
     images = allocate(len(files), image_size, source)
     for position, path in enumerate(files):
         images[position] = decode(path.read_bytes(), image_size, str(path))
+    folders = f"class folders {classes[0].name} to {classes[-1].name}"
+    read = [f"split {chosen.name}"] if chosen != root else []
     return make_image_set(
-        images, np.array(labels, dtype=np.int64), num_classes=len(classes), source=source
+        images,
+        np.array(labels, dtype=np.int64),
+        num_classes=len(classes),
+        source=source,
+        read=[*read, count(len(files), "file"), folders, describe(left_out)],
     )
 
 
 def _split_root(root: Path, split: str) -> Path:
-    # A class can be called "train", too: a split holds folders, a class holds images.
-    if (root / split).is_dir() and _subfolders(root / split):
-        return root / split
-    splits = [name for name in COMMON_SPLITS if (root / name).is_dir() and _subfolders(root / name)]
+    """The folder that holds the class folders.
+
+    A class can be called "train", too: a split holds folders, a class holds images.
+    """
+    folders = _subfolders(root)
+    named = [path for path in folders if splits_in(path.name, split)]
+    exact = [path for path in folders if is_split(path.name, split)]
+    candidates = named if len(named) == len(folders) else exact
+    splits = [path for path in candidates if _subfolders(path)]
     if splits:
-        raise DataError(f"{root}: no split {split!r}; it has {', '.join(splits)}")
+        return _matching(root, splits, split)
+    if _num_splits(candidates, split) > 1:
+        raise DataError(
+            f"{root}: {_names(candidates)} are splits without class folders; give each split one "
+            "subfolder per class"
+        )
+    holding = [path for path in named if _subfolders(path)]
+    if _num_splits(holding, split) > 1:
+        others = [path for path in folders if path not in named]
+        raise DataError(
+            f"{root}: {_names(holding)} look like splits and {_names(others)} like classes; give "
+            "the path of one split, or rename the folders"
+        )
     return root
+
+
+def _matching(root: Path, splits: list[Path], split: str) -> Path:
+    matching = [path for path in splits if canonical(split) in splits_in(path.name, split)]
+    if not matching:
+        raise DataError(f"{root}: no split {split!r}; it has {_names(splits)}")
+    several = [path for path in matching if len(splits_in(path.name, split)) > 1]
+    if several or len(matching) > 1:
+        raise DataError(
+            f"{root}: which folder is split {split!r} is ambiguous "
+            f"({_names(several or matching)}); give the path of one, or rename the folders"
+        )
+    return matching[0]
+
+
+def _num_splits(folders: list[Path], split: str) -> int:
+    return len(set().union(*(splits_in(path.name, split) for path in folders)))
+
+
+def _names(folders: list[Path]) -> str:
+    more = f" and {len(folders) - _MAX_NAMED} more" if len(folders) > _MAX_NAMED else ""
+    return ", ".join(path.name for path in folders[:_MAX_NAMED]) + more
 
 
 def _subfolders(root: Path) -> list[Path]:
     return sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+        path for path in root.iterdir() if path.is_dir() and not is_housekeeping(path.name)
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    ]
-    return sorted(found)
+def _class_images(folder: Path, split: str) -> tuple[list[Path], list[str]]:
+    """The images of a class, sorted, and the kind of each thing left out."""
+    below = [path for path in _subfolders(folder) if is_split(path.name, split)]
+    if _num_splits(below, split) > 1:
+        raise DataError(
+            f"{folder}: splits ({_names(below)}) below a class; put the splits above the classes "
+            "(split/class/file)"
+        )
+    files, left_out = walk(folder)
+    images = [path for path in files if path.name.lower().endswith(EXTENSIONS)]
+    if not images:
+        raise DataError(
+            f"{folder}: no image in this class folder; remove it or add images "
+            f"({', '.join(EXTENSIONS)})"
+        )
+    others = [path for path in files if not path.name.lower().endswith(EXTENSIONS)]
+    return images, [*left_out, *(kind(path) for path in others)]

@@ -6,6 +6,7 @@ Reading files is elsewhere (``load.py``); so is drawing batches (``batches.py``)
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ PixelArray = npt.NDArray[np.uint8]
 MAX_CLASSES = 100_000
 # bincount widens its input to 64 bit, so it is fed a slice at a time.
 _PIXELS_PER_COUNT = 1 << 20
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,6 +41,8 @@ class ImageSet:
     """shape (3,), mean of each channel with pixels scaled to [0, 1]"""
     std: npt.NDArray[np.float32]
     """shape (3,), standard deviation likewise; 1 for a channel that is constant"""
+    summary: str = ""
+    """What was read, for people: split, files, classes, what was left out."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,7 +54,12 @@ class ImageSet:
 
 
 def make_image_set(
-    images: PixelArray, labels: IntArray, *, num_classes: int, source: str
+    images: PixelArray,
+    labels: IntArray,
+    *,
+    num_classes: int,
+    source: str,
+    read: Sequence[str] = (),
 ) -> ImageSet:
     """Add statistics and digest, and make the arrays read-only (no copy).
 
@@ -59,6 +68,7 @@ def make_image_set(
         labels: shape (images,), in [0, num_classes).
         num_classes: Classes of the data set.
         source: What the user named; for messages only.
+        read: What was read, for people; begins the summary. Empty strings are left out.
 
     Raises:
         DataError: If there is no image, fewer than 2 classes, or all pixels are equal.
@@ -93,6 +103,7 @@ def make_image_set(
         digest=_digest(images, labels, num_classes),
         mean=mean,
         std=np.where(std == 0, np.float32(1), std),
+        summary="; ".join([*filter(None, read), _describe_classes(labels, num_classes)]),
     )
 
 
@@ -105,6 +116,18 @@ def data_identity(images: ImageSet | None) -> dict[str, str]:
     if images is None:
         return {"data": "random"}
     return {"data": f"sha256:{images.digest[:16]} of {len(images)} images"}
+
+
+def _describe_classes(labels: IntArray, num_classes: int) -> str:
+    """Number of classes and range of labels, with a warning that names classes without images."""
+    text = f"{num_classes} classes (labels {labels.min()} to {labels.max()})"
+    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0).tolist()
+    if not empty:
+        return text
+    more = f" and {len(empty) - _MAX_NAMED} more" if len(empty) > _MAX_NAMED else ""
+    named = ", ".join(map(str, empty[:_MAX_NAMED])) + more
+    noun = "class" if len(empty) == 1 else "classes"
+    return f"{text}; warning: no image of {noun} {named}; labels count from 0"
 
 
 def _channel_statistics(

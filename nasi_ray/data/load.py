@@ -7,7 +7,9 @@ from pathlib import Path
 
 from nasi_ray.data.folder import read_folder
 from nasi_ray.data.image_set import ImageSet
-from nasi_ray.data.parquet import choose_split, find_parquet_files, read_parquet
+from nasi_ray.data.left_out import count, describe, kind, walk
+from nasi_ray.data.parquet import read_parquet
+from nasi_ray.data.parquet_files import choose_split, find_files, splits_of
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.errors import DataError, UnknownNameError
 
@@ -64,11 +66,41 @@ def _existing_path(source: str) -> Path:
 
 def _read_path(path: Path, *, image_size: int, split: str, source: str) -> ImageSet:
     if path.is_file():
-        return read_parquet([path], image_size=image_size, source=source)
+        _refuse_arrow(path, source)
+        return read_parquet([path], image_size=image_size, source=source, read=["1 file"])
     if not any(path.iterdir()):
         raise DataError(f"{source}: the directory is empty; data can be {', '.join(_sources())}")
-    files = find_parquet_files(path)
-    if files:
-        chosen = choose_split(files, path, split)
-        return read_parquet(chosen, image_size=image_size, source=source)
-    return read_folder(path, image_size=image_size, split=split, source=source)
+    files = find_files(path, ".parquet")
+    if not files:
+        _refuse_arrow(path, source)
+        return read_folder(path, image_size=image_size, split=split, source=source)
+    chosen = choose_split(files, path, split)
+    named = {file for file in files if splits_of(file, path, split)}
+    found, left_out = walk(path)
+    left_out += [kind(file) for file in found if file not in named.union(chosen)]
+    read = [f"split {'/'.join(sorted(splits_of(chosen[0], path, split)))}"] if named else []
+    return read_parquet(
+        chosen,
+        image_size=image_size,
+        source=source,
+        read=[*read, count(len(chosen), "file"), describe(left_out)],
+    )
+
+
+def _refuse_arrow(path: Path, source: str) -> None:
+    """Say how to make Parquet of Arrow files, which Hugging Face's ``save_to_disk`` writes."""
+    if path.is_file():
+        if path.suffix.lower() != ".arrow":
+            return
+        how = "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"
+    elif not find_files(path, ".arrow"):
+        return
+    elif (path / "dataset_dict.json").exists():
+        how = "datasets.load_from_disk(DIRECTORY)['train'].to_parquet(NEW_FILE)"
+    elif (path / "state.json").exists():
+        how = "datasets.load_from_disk(DIRECTORY).to_parquet(NEW_FILE)"
+    elif any(child.is_dir() for child in path.iterdir()):
+        return
+    else:
+        how = "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"
+    raise DataError(f"{source}: Arrow files are not read; make Parquet of them: {how}")

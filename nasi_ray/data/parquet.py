@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasi_ray.data.decode import allocate, decode
-from nasi_ray.data.image_set import ImageSet, make_image_set
+from nasi_ray.data.image_set import MAX_CLASSES, ImageSet, make_image_set
 from nasi_ray.errors import DataError
 
 _IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMNS = ("label", "fine_label", "labels")
-COMMON_SPLITS = ("train", "test", "validation", "val", "valid")
 _ROWS_PER_READ = 256
 
 
@@ -31,47 +29,16 @@ class _Columns:
     """From the schema metadata; None if it does not say."""
 
 
-def find_parquet_files(directory: Path) -> list[Path]:
-    """The Parquet files in a directory and its direct subfolders (``data/`` and the like)."""
-    found = [*directory.glob("*.parquet"), *directory.glob("*/*.parquet")]
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(directory).parts)
-    )
-
-
-def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Path]:
-    """The files of one split; all files if none is named after a split.
-
-    A file belongs to a split by its name (``train-00000-of-00001.parquet``, ``train.parquet``)
-    or by its folder (``train/0000.parquet``).
-
-    Raises:
-        DataError: If there are only other splits, or the split's files are in several folders.
-    """
-    by_split: dict[str, list[Path]] = {}
-    for path in files:
-        by_split.setdefault(_split_of(path, directory, split), []).append(path)
-    named = sorted(name for name in by_split if name)
-    if split not in by_split and named:
-        raise DataError(f"{directory}: no split {split!r}; it has {', '.join(named)}")
-    chosen = by_split.get(split, by_split.get("", []))
-    folders = sorted({str(path.parent) for path in chosen})
-    if len(folders) > 1:
-        raise DataError(
-            f"{directory}: Parquet files in several folders; name one of {', '.join(folders)}"
-        )
-    return chosen
-
-
-def read_parquet(files: Sequence[Path], *, image_size: int, source: str) -> ImageSet:
+def read_parquet(
+    files: Sequence[Path], *, image_size: int, source: str, read: Sequence[str] = ()
+) -> ImageSet:
     """Read and decode the files, rows in order.
 
     Args:
         files: At least one; all with the same image and label columns.
         image_size: Height and width S in pixels.
         source: What the user named.
+        read: For the summary, as for ``make_image_set``.
 
     Raises:
         DataError: If a file is not a Parquet file, lacks the columns, or holds an image that does
@@ -92,17 +59,7 @@ def read_parquet(files: Sequence[Path], *, image_size: int, source: str) -> Imag
             images[position] = decode(data, image_size, where)
             position += 1
     num_classes = columns.num_classes or int(labels.max(initial=-1)) + 1
-    return make_image_set(images, labels, num_classes=num_classes, source=source)
-
-
-def _split_of(path: Path, directory: Path, split: str) -> str:
-    """The split of a file; empty if its name and folder do not say."""
-    if path.stem.startswith(f"{split}-"):
-        return split
-    candidates = [re.split("[-_.]", path.stem)[0]]
-    if path.parent != directory:
-        candidates.append(path.parent.name)
-    return next((name for name in candidates if name in (split, *COMMON_SPLITS)), "")
+    return make_image_set(images, labels, num_classes=num_classes, source=source, read=read)
 
 
 def _open(path: Path) -> Any:
@@ -163,14 +120,13 @@ def _named_classes(path: Path, schema: Any, label: str) -> int | None:
     if text is None:
         return None
     try:
-        feature = json.loads(text)["info"]["features"][label]
-    except (ValueError, KeyError, TypeError) as error:
+        names = json.loads(text)["info"]["features"][label].get("names")
+        return len(names) if names else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: schema metadata 'huggingface' does not describe column {label}; "
             "write the file again, or without that metadata"
         ) from error
-    names = feature.get("names")
-    return len(names) if names else None
 
 
 def _rows(
@@ -197,6 +153,11 @@ def _checked_label(label: int | None, columns: _Columns, where: str) -> int:
         raise DataError(
             f"{where}: label is {given}; labels count from 0 (a split without labels cannot be "
             "used, take another)"
+        )
+    if label >= MAX_CLASSES:
+        raise DataError(
+            f"{where}: label is {label}; labels count from 0 to at most {MAX_CLASSES - 1}: number "
+            "the classes from 0"
         )
     if columns.num_classes is not None and label >= columns.num_classes:
         raise DataError(

@@ -80,7 +80,7 @@ def _first_positions(name: str) -> IntArray:
 
 def _read_file(name: str, path: Path) -> IntArray:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not a text file; give a file with one architecture string a line"

@@ -60,7 +60,10 @@ class Session:
         start = time.perf_counter()
         images = _decode(plan.data, plan.source, image_size)
         seconds = time.perf_counter() - start
-        self.progress.message(f"{len(images)} images of {plan.data} decoded in {seconds:.1f} s")
+        read = f": {images.summary}" if images.summary else ""
+        self.progress.message(
+            f"{len(images)} images of {plan.data} decoded in {seconds:.1f} s{read}"
+        )
         return images
 
     def device(self, plan: RunPlan) -> str:

@@ -39,7 +39,8 @@ class TabularBenchmark:
             name: For error messages.
 
         Raises:
-            DataError: If it has neither, or rows with the same key disagree.
+            DataError: If it has neither, rows with the same key disagree, or accuracies are not in
+                their unit.
         """
         self.name = name
         self.key = next((k for k in _KEY_COLUMNS if k in table.column_names), "")
@@ -52,6 +53,8 @@ class TabularBenchmark:
         self.metrics: Mapping[str, Metric] = {m.column: m for m in found if m is not None}
         """Column name -> what its numbers mean."""
         self._trials = {column: _trial_matrix(table[column], name) for column in self.metrics}
+        for metric in self.metrics.values():
+            _check_unit(metric, self._trials[metric.column], name)
         keys = _key_array(table[self.key], self.key, name)
         self._order = np.argsort(keys, kind="stable").astype(np.int64)
         self._sorted = keys[self._order]
@@ -267,6 +270,24 @@ def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.b
     if not all(isinstance(value, str) and value for value in values):
         raise DataError(f"column 'arch' of {name} must have a string in every row")
     return np.array([value.encode() for value in values], dtype=np.bytes_)
+
+
+def _check_unit(metric: Metric, values: FloatArray, name: str) -> None:
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return
+    limit = 1.0 if metric.unit == "fraction" else 100.0
+    worst = present[np.argmax(np.abs(present - limit / 2))]
+    if not 0 <= worst <= limit * (1 + 1e-9):
+        raise DataError(
+            f"column {metric.column!r} of {name} has the accuracy {worst:g}; in {metric.unit} it "
+            f"must be 0 to {limit:g}"
+        )
+    if metric.unit != "fraction" and present.max() <= 1:
+        raise DataError(
+            f"column {metric.column!r} of {name} must be in percent, and no value is above 1 "
+            f"(the largest is {present.max():g}); multiply fractions by 100"
+        )
 
 
 def _trial_matrix(column: pa.ChunkedArray, name: str) -> FloatArray:

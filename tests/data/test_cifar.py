@@ -62,6 +62,7 @@ def test_files_in_the_data_root_are_read(
         np.testing.assert_array_equal(loaded.images, data.reshape(5, 3, 32, 32), strict=True)
         assert loaded.labels.tolist() == [0, 1, 2, 3, num_classes - 1]
         assert (loaded.num_classes, loaded.source) == (num_classes, name)
+        assert loaded.summary.startswith(f"split {split}; {num_classes} classes (labels 0 to ")
     assert load_images(name, image_size=16).images.shape == (5, 3, 16, 16)
 
 

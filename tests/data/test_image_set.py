@@ -141,3 +141,29 @@ def test_arrays_that_do_not_fit_are_a_bug(
             num_classes=2,
             source="test",
         )
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes", "classes"),
+    [
+        ([0, 1, 1], 2, "2 classes (labels 0 to 1)"),
+        (
+            [1, 2, 1],
+            3,
+            "3 classes (labels 1 to 2); warning: no image of class 0; labels count from 0",
+        ),
+        (
+            [1, 1, 5],
+            9,
+            "9 classes (labels 1 to 5); warning: no image of classes 0, 2, 3, 4, 6 and 2 more; "
+            "labels count from 0",
+        ),
+    ],
+)
+def test_summary_says_what_was_read(labels: list[int], num_classes: int, classes: str) -> None:
+    array = np.array(labels, dtype=np.int64)
+    for read, start in ((["split x", "", "1 file"], "split x; 1 file; "), ([], "")):
+        data = make_image_set(
+            _images(), array.copy(), num_classes=num_classes, source="test", read=read
+        )
+        assert data.summary == start + classes

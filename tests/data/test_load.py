@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,35 @@ def test_random_is_not_loaded_and_size_is_positive(tmp_path: Path) -> None:
         load_images("random", image_size=8)
     with pytest.raises(ValueError, match="image_size is 0; it must be at least 1"):
         load_images(str(tmp_path), image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "how"),
+    [
+        (["data-00000-of-00001.arrow", "state.json"], "", "load_from_disk(DIRECTORY).to_parquet("),
+        (
+            ["dataset_dict.json", "train/data.arrow", "train/state.json", "test/data.arrow"],
+            "",
+            "load_from_disk(DIRECTORY)['train'].to_parquet(",
+        ),
+        (["cifar10-train.arrow", "dataset_info.json"], "", "Dataset.from_file(FILE).to_parquet("),
+        (["x/cifar10-train.ARROW"], "x/cifar10-train.ARROW", "Dataset.from_file(FILE).to_parquet("),
+    ],
+)
+def test_arrow_is_refused_with_how_to_make_parquet(
+    tmp_path: Path, files: list[str], source: str, how: str
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"ARROW1")
+    with pytest.raises(DataError, match=rf": Arrow files are not read; .*{re.escape(how)}NEW_FILE"):
+        load_images(str(tmp_path / source), image_size=8)
+
+
+def test_class_folders_beside_an_arrow_file_are_read(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(png(seed))
+    (tmp_path / "old.arrow").write_bytes(b"ARROW1")
+    data = load_images(str(tmp_path), image_size=8)
+    assert "left out: 1 .arrow" in data.summary

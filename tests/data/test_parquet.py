@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from nasi_ray.errors import DataError
 from tests.data.encoded import IMAGE_TYPE, pixels, png, write_parquet
 
 IMAGES = [png(seed) for seed in range(4)]
+BAD_FEATURES: list[Any] = [{}, [], {"label": []}, {"label": {"names": 5}}]
 EXPECTED = np.stack([pixels(seed, 8, 8).transpose(2, 0, 1) for seed in range(4)])
 
 
@@ -195,7 +197,13 @@ def test_no_rows(tmp_path: Path) -> None:
         load_images(str(path), image_size=8)
 
 
-@pytest.mark.parametrize("text", ["{", json.dumps({"info": {"features": {}}}), "[1]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[1]", "[" * 200_000),
+        *(json.dumps({"info": {"features": features}}) for features in BAD_FEATURES),
+    ],
+)
 def test_metadata_that_does_not_describe_the_labels(tmp_path: Path, text: str) -> None:
     path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1])
     pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": text}), path)
@@ -208,3 +216,154 @@ def test_images_of_other_sizes_are_fitted(tmp_path: Path) -> None:
     data = load_images(str(path), image_size=8)
     assert data.images.shape == (3, 3, 8, 8)
     np.testing.assert_array_equal(data.images[2], EXPECTED[2])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "wanted"),
+    [
+        ("cifar10-train", "cifar10-test", "test"),
+        ("x_Training", "x_TESTING", "test"),
+        ("TRN", "tst", "test"),
+        ("my.train.2", "my.dev.2", "valid"),
+        ("CifarTrain", "CifarVal", "validation"),
+        ("Training/0000", "Val/0000", "val"),
+        ("my-train/0000", "my-valid/0000", "dev"),
+        ("train2017", "validation2017", "valid"),
+    ],
+)
+def test_a_split_is_any_word_of_the_name(
+    tmp_path: Path, train: str, test: str, wanted: str
+) -> None:
+    write_parquet(tmp_path / f"{train}.parquet", IMAGES[:2], [0, 1])
+    write_parquet(tmp_path / f"{test}.parquet", IMAGES[2:], [0, 1])
+    train_set = load_images(str(tmp_path), image_size=8)
+    test_set = load_images(str(tmp_path), image_size=8, split=wanted)
+    np.testing.assert_array_equal(train_set.images, EXPECTED[:2])
+    np.testing.assert_array_equal(test_set.images, EXPECTED[2:])
+    assert train_set.summary.startswith("split train; 1 file; 2 classes")
+
+
+@pytest.mark.parametrize("name", ["trainer", "contest", "device", "invalid", "protest", "pretrain"])
+def test_a_split_within_a_word_is_none(tmp_path: Path, name: str) -> None:
+    write_parquet(tmp_path / f"{name}-0.parquet", IMAGES[:2], [0, 1])
+    write_parquet(tmp_path / f"{name}-1.parquet", IMAGES[2:], [0, 1])
+    assert len(load_images(str(tmp_path), image_size=8)) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train-val", "test"], r"names of more than one split in train-val.parquet; rename, or"),
+        (
+            ["train", "training"],
+            r"spellings of one split \(train.parquet, training.parquet\); name",
+        ),
+        (
+            ["a-train", "b-train"],
+            r"several data sets, .*\(a-train.parquet, b-train.parquet\); name ",
+        ),
+        (["a10-train", "a100-train"], r"\(a10-train.parquet, a100-train.parquet\); name one file"),
+        (["x-dev", "x-test"], r": no split 'train'; it has test, validation$"),
+    ],
+)
+def test_ambiguous_splits_are_refused_and_named(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    for name in names:
+        write_parquet(tmp_path / f"{name}.parquet", IMAGES, [0, 1, 0, 1])
+    with pytest.raises(DataError, match=message) as caught:
+        load_images(str(tmp_path), image_size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_two_splits_that_are_the_only_ones_are_all_read(tmp_path: Path) -> None:
+    for i in range(2):
+        write_parquet(tmp_path / f"train_val-0000{i}-of-00002.parquet", IMAGES[i::2], [0, 1])
+    assert len(load_images(str(tmp_path), image_size=8)) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["train-00000-of-00003", "train-00002-of-00003"],
+            r": 2 of 3 files; missing are train-00001-of-00003.parquet; add them, or name one",
+        ),
+        (
+            ["train-00004-of-00005-0a"],
+            r": 1 of 5 files; missing are train-00000-of-00005-0a.parquet, train-00001-of-00005",
+        ),
+        (["x_1_of_3", "x_2_of_3"], r": 2 of 3 files; missing are x_0_of_3.parquet; add them, or"),
+        (["x-1-of-3", "x-3-of-3"], r": 2 of 3 files; missing are x-2-of-3.parquet; add them, or"),
+        (
+            ["x-0-of-999999999"],
+            r": 1 of 999999999 files; missing are x-1-of.* and 999999993 more; ",
+        ),
+        (
+            ["train-00000-of-00001-0a", "train-00000-of-00001-0b"],
+            r"one set of the same files \(train-00000-of-00001-0a.parquet, train-00000-of-00001-0b",
+        ),
+        (
+            ["train-0-of-2", "train-1-of-2", "train-0-of-3"],
+            r"more than one set of the same files \(train-0-of-2.parquet, train-0-of-3.parquet\); ",
+        ),
+        (
+            ["train", "train-00000-of-00001"],
+            r"set of the same files \(train.parquet, train-00000-of-00001.parquet\); keep one set$",
+        ),
+    ],
+)
+def test_incomplete_and_doubled_sets_of_files_are_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    for name in names:
+        write_parquet(tmp_path / f"{name}.parquet", IMAGES, [0, 1, 0, 1])
+    with pytest.raises(DataError, match=message):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("pattern", ["x-{}-of-3", "train_{:02}_of_03"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_complete_sets_count_from_0_or_1(tmp_path: Path, pattern: str, start: int) -> None:
+    for i in range(3):
+        write_parquet(tmp_path / f"{pattern.format(i + start)}.parquet", IMAGES[:2], [0, 1])
+    assert len(load_images(str(tmp_path), image_size=8)) == 6
+
+
+def test_another_splits_missing_files_do_not_matter(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
+    write_parquet(tmp_path / "test-00000-of-00002.parquet", IMAGES, [0, 1, 0, 1])
+    assert len(load_images(str(tmp_path), image_size=8)) == 4
+
+
+def test_what_was_read_and_left_out_is_said(tmp_path: Path) -> None:
+    for name in ("data/train-0", "data/train-1", "data/test", "data/extra", "a/b/deep"):
+        write_parquet(tmp_path / f"{name}.parquet", IMAGES, [1, 2, 4, 1])
+    write_parquet(tmp_path / "__MACOSX/train.parquet", IMAGES, [0, 1, 0, 1])
+    (tmp_path / "README.md").write_text("about")
+    assert load_images(str(tmp_path), image_size=8).summary == (
+        "split train; 2 files; left out: 2 .parquet, 1 .md, 1 __MACOSX; 5 classes (labels 1 to 4); "
+        "warning: no image of classes 0, 3; labels count from 0"
+    )
+
+
+def test_suffix_in_any_case(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", IMAGES[:2], [0, 1])
+    write_parquet(tmp_path / "b.PARQUET", IMAGES[2:], [0, 1])
+    np.testing.assert_array_equal(load_images(str(tmp_path), image_size=8).images, EXPECTED)
+
+
+@pytest.mark.parametrize("label", [100_000, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("class_names", [None, "ab"])
+def test_label_too_large_is_named_with_its_row(
+    tmp_path: Path, label: int, class_names: str | None
+) -> None:
+    path = write_parquet(
+        tmp_path / "a.parquet",
+        IMAGES,
+        [0, 1, label, 0],
+        label_type=pa.uint64(),
+        class_names=class_names,
+    )
+    with pytest.raises(DataError, match=rf"a.parquet: row 2 \(2.png\): label is {label}[; ]"):
+        load_images(str(path), image_size=8)

@@ -67,6 +67,7 @@ def refused(run: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         assert told.out == ""
         assert len(progress.messages) == has_data
         assert all(" decoded in " in message for message in progress.messages)
+        assert all(" classes (labels 0 to " in message for message in progress.messages)
         (line,) = told.err.splitlines()
         assert line.startswith("error: ")
         assert ended.value.code == status

@@ -105,3 +105,12 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
 def test_a_number_that_is_out_of_range_is_refused(number: str) -> None:
     with pytest.raises(ConfigError, match="s1 has 2685 distinct ones: give 1 to 2685"):
         select_positions("s1", number)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    text = get_tabular_space("nb201").architecture(7).to_string()
+    plain, marked = tmp_path / "plain.txt", tmp_path / "marked.txt"
+    plain.write_text(text, encoding="utf-8")
+    marked.write_text(text, encoding="utf-8-sig")
+    expected = select_positions("nb201", str(plain)).tolist()
+    assert select_positions("nb201", str(marked)).tolist() == expected

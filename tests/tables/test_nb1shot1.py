@@ -67,7 +67,7 @@ def test_missing_configurations_are_counted(tmp_path: Path) -> None:
 
 def test_tables_that_are_no_nasbench101_are_refused(tmp_path: Path) -> None:
     source, target = tmp_path / "table.parquet", tmp_path / "s1.parquet"
-    arch = {"arch": [NB201.architecture(0).to_string()], "cifar10_test_accuracy_200ep": [1.0]}
+    arch = {"arch": [NB201.architecture(0).to_string()], "cifar10_test_accuracy_200ep": [10.0]}
     for columns in (arch, {"hash": pa.array([bytes(16)], pa.binary(16))}):
         pq.write_table(pa.table(columns), source)
         with pytest.raises(DataError, match="has no NAS-Bench-101 hashes with accuracies"):

@@ -137,9 +137,10 @@ def test_every_space_finds_its_cells_by_object_string_and_hash(
         if isinstance(space, NB1Shot1Space)
         else {"arch": pa.array(hashes)}
     )
-    table = TabularBenchmark(pa.table({**keys, column: [0.25, 0.5, 0.75]}), "t")
+    values = [0.25, 0.5, 0.75] if isinstance(space, NB1Shot1Space) else [25.0, 50.0, 75.0]
+    table = TabularBenchmark(pa.table({**keys, column: values}), "t")
     metric = table.metric("test")
-    for cell, digest, expected in zip(cells, hashes, (0.25, 0.5, 0.75), strict=True):
+    for cell, digest, expected in zip(cells, hashes, values, strict=True):
         for key in (cell, cell.to_string(), digest):
             assert table.accuracy(metric, key) == expected
 
@@ -286,3 +287,52 @@ def test_real_nasbench201_table_answers_for_its_whole_space(
     accuracies = table.accuracies(metric, NB201)
     assert len(accuracies) == 15_625
     assert accuracies.max() == pytest.approx(94.373, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        (
+            "cifar10_test_accuracy_200ep",
+            [0.941, 0.7],
+            r"must be in percent, and no value is above 1",
+        ),
+        ("cifar10_valid_accuracy_12ep", [1.0, 0.0], r"\(the largest is 1\); multiply fractions by"),
+        (
+            "svhn_test_accuracy_12ep",
+            [np.nan, 0.9],
+            r"the largest is 0.9\); multiply fractions by 1",
+        ),
+        (
+            "cifar10_test_accuracy_12ep",
+            [94.0, 100.5],
+            r"has the accuracy 100.5; in percent it must",
+        ),
+        (
+            "cifar10_test_accuracy_12ep",
+            [94.0, -1.0],
+            r"has the accuracy -1; in percent it must be 0",
+        ),
+        ("cifar10_test_accuracy_12ep", [94.0, np.inf], r"has the accuracy inf; in percent it must"),
+    ],
+)
+def test_accuracies_out_of_their_unit_are_refused(
+    column: str, values: list[float], message: str
+) -> None:
+    cells = [NB201.architecture(i).to_string() for i in (1, 0)]
+    with pytest.raises(DataError, match=rf"^column '{column}' of t .*{message}"):
+        TabularBenchmark(pa.table({"arch": cells, column: pa.array(values)}), "t")
+
+
+def test_percent_in_a_column_of_fractions_is_refused() -> None:
+    with pytest.raises(DataError, match=r"has the accuracy 94.1; in fraction it must be 0 to 1$"):
+        hash_table(test_accuracy=pa.array([0.9, 94.1]))
+    with pytest.raises(DataError, match=r"'valid_accuracy_108ep' of trials.parquet has the accura"):
+        per_trial([[0.5, 0.9], [90.0]])
+
+
+def test_a_column_without_a_value_has_no_unit_to_check() -> None:
+    cells = [NB201.architecture(i).to_string() for i in (1, 0)]
+    column = pa.array([None, None], pa.float64())
+    table = TabularBenchmark(pa.table({"arch": cells, "cifar10_test_accuracy_12ep": column}), "t")
+    assert len(table) == 2

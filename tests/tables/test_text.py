@@ -111,7 +111,7 @@ def test_no_string_of_a_table_reaches_the_screen_raw() -> None:
         f"other {hostile}": (pa.array([1]), None),
     }
     for metric in metrics:
-        columns |= trials(metric, [[1.0]])
+        columns |= trials(metric, [[10.0]])
     lines = table_lines(TabularBenchmark(make_table(columns), hostile))
     assert all(line.isprintable() for line in lines)
     assert sum("ab" in line or "a b" in line for line in lines) >= 6

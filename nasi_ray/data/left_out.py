@@ -1,0 +1,81 @@
+"""The files below a folder, without hidden and housekeeping ones, and what was left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+_HOUSEKEEPING = {"thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin"}
+_MAX_NAMED = 5
+
+
+def is_housekeeping(name: str) -> bool:
+    """Whether a file or folder is hidden, or made by a system and not by the user."""
+    return name.startswith((".", "__")) or name.lower() in _HOUSEKEEPING
+
+
+def kind(path: Path) -> str:
+    """What ``describe`` counts a file or folder under."""
+    if path.is_dir() or (is_housekeeping(path.name) and not path.suffix):
+        return path.name
+    if is_housekeeping(path.name):
+        return f"hidden {path.suffix.lower()}"
+    return path.suffix.lower() or "files without a suffix"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def describe(left_out: Iterable[str]) -> str:
+    """``left out: 3 .txt, 1 .heic``; empty if nothing was.
+
+    Args:
+        left_out: The kind of each.
+    """
+    counts = sorted(Counter(left_out).items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{number} {name}" for name, number in counts[:_MAX_NAMED]]
+    if len(counts) > _MAX_NAMED:
+        named.append(f"{sum(number for _, number in counts[_MAX_NAMED:])} of other kinds")
+    return f"left out: {', '.join(named)}" if named else ""
+
+
+def walk(folder: Path) -> tuple[list[Path], list[str]]:
+    """The files at any depth, sorted, and the kind of each thing left out.
+
+    Links to folders are followed, and no folder is entered twice.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    files: list[Path] = []
+    left_out: list[str] = []
+    seen = {_identity(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        paths = [Path(parent, name) for name in (*sorted(folders), *names)]
+        hidden = [path for path in paths if is_housekeeping(path.name)]
+        left_out += [kind(path) for path in hidden]
+        entered = []
+        for path in paths[: len(folders)]:
+            if is_housekeeping(path.name):
+                continue
+            if (identity := _identity(path)) in seen:
+                left_out.append("linked folders met before")
+                continue
+            seen.add(identity)
+            entered.append(path.name)
+        files += [path for path in paths[len(folders) :] if not is_housekeeping(path.name)]
+        folders[:] = entered
+    return sorted(files), left_out
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _raise(error: OSError) -> None:
+    raise error
