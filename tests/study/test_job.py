@@ -288,7 +288,9 @@ def test_a_study_on_s3_is_the_same_as_on_disk(settings: StudySettings) -> None:
         job = EffectivenessStudy(settings=replace(settings, out=uri))
         found = run_study(job, Quiet(), command="")
         content, files = found.content, found.files
-        assert {f"effectiveness-s1.{end}" for end in ("md", "json", "svg", "png")} == set(files)
+        assert {f"effectiveness-s1.{end}" for end in ("md", "json", "svg", "png", "yaml")} == set(
+            files
+        )
         storage = open_storage(uri)
         assert json.loads(storage.read("effectiveness-s1.json")) == content
         assert content["result"] == on_disk["result"]
