@@ -35,7 +35,7 @@ SampleStore = RecordStore[Sample, SampleTable]
 
 
 def run_search(
-    job: SearchJob, progress: Progress, *, session: Session | None = None
+    job: SearchJob, progress: Progress, *, session: Session | None = None, title: str = ""
 ) -> SearchResult:
     """Run a search, continue it, or answer it from its records.
 
@@ -62,6 +62,8 @@ def run_search(
         stack.enter_context(plan.storage.lock())
         store = _complete_records(job, plan, space)
         if store is None:
+            if title:
+                progress.message(title)
             store = _evaluate(job, plan, space, session)
         cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
         run = {"seconds": time.perf_counter() - start, **cost}

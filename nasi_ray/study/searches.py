@@ -129,10 +129,12 @@ class RunSource:
         if known is not None and len(known) >= searches.num_samples:
             return known
         space = searches.samples.space
-        self.session.progress.message(
-            f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}"
+        found = run_search(
+            job,
+            self.session.progress,
+            session=self.session,
+            title=f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}",
         )
-        found = run_search(job, self.session.progress, session=self.session)
         result = self.results[job.run_uri] = found.to_dict()
         self._tables[job.run_uri] = found.table
         self.runs.append(
