@@ -43,6 +43,7 @@ def run_search(
         job: Settings.
         progress: Display; not closed here.
         session: Shared by a job that runs several searches; None: one for this search alone.
+        title: Shown before samples are evaluated, and not where the records answer.
 
     Returns:
         The result. ``result.json`` (``docs/result.md``), ``settings.yaml`` and the answer are
