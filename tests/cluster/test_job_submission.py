@@ -242,9 +242,10 @@ def test_the_shipped_runtime_env_gives_a_stopped_job_time_to_write(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_path: Path) -> None:
     # Parts are stored every five seconds: after the first one there must be much left to do.
-    search, out_dir = (*SLOW, "--num-samples", "200"), tmp_path / "run"
+    search, out_dir = (*SLOW, "--num-samples", "600"), tmp_path / "run"
     args = (*search, "--num-workers", "2", "--out", str(out_dir))
     first = start_submitter(head, "seen", *args)
     wait_for(lambda: num_stored(out_dir) >= 1)
@@ -259,7 +260,7 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_
     assert second.stderr.readline() == "joined seen-1, which is running\n"
     (driver,) = drivers(out_dir)
     os.kill(driver, signal.SIGKILL)
-    out, err = second.communicate(timeout=200)
+    out, err = second.communicate(timeout=400)
     assert second.returncode == 0, err
     assert err.splitlines() == [
         "seen-1 was lost: exit status 137",
