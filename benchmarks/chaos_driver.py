@@ -18,10 +18,9 @@ from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.display.progress import LogProgress
-from nasi_ray.nasi.evaluator import make_evaluator
-from nasi_ray.records.rows import Sample
 from nasi_ray.run import plan, process
 from nasi_ray.search import job as launch
+from nasi_ray.search.series import Record, make_series_evaluator
 from nasi_ray.search.settings import parse_search
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.storage.s3 import S3Storage
@@ -61,12 +60,12 @@ class Ledger:
 
 def make_slow_evaluator(
     ledger: Ledger, sleep_s: float, config: SampleConfig, images: ImageSet | None, *args: object
-) -> Callable[[int], Sample]:
+) -> Callable[[int], Record]:
     """The real evaluator, with a pause and a note before every sample."""
-    evaluate = make_evaluator(config, images, *args)  # type: ignore[arg-type]
+    evaluate = make_series_evaluator(config, images, *args)  # type: ignore[arg-type]
     ledger.note("worker", os.getpid())
 
-    def evaluate_slowly(index: int) -> Sample:
+    def evaluate_slowly(index: int) -> Record:
         ledger.note("sample", index)
         time.sleep(sleep_s)
         return evaluate(index)
@@ -90,7 +89,7 @@ def drive(argv: list[str], ledger: Ledger, sleep_s: float, log: Path) -> None:
     os.dup2(descriptor, 2)
     factory = functools.partial(make_slow_evaluator, ledger, sleep_s)
     with (
-        mock.patch.object(launch, "make_evaluator", factory),
+        mock.patch.object(launch, "make_series_evaluator", factory),
         mock.patch.object(plan, "open_storage", quick_storage),
         process.reporting_errors(),
         process.stopping_once(),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
+from typing import Any
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.progress import Progress, ProgressState
 from nasi_ray.records import RecordStore, SampleRows
-from nasi_ray.records.rows import Sample
 from nasi_ray.runner import Runner
 from nasi_ray.search.collect import collect
 from nasi_ray.spaces import get_space
@@ -29,7 +29,7 @@ class Silent:
 
 
 def collect_timed(
-    runner: Runner[Sample], num_samples: int, progress: Progress | None = None
+    runner: Runner[Any], num_samples: int, progress: Progress | None = None
 ) -> tuple[float, float]:
     """Wall and driver CPU seconds of collecting good samples, records on disk included."""
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,8 @@ import torch
 from benchmarks.measure import peak_mib, report, run_child, spread
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.batches import make_batches
-from nasi_ray.nasi.evaluator import Evaluator, make_evaluator
+from nasi_ray.device import prepare_process
+from nasi_ray.nasi.evaluator import Evaluator, SubNetworks
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient
 
@@ -28,17 +29,17 @@ METHODS = ("ours", "reference", "path")
 NUM_SAMPLES = 4
 
 
-def evaluate(method: str, evaluator: Evaluator, index: int) -> torch.Tensor:
+def evaluate(method: str, networks: SubNetworks, index: int) -> torch.Tensor:
     """∇_α e of one sample, by one of the methods."""
     if method == "ours":
-        return torch.from_numpy(evaluator(index).grad)
+        return torch.from_numpy(Evaluator(networks)(index).grad)
     x, y = make_batches(SampleConfig(), None).batch(index)
     _, gradient = trace_norm_and_alpha_gradient(
-        evaluator.net,
+        networks.net,
         x.contiguous(memory_format=torch.channels_last),
         y,
         loss=cross_entropy,
-        architecture=evaluator.architecture(index),
+        architecture=networks.architecture(index),
         sampled_parameters_only=method == "path",
     )
     return gradient.double()
@@ -46,14 +47,14 @@ def evaluate(method: str, evaluator: Evaluator, index: int) -> torch.Tensor:
 
 def child(method: str) -> None:
     """Evaluate a warm-up sample and the counted ones; print seconds, memory and gradients."""
-    make_evaluator(SampleConfig(), None, "cpu", 1)  # sets the process up
-    evaluator = Evaluator(SampleConfig(), None, device="cpu")
+    prepare_process("cpu", 1)
+    networks = SubNetworks(SampleConfig(), None, device="cpu")
     base = peak_mib()
-    evaluate(method, evaluator, NUM_SAMPLES)
+    evaluate(method, networks, NUM_SAMPLES)
     seconds, gradients = [], []
     for index in range(NUM_SAMPLES):
         start = time.process_time()
-        gradient = evaluate(method, evaluator, index)
+        gradient = evaluate(method, networks, index)
         seconds.append(time.process_time() - start)
         gradients.append(gradient.tolist())
     print(

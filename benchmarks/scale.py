@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.collecting import Silent
 from benchmarks.measure import peak_mib, report
 from nasi_ray.config import EstimateConfig
+from nasi_ray.nasi.estimator import estimate
 from nasi_ray.nasi.evaluator import same_sample
 from nasi_ray.pool.scheduler.decisions import Finished, StartWorker, SubmitCall
 from nasi_ray.pool.scheduler.policy import PoolPolicy
@@ -35,7 +36,7 @@ from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample
 from nasi_ray.runner import RunnerStatus
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import summarise
+from nasi_ray.search.result import describe_alpha
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage
 
@@ -143,7 +144,7 @@ def measure(num_workers: int, sample_s: float, num_samples: int) -> dict[str, fl
         cpu = time.process_time() - cpu - runner.making_s
         collected = peak_mib()
         cpu_answer = time.process_time()
-        summarise(store.read(), space=SPACE, config=config)
+        describe_alpha(estimate(store.read(), config), SPACE)
         cpu_answer = time.process_time() - cpu_answer
         num_parts = store.num_parts
     return {

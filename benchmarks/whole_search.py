@@ -25,12 +25,13 @@ from benchmarks.measure import cifar10_dir, report, spread
 from nasi_ray.config import ComputeSettings, SampleConfig
 from nasi_ray.data.load import load_images
 from nasi_ray.display.progress import LogProgress
-from nasi_ray.nasi.evaluator import lost_sample, make_evaluator
+from nasi_ray.nasi.evaluator import lost_sample
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.ray_runner import RayRunner
-from nasi_ray.records.rows import Sample
 from nasi_ray.runner import InProcessRunner, Runner
+from nasi_ray.search.names import SAMPLES
+from nasi_ray.search.series import Record, make_series_evaluator
 
 JOB = Path(__file__).parents[1] / "jobs" / "search.py"
 WORKERS = ComputeSettings(num_workers=2)
@@ -56,7 +57,7 @@ def whole_command(num_samples: int) -> float:
         return time.perf_counter() - start
 
 
-def rate(runner: Runner[Sample], num_samples: int) -> float:
+def rate(runner: Runner[Record], num_samples: int) -> float:
     """Samples/s of ``collect`` with a runner that is up."""
     wall, _ = collect_timed(runner, num_samples, LogProgress(io.StringIO()))
     return num_samples / wall
@@ -71,13 +72,13 @@ def main() -> None:
     walls = [whole_command(args.num_samples) for _ in range(args.pairs)]
     config = SampleConfig(data=str(cifar10_dir()))
     images = load_images(config.data, image_size=config.image_size)
-    alone = InProcessRunner(make_evaluator(config, images, "cpu", 1))
+    alone = InProcessRunner(make_series_evaluator(config, images, (SAMPLES,), "cpu", 1))
     list(alone.run(WARM_UP))
     two_rates, alone_rates = [], []
     with connect(None, WORKERS):
         runner = RayRunner(
-            make_evaluator,
-            (config, images, "cpu", 1),
+            make_series_evaluator,
+            (config, images, (SAMPLES,), "cpu", 1),
             plan=plan_for(WORKERS),
             on_failed=lambda index, reason: lost_sample("darts", index, reason),
         )

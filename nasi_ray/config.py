@@ -16,6 +16,25 @@ from nasi_ray.errors import ConfigError, UnknownNameError
 
 Auto = Literal["auto"]
 Device = Literal["auto", "cpu", "cuda"]
+Objective = Literal["trace-norm", "relative", "size-relative", "panel", "balanced", "expressive"]
+Estimator = Literal["straight-through", "reinmax", "gumbel-rao", "score-function", "second-order"]
+GRADIENT_ESTIMATORS = ("straight-through", "reinmax", "gumbel-rao")
+"""Estimators that read the gradient of e."""
+
+
+PATH = "path"
+"""Name of the series of all ``PATH_MEASUREMENTS``."""
+
+PATH_MEASUREMENTS = (
+    "ntk_trace_estimate",
+    "relative_trace_norm",
+    "logit_variance",
+    "naswot",
+    "path_params",
+    "path_multiply_adds",
+    "relu_units",
+)
+"""What one pass through a sampled sub-network gives (``docs/selection.md``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +101,18 @@ class EstimateConfig:
 
     num_samples: int = 100
     """Monte-Carlo samples T."""
+    objective: Objective = "trace-norm"
+    """What an architecture is to have. trace-norm: the paper's, a large e up to ν. Others need no
+    labels: panel: most parameters, corrected by NASWOT and a small relative trace norm; balanced:
+    most parameters and a small variance of the logits; relative, size-relative, expressive: see
+    docs/selection.md."""
+    estimator: Estimator = "straight-through"
+    """How samples become a score. Of e's gradient: straight-through (the paper's), reinmax,
+    gumbel-rao. Of values alone: score-function (main effects), second-order (pairs as well)."""
+    max_params: float | None = None
+    """Largest number of parameters of the final network; None: any."""
+    max_madds: float | None = None
+    """Largest number of multiply-adds of the final network for one image; None: any."""
     method: Literal["fix", "ada"] = "fix"
     """How the limit ν is determined: fixed, or adapted to the samples seen so far (eq. 41)."""
     nu: float | str = 100.0
@@ -110,6 +141,19 @@ class EstimateConfig:
         _check(self, "mu", lambda v: 0 <= v < finite, "at least 0 and finite")
         _check(self, "xi", lambda v: 0 < v < finite, "positive and finite")
         _check(self, "norm_epsilon", lambda v: 0 <= v < finite, "at least 0 and finite")
+        for name in ("max_params", "max_madds"):
+            _check(self, name, lambda v: v is None or 0 < v < finite, "positive and finite")
+        if self.objective != "trace-norm" and self.estimator in GRADIENT_ESTIMATORS:
+            raise ConfigError(
+                f"estimator is {self.estimator!r}, which needs the gradient of e, and objective is "
+                f"{self.objective!r}; use estimator second-order or score-function, or objective "
+                "trace-norm"
+            )
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether e and its gradient are read, rather than measurements."""
+        return self.objective == "trace-norm"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +270,17 @@ class Preset:
     """How samples become a cell."""
 
 
+_SMALL = SampleConfig(
+    init="ntk",
+    init_per="sample",
+    batch_norm="plain",
+    init_channels=8,
+    num_cells=3,
+    batch_size=16,
+    image_size=16,
+)
+"""A small supernet in the NTK parameterisation, drawn anew for every sample."""
+
 PRESETS: dict[str, Preset] = {
     "nasi-fix": Preset(
         estimate=EstimateConfig(num_samples=100, method="fix", nu=100.0, mu=2.0),
@@ -237,25 +292,42 @@ PRESETS: dict[str, Preset] = {
         estimate=EstimateConfig(num_samples=781, method="ada", nu=1000.0, mu=1.0),
     ),
     "nasi-ntk": Preset(
-        samples=SampleConfig(
-            init="ntk",
-            init_per="sample",
-            batch_norm="plain",
-            init_channels=8,
-            num_cells=3,
-            batch_size=16,
-            image_size=16,
-        ),
+        samples=_SMALL,
         estimate=EstimateConfig(
             num_samples=1562, method="fix", nu="sweep", mu=2.0, normalize="each"
         ),
     ),
+    "nasi-relative": Preset(
+        samples=_SMALL,
+        estimate=EstimateConfig(num_samples=800, objective="relative", estimator="score-function"),
+    ),
+    "nasi-panel": Preset(
+        samples=_SMALL,
+        estimate=EstimateConfig(num_samples=800, objective="panel", estimator="second-order"),
+    ),
+    "nasi-balanced": Preset(
+        samples=_SMALL,
+        estimate=EstimateConfig(num_samples=800, objective="balanced", estimator="second-order"),
+    ),
 }
-"""The paper's settings for DARTS (Sec. 5.2) and for NAS-Bench-1Shot1 (Sec. 5.1: one epoch of
-CIFAR-10), with the batch size 64 that is ``SampleConfig``'s default; and ``nasi-ntk``, chosen on S1
-and S2 in ``docs/study.md``: a small supernet in the NTK parameterisation, drawn anew for every
-sample, half an epoch of CIFAR-10, and a sweep over ν. With it every sample moves α towards
-architectures with a typical trace norm, and counts more the further it is from that."""
+"""``nasi-fix`` and ``nasi-ada`` are the paper's for DARTS (Sec. 5.2), ``nasi-1shot1`` is its for
+NAS-Bench-1Shot1 (Sec. 5.1: one epoch of CIFAR-10), with ``SampleConfig``'s batch size of 64. The
+others sample a small supernet. ``nasi-panel`` and ``nasi-balanced`` start from the number of
+parameters and correct it by label-free measurements; ``nasi-relative`` reads trace norms alone.
+``nasi-ntk``, a straight-through gradient over a sweep of ν, was chosen on S1 and S2 and fails on
+NAS-Bench-201; it is kept for comparison (``docs/study.md``)."""
+
+
+def default_preset(space: str, *, has_budget: bool = False) -> str:
+    """Name of the preset that ``auto`` stands for.
+
+    Args:
+        space: Name of the space.
+        has_budget: Whether parameters or multiply-adds are limited.
+    """
+    if space == "darts":
+        return "nasi-fix"
+    return "nasi-balanced" if has_budget else "nasi-panel"
 
 
 def get_preset(name: str) -> Preset:

@@ -59,3 +59,34 @@ class InProcessRunner(Generic[R]):
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+_HANDLE_STRIDE = 1 << 48
+
+
+def handle(series: int, index: int) -> int:
+    """One number for a series of records and an index in it (< 2⁴⁸), for a runner of several."""
+    return series * _HANDLE_STRIDE + index
+
+
+def split_handle(given: int) -> tuple[int, int]:
+    """Series and index of a ``handle``."""
+    return divmod(given, _HANDLE_STRIDE)
+
+
+class SeriesRunner(Generic[R]):
+    """A runner of indices in one series, on a runner of handles that is used for all of them."""
+
+    def __init__(self, runner: Runner[R], series: int) -> None:
+        self._runner, self._series = runner, series
+
+    def run(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
+        """See ``Runner``."""
+        return self._runner.run([handle(self._series, index) for index in indices])
+
+    def status(self) -> RunnerStatus:
+        """See ``Runner``."""
+        return self._runner.status()
+
+    def close(self) -> None:
+        """Do nothing: the runner is used for the next series."""

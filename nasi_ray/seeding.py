@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["weights", "batch", "labels", "gumbel", "augmentation"]
+Stream = Literal["weights", "batch", "labels", "gumbel", "augmentation", "projection", "rao"]
 
 # Part of what a record means: never renumber.
 _STREAM_KEYS: dict[Stream, int] = {
@@ -19,6 +19,8 @@ _STREAM_KEYS: dict[Stream, int] = {
     "labels": 2,
     "gumbel": 3,
     "augmentation": 4,
+    "projection": 5,
+    "rao": 6,
 }
 
 

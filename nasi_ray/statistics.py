@@ -25,6 +25,9 @@ NUM_RESAMPLES = 1000
 SIGNIFICANT_AT = 2.0
 """A margin is significant from this many standard errors on."""
 
+DECIDED_AT = 0.95
+"""A decision is made if it stands in this share of bootstrap draws."""
+
 _MIN_PAIRS_OF_A_SEED = 3
 _MAX_BLOCK = 2_000_000
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import torch
-
-from nasi_ray.records.rows import Sample
 
 # The first call of a torch operation breaks any deadline; a failure must be the same everywhere.
 hypothesis.settings.register_profile("nasi_ray", deadline=None, derandomize=True)
@@ -60,13 +59,15 @@ def prefix(s3: None) -> str:
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Indices of the samples in the order in which this process evaluated them."""
     from nasi_ray.nasi.evaluator import Evaluator
+    from nasi_ray.nasi.measurements import PathEvaluator
 
     indices: list[int] = []
-    call = Evaluator.__call__
+    for kind in (Evaluator, PathEvaluator):
+        call = kind.__call__
 
-    def spy(self: Evaluator, index: int) -> Sample:
-        indices.append(index)
-        return call(self, index)
+        def spy(self: Any, index: int, call: Any = call) -> Any:
+            indices.append(index)
+            return call(self, index)
 
-    monkeypatch.setattr(Evaluator, "__call__", spy)
+        monkeypatch.setattr(kind, "__call__", spy)
     return indices

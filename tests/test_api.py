@@ -61,7 +61,7 @@ def test_a_result_has_what_result_json_has(run_dir: str) -> None:
     result = nasi_ray.search("s1", num_samples=6, out=run_dir, progress=None, **TINY)
     assert result.uri == run_dir
     assert result.to_dict()["architecture"] == result.architecture.to_string()
-    assert len(result.table) == result.num_samples == 6
+    assert len(result.records.measurements["path"]) == result.num_samples == 6
     for name, margin in result.margins.items():
         assert result.to_dict()["margins"][name] == margin.value
         assert result.to_dict()["alpha"][name] == result.alpha[name].tolist()

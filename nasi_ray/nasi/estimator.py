@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from nasi_ray.arrays import FloatArray
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.records.rows import SampleTable
-from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.base import Cost, SearchSpace
 
 _BLOCK = 16_384
+_NUM_DRAWS = 200
 NUM_ARCHITECTURES_FOR_NU = 50
 """N of eq. 40. As α0 = 0, samples are random architectures, so the first N samples are used."""
 SWEPT_PERCENTILES = tuple(2.5 + 5.0 * k for k in range(20))
@@ -21,11 +22,41 @@ SWEPT_PERCENTILES = tuple(2.5 + 5.0 * k for k in range(20))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FrontPoint:
+    """The best cell under a limit of the parameters."""
+
+    max_params: float
+    """The limit."""
+    position: IntArray
+    """Option of every decision (``spaces.options``), shape (decisions,)."""
+    num_params: float
+    """Of the final network."""
+    multiply_adds: float
+    """Of the final network, for one image."""
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Estimate:
-    """α* and its terms, which give its standard errors."""
+    """α* and what gives its standard errors."""
 
     alpha: FloatArray
-    """α*, shape (num_logits,)"""
+    """α*, shape (num_logits,). Of a gradient: eq. 18. Of a score: that of the best architecture
+    with a candidate minus that of the best of all, at most 0; -inf where no cell is allowed."""
+    draws: FloatArray | None = None
+    """α of samples drawn with replacement, shape (draws, num_logits); None where terms give it."""
+    position: IntArray | None = None
+    """What is selected: the option of every decision; None: the best of every decision."""
+    costs: Mapping[Cost, float] = field(default_factory=dict)
+    """What the final network costs; empty if the space does not know it."""
+    front: tuple[FrontPoint, ...] = ()
+    """The best cells under limits of the parameters, smallest first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GradientEstimate(Estimate):
+    """α* of eq. 18, and its terms."""
+
     terms: FloatArray
     """ξ G_t / max‖G‖, shape (samples, num_logits); α* is their mean."""
     nu: FloatArray
@@ -40,6 +71,9 @@ class Margin:
     """Difference of their logits (≥ 0)."""
     standard_error: float
     """Monte-Carlo standard error of that difference; NaN with fewer than 2 samples."""
+    probability: float = float("nan")
+    """Share of bootstrap draws of the samples in which the same candidates are taken, in [0, 1];
+    NaN with fewer than 2 samples."""
 
 
 def num_samples_needed(config: EstimateConfig) -> int:
@@ -49,7 +83,7 @@ def num_samples_needed(config: EstimateConfig) -> int:
     return config.num_samples
 
 
-def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
+def estimate(table: SampleTable, config: EstimateConfig) -> GradientEstimate:
     """Replay samples in index order to α*.
 
     G_t = (1 − μ·[e_t > ν_t]) ∇_α e_t,  α* = (ξ/T) Σ_t G_t / max(‖G_1‖₂, …, ‖G_t‖₂)  (eq. 13-18),
@@ -79,7 +113,31 @@ def estimate(table: SampleTable, config: EstimateConfig) -> Estimate:
     else:
         nu = _constraint(e, config, table)
         terms = _terms(used.grad[used.ok], e, nu, config)
-    return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+    return GradientEstimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+
+
+def trace_norm_reward(table: SampleTable, config: EstimateConfig) -> FloatArray:
+    """The objective whose gradient eq. 13 takes, of each good sample: e − μ max(0, e − ν).
+
+    With ν at every fifth percentile it is −(r − ½)², r the rank of e in [0, 1].
+
+    Args:
+        table: Samples; those with index ≥ ``config.num_samples`` are used for ν = auto only.
+        config: T, method, ν, μ.
+
+    Returns:
+        shape (good samples,)
+    """
+    used = table.below(config.num_samples)
+    e = used.trace_norm[used.ok]
+    if config.nu == "sweep":
+        from scipy.stats import rankdata
+
+        centred: FloatArray = rankdata(e) / (len(e) + 1) - 0.5
+        return -(centred**2)
+    nu = _constraint(e, config, table)
+    reward: FloatArray = e - config.mu * np.maximum(0.0, e - nu)
+    return reward
 
 
 def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConfig) -> FloatArray:
@@ -154,18 +212,49 @@ def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
 
 def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
     found = {}
+    draws = _drawn_means(result.terms) if isinstance(result, GradientEstimate) else result.draws
     for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
         if decision.size <= num:
             continue
-        order = np.argsort(-result.alpha[where], kind="stable")
+        alpha = result.alpha[where]
+        order = np.argsort(-alpha, kind="stable")
         last, first_left = order[num - 1 : num + 1]
-        terms = result.terms[:, where]
-        difference = terms[:, last] - terms[:, first_left]
         found[decision.name] = Margin(
-            value=float(result.alpha[where][last] - result.alpha[where][first_left]),
-            standard_error=standard_error(difference),
+            value=float(alpha[last] - alpha[first_left]),
+            standard_error=_error_between(result, where, int(last), int(first_left)),
+            probability=_agreement(draws, where, order[:num]),
         )
     return found
+
+
+def _error_between(result: Estimate, where: slice, one: int, other: int) -> float:
+    if isinstance(result, GradientEstimate):
+        terms = result.terms[:, where]
+        return standard_error(terms[:, one] - terms[:, other])
+    if result.draws is None or len(result.draws) < 2:
+        return float("nan")
+    draws = result.draws[:, where]
+    with np.errstate(invalid="ignore"):  # a candidate that no allowed cell has: -inf
+        return float((draws[:, one] - draws[:, other]).std(ddof=1))
+
+
+def _drawn_means(terms: FloatArray) -> FloatArray | None:
+    """α of terms drawn with replacement, shape (draws, num_logits)."""
+    if len(terms) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    share = np.full(len(terms), 1 / len(terms))
+    counts = rng.multinomial(len(terms), share, size=_NUM_DRAWS)
+    means: FloatArray = counts @ terms / len(terms)
+    return means
+
+
+def _agreement(draws: FloatArray | None, where: slice, taken: IntArray) -> float:
+    """Share of draws whose best candidates are those taken, in any order."""
+    if draws is None or not len(draws):
+        return float("nan")
+    best = np.argsort(-draws[:, where], axis=1, kind="stable")[:, : len(taken)]
+    return float((np.sort(best, axis=1) == np.sort(taken)).all(axis=1).mean())
 
 
 def standard_error(values: FloatArray) -> float:

@@ -5,49 +5,49 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import ImageSet
-from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
+from nasi_ray.device import DTYPES, device_kind, resolve_device
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.by_space import networks_of
-from nasi_ray.networks.initialization import build, draw_parameters
+from nasi_ray.networks.initialization import ParameterDraw, build
 from nasi_ray.records.rows import MAX_MAGNITUDE, Sample
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.spaces import get_space
 
 
-class Evaluator:
-    """Holds the supernet and the data; maps an index to its sample."""
+class SubNetworks:
+    """Holds the supernet and the data; maps an index to its sub-network and batch."""
 
     def __init__(
         self, config: SampleConfig, images: ImageSet | None, *, device: str, worker: str = ""
     ) -> None:
-        self._config = config
-        self._batches = make_batches(config, images)
-        self._space = get_space(config.space)
-        self._loss = LOSSES[config.loss]
+        self.config = config
+        self.space = get_space(config.space)
+        self.loss = LOSSES[config.loss]
+        self.batches = make_batches(config, images)
         self._device = resolve_device(device)
         kind = device_kind(self._device)
-        self._worker = worker or f"{socket.gethostname()}/{os.getpid()}/{kind}"
-        networks = networks_of(self._space)
-        num_cells = self._space.resolve_num_cells(config.num_cells)
+        self.worker = worker or f"{socket.gethostname()}/{os.getpid()}/{kind}"
+        networks = networks_of(self.space)
+        num_cells = self.space.resolve_num_cells(config.num_cells)
         self._cell_types = networks.cell_types(num_cells)
         net = build(
             partial(
                 networks.supernet,
                 init_channels=config.init_channels,
                 num_cells=num_cells,
-                num_classes=self._batches.num_classes,
+                num_classes=self.batches.num_classes,
             ),
             seed=torch_seed(config.seed, "weights"),
             dtype=DTYPES[config.dtype],
@@ -55,16 +55,33 @@ class Evaluator:
             batch_norm=config.batch_norm,
         )
         self.net = net.to(self._device).to(memory_format=torch.channels_last)
+        self._draw = ParameterDraw(self.net, config.init)
 
     def architecture(self, index: int) -> Architecture:
         """A_t: the architecture of sample ``index`` (≥ 0)."""
         return sample_architecture(
-            self._space,
+            self.space,
             self._cell_types,
-            generator(self._config.seed, "gumbel", index),
-            sample_per=self._config.sample_per,
-            temperature=self._config.temperature,
+            generator(self.config.seed, "gumbel", index),
+            sample_per=self.config.sample_per,
+            temperature=self.config.temperature,
         )
+
+    def at(self, index: int) -> tuple[Architecture, Tensor, Tensor]:
+        """Set θ0 as sample ``index`` (≥ 0) has it; A_t, and its images and labels."""
+        if self.config.init_per == "sample":
+            self._draw(torch_seed(self.config.seed, "weights", index))
+        x, y = self.batches.batch(index)
+        x = x.to(self._device, DTYPES[self.config.dtype])
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.architecture(index), x, y.to(self._device)
+
+
+class Evaluator:
+    """Maps an index to its sample: e and the straight-through gradient."""
+
+    def __init__(self, networks: SubNetworks) -> None:
+        self._networks = networks
 
     def __call__(self, index: int) -> Sample:
         """Evaluate sample ``index`` (≥ 0).
@@ -74,18 +91,9 @@ class Evaluator:
             squared.
         """
         start = time.perf_counter()
-        architecture = self.architecture(index)
-        if self._config.init_per == "sample":
-            seed = torch_seed(self._config.seed, "weights", index)
-            draw_parameters(self.net, seed=seed, init=self._config.init)
-        x, y = self._batches.batch(index)
-        x = x.to(self._device, DTYPES[self._config.dtype])
+        architecture, x, y = self._networks.at(index)
         e, h = trace_norm_and_gradient(
-            self.net,
-            x.contiguous(memory_format=torch.channels_last),
-            y.to(self._device),
-            loss=self._loss,
-            chosen=architecture.at,
+            self._networks.net, x, y, loss=self._networks.loss, chosen=architecture.at
         )
         trace_norm = float(e)
         grad = architecture.straight_through({at: g.cpu().numpy() for at, g in h.items()})
@@ -118,26 +126,8 @@ class Evaluator:
             choices=architecture.choices,
             error=error,
             seconds=seconds,
-            worker=self._worker,
+            worker=self._networks.worker,
         )
-
-
-def make_evaluator(
-    config: SampleConfig,
-    images: ImageSet | None,
-    device: str,
-    threads: int,
-) -> Callable[[int], Sample]:
-    """Set up this process and build its evaluator; a worker runs this first.
-
-    Args:
-        config: What a sample is.
-        images: Decoded images, None for random data.
-        device: ``cpu`` or ``cuda``.
-        threads: CPU threads torch may use (≥ 1).
-    """
-    prepare_process(device, threads)
-    return Evaluator(config, images, device=device)
 
 
 def lost_sample(space: str, index: int, reason: str) -> Sample:

@@ -85,14 +85,31 @@ def draw_parameters(net: nn.Module, *, seed: int, init: Initialization) -> None:
         seed: Seed of the draw, in [0, 2⁶³); the seed of ``build`` gives the same parameters.
         init: How weights are drawn.
     """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, _LAYERS):
-                weight, bias = _drawn(module, generator, init)
-                _parameter(module).copy_(weight)
-                if module.bias is not None and bias is not None:
-                    module.bias.copy_(bias)
+    ParameterDraw(net, init)(seed)
+
+
+class ParameterDraw:
+    """Draws a network's parameters again and again; looks for them only once.
+
+    Args:
+        net: Returned by ``build`` with the same ``init``; its γ and β are not changed.
+        init: How weights are drawn.
+    """
+
+    def __init__(self, net: nn.Module, init: Initialization) -> None:
+        self._init = init
+        layers = [module for module in net.modules() if isinstance(module, _LAYERS)]
+        self._parameters = [(_parameter(layer), layer.bias) for layer in layers]
+
+    def __call__(self, seed: int) -> None:
+        """Draw, in place, on any device; ``seed`` is in [0, 2⁶³)."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for theta, bias in self._parameters:
+                drawn, drawn_bias = _drawn(theta.shape, bias is not None, generator, self._init)
+                theta.copy_(drawn)
+                if bias is not None and drawn_bias is not None:
+                    bias.copy_(drawn_bias)
 
 
 _LAYERS = (nn.Conv2d, nn.Linear)
@@ -106,11 +123,11 @@ def _parameter(layer: nn.Module) -> Tensor:
 
 
 def _drawn(
-    layer: nn.Conv2d | nn.Linear, generator: torch.Generator, init: Initialization
+    shape: torch.Size, has_bias: bool, generator: torch.Generator, init: Initialization
 ) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias, float64, on the CPU."""
-    weight = torch.empty(_parameter(layer).shape, dtype=torch.float64)
-    bias = None if layer.bias is None else torch.zeros(layer.bias.shape, dtype=torch.float64)
+    """Weight of this shape, and bias, float64, on the CPU."""
+    weight = torch.empty(shape, dtype=torch.float64)
+    bias = torch.zeros(shape[0], dtype=torch.float64) if has_bias else None
     if init == "default":
         # kaiming_uniform with a = √5 is U(±1/√fan_in) for the weight, as for the bias.
         bound = 1 / math.sqrt(weight[0].numel())

@@ -13,10 +13,7 @@ from nasi_ray.networks.batch_norm import BatchNorm
 from nasi_ray.networks.mixture import Candidate, Mixer, add
 from nasi_ray.networks.ops import avg_pool_3x3
 from nasi_ray.networks.stages import reductions
-from nasi_ray.spaces.nb201 import EDGES, NB201_OPS, NUM_NODES, NB201Architecture
-
-KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-"""Operations with parameters -> kernel size."""
+from nasi_ray.spaces.nb201 import EDGES, KERNEL_SIZES, NB201_OPS, NUM_NODES, NB201Architecture
 
 
 class ConvNorm(nn.Module):

@@ -9,14 +9,13 @@ from nasi_ray.networks import stages
 from nasi_ray.networks.by_space import SpaceNetworks
 from nasi_ray.networks.mixture import add
 from nasi_ray.networks.nb201 import (
-    KERNEL_SIZES,
     ConvNorm,
     NB201Supernet,
     ResidualReduction,
     chosen,
 )
 from nasi_ray.networks.ops import avg_pool_3x3
-from nasi_ray.spaces.nb201 import EDGES, NUM_NODES, NB201Architecture, NB201Space
+from nasi_ray.spaces.nb201 import EDGES, KERNEL_SIZES, NUM_NODES, NB201Architecture, NB201Space
 
 NUM_STAGES = 3
 

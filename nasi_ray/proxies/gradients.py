@@ -38,11 +38,6 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def is_batch_norm(module: nn.Module) -> bool:
-    """Whether a module is a batch norm, torch's or ours."""
-    return isinstance(module, BatchNorm | _BatchNorm)
-
-
 def uses_batch_statistics(module: nn.Module) -> bool:
     """Whether a module is a batch norm that uses the batch's statistics in its present mode."""
     if isinstance(module, _BatchNorm):

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasi_ray.nasi.gradient import Loss
+from nasi_ray.networks.sub_network import is_batch_norm
 from nasi_ray.proxies.base import Proxy, finite
-from nasi_ray.proxies.gradients import is_batch_norm, private_copy
+from nasi_ray.proxies.gradients import private_copy
 
 
 def score(

@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from nasi_ray.errors import ProxyFailedError
 from nasi_ray.nasi.gradient import Loss
+from nasi_ray.networks.sub_network import is_batch_norm
 from nasi_ray.proxies.base import Proxy, finite
-from nasi_ray.proxies.gradients import is_batch_norm, private_copy
+from nasi_ray.proxies.gradients import private_copy
 
 
 def score(

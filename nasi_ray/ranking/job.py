@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,10 +23,9 @@ from nasi_ray.ranking.result import (
     conclude,
 )
 from nasi_ray.ranking.scores import record_indices
-from nasi_ray.ranking.scoring import handle, lost_score, make_score_evaluator, same_score
+from nasi_ray.ranking.scoring import lost_score, make_score_evaluator, same_score
 from nasi_ray.ranking.settings import RankConfig, RankJob, options_without_effect
 from nasi_ray.ranking.summary import BootstrapConfig
-from nasi_ray.ranking.tracker import ScoreProgress
 from nasi_ray.records import IdentityValue, RecordStore, ScoreRows
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
@@ -35,7 +34,8 @@ from nasi_ray.run.finish import to_json
 from nasi_ray.run.identity import SOURCE_NAME
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
-from nasi_ray.runner import Runner, RunnerStatus
+from nasi_ray.run.tracker import CountProgress
+from nasi_ray.runner import Runner, SeriesRunner
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
@@ -202,9 +202,10 @@ def _collect_all(
         missing = store.missing(indices)
         if not missing:
             continue
-        tracker = ScoreProgress(
+        tracker = CountProgress(
             store.read().only(indices),
             missing,
+            unit="scores",
             title=f"{proxy} ({position + 1} of {len(stores)})",
             name=partial(_name, space, proxy),
             clock=time.monotonic,
@@ -212,7 +213,7 @@ def _collect_all(
         try:
             collect_rows(
                 missing,
-                runner=_OneProxy(runner, position),
+                runner=SeriesRunner(runner, position),
                 store=store,
                 progress=progress,
                 tracker=tracker,
@@ -259,21 +260,3 @@ def _make_guarded_evaluator(*args: Any) -> Callable[[int], ProxyScore]:
             return lost_score(given, f"{type(error).__name__}: {text}")
 
     return guarded
-
-
-class _OneProxy:
-    """A runner of record indices on one of handles."""
-
-    def __init__(self, runner: Runner[ProxyScore], position: int) -> None:
-        self._runner, self._position = runner, position
-
-    def run(self, indices: Sequence[int]) -> Iterator[Sequence[ProxyScore]]:
-        """See ``Runner``."""
-        return self._runner.run([handle(self._position, index) for index in indices])
-
-    def status(self) -> RunnerStatus:
-        """See ``Runner``."""
-        return self._runner.status()
-
-    def close(self) -> None:
-        """Do nothing: the runner is used for the next proxy."""

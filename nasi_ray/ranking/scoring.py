@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import socket
 import time
@@ -20,20 +19,13 @@ from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.by_space import make_standalone, networks_of
 from nasi_ray.networks.initialization import build
-from nasi_ray.networks.mixture import PathMixer
+from nasi_ray.networks.sub_network import layers_used, sub_network
 from nasi_ray.proxies import get_proxy
-from nasi_ray.proxies.gradients import is_batch_norm
 from nasi_ray.ranking.settings import SIZE_PROXIES, RankConfig
 from nasi_ray.records.rows import ProxyScore
+from nasi_ray.runner import split_handle
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
-
-_HANDLE_STRIDE = 1 << 48
-
-
-def handle(proxy: int, index: int) -> int:
-    """One number for a proxy's position and a record's index (< 2⁴⁸), for runners."""
-    return proxy * _HANDLE_STRIDE + index
 
 
 def lost_score(given: int, reason: str) -> ProxyScore:
@@ -43,7 +35,7 @@ def lost_score(given: int, reason: str) -> ProxyScore:
         given: The ``handle``.
         reason: Why, in one line.
     """
-    index = given % _HANDLE_STRIDE
+    _, index = split_handle(given)
     return ProxyScore(index=index, status="lost", score=math.nan, error=reason)
 
 
@@ -51,62 +43,6 @@ def same_score(first: ProxyScore, second: ProxyScore) -> bool:
     """Whether two evaluations agree bit for bit."""
     values = [(s.index, s.status, 0.0 if math.isnan(s.score) else s.score) for s in (first, second)]
     return values[0] == values[1]
-
-
-class SubNetwork(nn.Module):
-    """A supernet on one architecture's path, without the layers off it; called as ``net(x)``."""
-
-    def __init__(self, supernet: nn.Module, mixer: PathMixer) -> None:
-        super().__init__()
-        self.supernet = supernet
-        self._mixer = mixer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), of images of shape (batch, 3, height, width)."""
-        logits: Tensor = self.supernet(x, self._mixer)
-        return logits
-
-
-def sub_network(
-    supernet: nn.Module, chosen: Callable[[int, int], Sequence[int]], used: set[str]
-) -> SubNetwork:
-    """Copy the part of a supernet that an architecture uses.
-
-    Args:
-        supernet: Called as ``net(x, mixer)``.
-        chosen: (cell, decision) -> candidates.
-        used: Names of the layers on the path (``layers_used``).
-    """
-    off_path: dict[int, nn.Module] = {
-        id(module): nn.Identity()
-        for name, module in supernet.named_modules()
-        if _is_layer(module) and name not in used
-    }
-    # deepcopy takes what its memo holds in place of a copy.
-    return SubNetwork(copy.deepcopy(supernet, dict(off_path)), PathMixer(chosen))
-
-
-def layers_used(
-    supernet: nn.Module, chosen: Callable[[int, int], Sequence[int]], x: Tensor
-) -> set[str]:
-    """Names of the layers that an architecture's path runs through.
-
-    Args:
-        supernet: On the meta device, so that nothing is computed.
-        chosen: (cell, decision) -> candidates.
-        x: Images, on the meta device.
-    """
-    used: set[str] = set()
-    hooks = [
-        module.register_forward_pre_hook(lambda module, args, name=name: used.add(name))
-        for name, module in supernet.named_modules()
-        if _is_layer(module)
-    ]
-    with torch.no_grad():
-        supernet(x, PathMixer(chosen))
-    for hook in hooks:
-        hook.remove()
-    return used
 
 
 class ScoreEvaluator:
@@ -140,7 +76,7 @@ class ScoreEvaluator:
             The score; status ``failed`` if the proxy has none, or refuses the settings.
         """
         start = time.perf_counter()
-        position, index = divmod(given, _HANDLE_STRIDE)
+        position, index = split_handle(given)
         seed, number = divmod(index, self._space.num_architectures)
         score, error = math.nan, ""
         try:
@@ -246,7 +182,3 @@ def make_score_evaluator(
     """
     prepare_process(device, threads)
     return ScoreEvaluator(config, images, proxies, device=device)
-
-
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d | nn.Linear) or is_batch_norm(module)

@@ -23,9 +23,12 @@ class Range(NamedTuple):
     high: float
     only_ok: bool = False
     """Whether there is a number exactly where the row is ok, and null elsewhere."""
+    may_be_null: bool = False
+    """Whether there may be none, wherever the row is ok or not."""
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{', exactly where status is ok' * self.only_ok}"
+        where = ", exactly where status is ok" * self.only_ok + " or null" * self.may_be_null
+        return f"{self.low:g} to {self.high:g}{where}"
 
 
 _RANGES = {
@@ -114,20 +117,38 @@ class RowFormat(Protocol[R_contra, T_co]):
         """The given rows, which are in index order, as arrays of their own (writable)."""
 
 
-def ok_of(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
+def are_ok(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
     """Which rows are ok."""
     return np.array([row.status == "ok" for row in rows], dtype=np.bool_)
 
 
+def ok_of(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows of a table are ok."""
+    ok: npt.NDArray[np.bool_] = pc.equal(table["status"], "ok").to_numpy()
+    return ok
+
+
+def common_columns() -> dict[str, pa.DataType]:
+    """Name -> type, of the columns of every format."""
+    return {
+        "index": pa.int64(),
+        "status": pa.string(),
+        "error": pa.string(),
+        "seconds": pa.float64(),
+        "worker": pa.string(),
+    }
+
+
 def common_arrays(rows: Sequence[Row]) -> dict[str, pa.Array]:
     """The columns of every format."""
-    return {
-        "index": pa.array([row.index for row in rows], pa.int64()),
-        "status": pa.array([row.status for row in rows], pa.string()),
-        "error": pa.array([_text(row.error) for row in rows], pa.string()),
-        "seconds": pa.array([row.seconds for row in rows], pa.float64()),
-        "worker": pa.array([_text(row.worker) for row in rows], pa.string()),
+    values = {
+        "index": [row.index for row in rows],
+        "status": [row.status for row in rows],
+        "error": [_text(row.error) for row in rows],
+        "seconds": [row.seconds for row in rows],
+        "worker": [_text(row.worker) for row in rows],
     }
+    return {name: pa.array(values[name], kind) for name, kind in common_columns().items()}
 
 
 def _text(text: str) -> str:
@@ -152,9 +173,12 @@ def invalid_columns(table: pa.Table, rows_of: RowFormat[Any, Any]) -> list[str]:
     if table["worker"].null_count:
         bad.append("worker (a text)")
     for name, allowed in {**_RANGES, **rows_of.ranges}.items():
-        expected = is_ok if allowed.only_ok else pa.scalar(True)
-        is_there = all_true(pc.equal(pc.is_valid(table[name]), expected))
-        if not is_there or not _is_within(table[name], allowed):
+        is_there = pc.is_valid(table[name])
+        if allowed.may_be_null:
+            fits = pc.or_(is_ok, pc.invert(is_there))
+        else:
+            fits = pc.equal(is_there, is_ok if allowed.only_ok else pa.scalar(True))
+        if not all_true(fits) or not _is_within(table[name], allowed):
             bad.append(f"{name} ({allowed})")
     return bad
 

@@ -58,7 +58,7 @@ def establish(
     try:
         _compare(storage.uri, stored, (dict(identity), dict(rows_of.parameters)))
     except RecordConflictError:
-        if is_new or storage.list(f"{kind_of(stored[1])}/"):
+        if is_new or _has_records(storage, stored):
             raise
         # No record was made with those settings, so nothing holds anybody to them.
         storage.write(IDENTITY_NAME, data)
@@ -81,7 +81,7 @@ def refuse_other_settings(
     try:
         _compare(storage.uri, stored, (dict(identity), dict(rows_of.parameters)))
     except RecordConflictError:
-        if storage.list(f"{kind_of(stored[1])}/"):
+        if _has_records(storage, stored):
             raise
 
 
@@ -115,6 +115,12 @@ def read_identity(storage: Storage) -> Stored | None:
     if not isinstance(identity, dict) or not names_a_kind:
         raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
     return identity, parameters
+
+
+def _has_records(storage: Storage, stored: Stored) -> bool:
+    kind = kind_of(stored[1])
+    folders = ("samples", "measurements") if kind == "samples" else (kind,)
+    return any(storage.list(f"{folder}/") for folder in folders)
 
 
 def _is_kind(rows: object) -> bool:

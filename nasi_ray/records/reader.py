@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
+from nasi_ray.records.format import RowFormat
 from nasi_ray.records.identity import IDENTITY_NAME, Stored, kind_of, read_identity
-from nasi_ray.records.rows import SampleTable
+from nasi_ray.records.measurement_rows import MeasurementRows
+from nasi_ray.records.rows import SampleTable, SearchRecords
 from nasi_ray.records.sample_rows import SampleRows
 from nasi_ray.records.store import RecordStore
 from nasi_ray.storage import Storage, open_storage
+
+T = TypeVar("T")
 
 
 def read_run(uri: str) -> tuple[SampleTable, str]:
@@ -31,6 +35,33 @@ def read_run(uri: str) -> tuple[SampleTable, str]:
     rows = SampleRows(parameters["num_logits"])
     store = RecordStore.open(storage, identity=identity, rows=rows)
     return store.read(), str(identity["space"])
+
+
+def read_records(uri: str) -> SearchRecords:
+    """Read samples and measurements of a run, also while a search writes to it.
+
+    Args:
+        uri: Run directory, a path or ``s3://bucket/prefix``.
+
+    Raises:
+        RecordConflictError: If there is no run, or it is not a search.
+        RecordCorruptError: If a record file is torn or was altered.
+        StorageError: If the storage fails.
+    """
+    storage = open_storage(uri)
+    identity, parameters = identity_of(storage, "samples")
+    num_logits = parameters["num_logits"]
+
+    def read(rows: RowFormat[Any, T]) -> T:
+        return RecordStore.open(storage, identity=identity, rows=rows).read()
+
+    folders = {name.split("/")[1] for name in storage.list("measurements/")}
+    return SearchRecords(
+        samples=read(SampleRows(num_logits)) if storage.list("samples/") else None,
+        measurements={
+            series: read(MeasurementRows(num_logits, series)) for series in sorted(folders)
+        },
+    )
 
 
 _MAKERS = {"samples": "search", "scores": "ranking"}

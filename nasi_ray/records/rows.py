@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,6 +106,80 @@ def _padded(choices: Sequence[IntArray]) -> npt.NDArray[np.int16]:
     for row, chosen in zip(padded, choices, strict=True):
         row[: len(chosen)] = chosen
     return padded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measurement:
+    """What was measured of one sample's sub-network."""
+
+    index: int
+    """Sample index t, counted from 0."""
+    status: Status
+    """``failed``: the sub-network has none of the values, which is final. ``lost``: every attempt
+    ended with a dead worker or an exception; a later run tries again."""
+    values: Mapping[str, float | None]
+    """Name -> value, finite; None where it is not defined; empty if not ok."""
+    choices: IntArray
+    """Candidates chosen, as in ``Sample``."""
+    error: str = ""
+    """Why there are no values; empty when there are."""
+    seconds: float = 0.0
+    """Wall time of the evaluation."""
+    worker: str = ""
+    """Who evaluated it (for people; has no effect)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MeasurementTable:
+    """Measurements as columns, sorted by index, each index once."""
+
+    index: IntArray
+    """shape (samples,)"""
+    ok: npt.NDArray[np.bool_]
+    """shape (samples,)"""
+    lost: npt.NDArray[np.bool_]
+    """shape (samples,); which of those that are not ok will be tried again"""
+    values: Mapping[str, FloatArray]
+    """Name -> shape (samples,); NaN where not defined"""
+    choices: npt.NDArray[np.int16]
+    """Candidates chosen, shape (samples, choices); filled with -1"""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Sample index -> why there are no values."""
+    seconds: FloatArray
+    """shape (samples,)"""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def below(self, num_samples: int) -> MeasurementTable:
+        """The rows with index < num_samples."""
+        end = int(np.searchsorted(self.index, num_samples))
+        return MeasurementTable(
+            index=self.index[:end],
+            ok=self.ok[:end],
+            lost=self.lost[:end],
+            values={name: column[:end] for name, column in self.values.items()},
+            choices=self.choices[:end],
+            errors={i: why for i, why in self.errors.items() if i < num_samples},
+            seconds=self.seconds[:end],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SearchRecords:
+    """Everything that a search has recorded, of its first samples or of all."""
+
+    samples: SampleTable | None = None
+    """e and its gradient; None if they were not asked for."""
+    measurements: Mapping[str, MeasurementTable] = field(default_factory=dict)
+    """Series (``path``, or a proxy) -> what was measured of the same samples."""
+
+    def below(self, num_samples: int) -> SearchRecords:
+        """The rows with index < num_samples."""
+        return SearchRecords(
+            samples=None if self.samples is None else self.samples.below(num_samples),
+            measurements={k: table.below(num_samples) for k, table in self.measurements.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

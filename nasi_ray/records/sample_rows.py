@@ -15,13 +15,14 @@ from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.records.format import (
     Range,
     RowFormat,
+    are_ok,
     common_arrays,
     index_of,
     numbers,
     ok_of,
     reasons,
 )
-from nasi_ray.records.rows import MAX_MAGNITUDE, Sample, SampleTable
+from nasi_ray.records.rows import MAX_MAGNITUDE, Measurement, Sample, SampleTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,9 @@ class SampleRows:
         """See ``RowFormat``."""
         for sample in rows:
             self._check(sample)
-        ok = ok_of(rows)
+        ok = are_ok(rows)
         grad = np.array([s.grad for s in rows], dtype=np.float64).reshape(-1, self.num_logits)
         grad[~ok] = 0.0
-        lengths = [len(s.choices) for s in rows]
-        flat = np.concatenate([np.empty(0, dtype=np.int64), *(s.choices for s in rows)])
-        choices = pa.array(flat).cast(pa.int16())
-        offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
         trace_norm = np.array([s.trace_norm for s in rows])
         return {
             **common_arrays(rows),
@@ -102,7 +99,7 @@ class SampleRows:
             "grad": pa.FixedSizeListArray.from_arrays(
                 pa.array(grad.ravel()), self.num_logits, mask=pa.array(~ok)
             ),
-            "choices": pa.ListArray.from_arrays(offsets, choices),
+            "choices": choices_array(rows),
         }
 
     @property
@@ -121,7 +118,7 @@ class SampleRows:
 
     def read(self, table: pa.Table, rows: IntArray) -> SampleTable:
         """See ``RowFormat``."""
-        ok = pc.equal(table["status"], "ok").to_numpy()[rows]
+        ok = ok_of(table)[rows]
         return SampleTable(
             index=index_of(table)[rows],
             ok=ok,
@@ -129,7 +126,7 @@ class SampleRows:
             grad=_grad(table, rows),
             errors=reasons(table, rows[~ok]),
             seconds=numbers(table, "seconds")[rows],
-            choices=_choices(table, rows),
+            choices=choices_of(table, rows),
         )
 
     def _check(self, sample: Sample) -> None:
@@ -159,7 +156,16 @@ def _grad(table: pa.Table, rows: IntArray) -> FloatArray:
     return grad
 
 
-def _choices(table: pa.Table, rows: IntArray) -> npt.NDArray[np.int16]:
+def choices_array(rows: Sequence[Sample] | Sequence[Measurement]) -> pa.Array:
+    """The column of the choices."""
+    lengths = [len(row.choices) for row in rows]
+    flat = np.concatenate([np.empty(0, dtype=np.int64), *(row.choices for row in rows)])
+    offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(flat).cast(pa.int16()))
+
+
+def choices_of(table: pa.Table, rows: IntArray) -> npt.NDArray[np.int16]:
+    """The choices of some rows, shape (rows, choices), filled with -1."""
     column = pa.concat_arrays(table["choices"].chunks)
     lengths = pc.fill_null(column.value_lengths(), 0).to_numpy()
     padded = np.full((len(table), int(lengths.max(initial=0))), -1, dtype=np.int16)

@@ -16,7 +16,9 @@ from nasi_ray.arrays import IntArray
 from nasi_ray.records.format import (
     Range,
     RowFormat,
+    are_ok,
     common_arrays,
+    common_columns,
     index_of,
     numbers,
     ok_of,
@@ -66,16 +68,10 @@ class ScoreRows:
     @property
     def schema(self) -> pa.Schema:
         """See ``RowFormat``."""
-        return pa.schema(
-            {
-                "index": pa.int64(),
-                "status": pa.string(),
-                "score": pa.float64(),
-                "error": pa.string(),
-                "seconds": pa.float64(),
-                "worker": pa.string(),
-            }
-        )
+        columns = common_columns()
+        # In this order, so that parts stay as they were.
+        first = {name: columns.pop(name) for name in ("index", "status")}
+        return pa.schema({**first, "score": pa.float64(), **columns})
 
     @property
     def encoding(self) -> Mapping[str, Any]:
@@ -85,7 +81,7 @@ class ScoreRows:
     def arrays(self, rows: Sequence[ProxyScore]) -> dict[str, pa.Array]:
         """See ``RowFormat``."""
         score = np.array([row.score for row in rows], dtype=np.float64)
-        return {**common_arrays(rows), "score": pa.array(score, pa.float64(), mask=~ok_of(rows))}
+        return {**common_arrays(rows), "score": pa.array(score, pa.float64(), mask=~are_ok(rows))}
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -100,7 +96,7 @@ class ScoreRows:
     def read(self, table: pa.Table, rows: IntArray) -> ScoreTable:
         """See ``RowFormat``."""
         status = table["status"]
-        ok = pc.equal(status, "ok").to_numpy()[rows]
+        ok = ok_of(table)[rows]
         return ScoreTable(
             index=index_of(table)[rows],
             ok=ok,

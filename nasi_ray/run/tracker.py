@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.progress import DISPLAY_INTERVAL_S, ProgressState, Rate
+from nasi_ray.records import Row
 from nasi_ray.runner import RunnerStatus
 
 _DISPLAY_SHARE = 0.01
@@ -122,3 +124,67 @@ class Counter:
         # With many records the estimate is slow; showing it must not take a noticeable share.
         now = self._clock()
         self._next_display = now + max(DISPLAY_INTERVAL_S, (now - began) / _DISPLAY_SHARE)
+
+
+class _Stored(Protocol):
+    """A table of records."""
+
+    @property
+    def index(self) -> IntArray:
+        """Indices, shape (records,)."""
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Which are good, shape (records,)."""
+
+
+class CountProgress:
+    """A ``ProgressTracker`` that counts."""
+
+    def __init__(
+        self,
+        stored: _Stored,
+        indices: Sequence[int],
+        *,
+        unit: str,
+        title: str,
+        name: Callable[[int], str],
+        clock: Callable[[], float],
+    ) -> None:
+        """Start with the stored records.
+
+        Args:
+            stored: Stored records of those asked for.
+            indices: Records that will be evaluated.
+            unit: What they are called, in the plural.
+            title: Text that the display shows beside the numbers.
+            name: Index -> how messages name a record.
+            clock: Monotonic seconds.
+        """
+        self._unit, self._title, self._name = unit, title, name
+        self._counter = Counter(stored.index, stored.ok, indices, clock)
+
+    @property
+    def num_total(self) -> int:
+        """See ``ProgressTracker``."""
+        return self._counter.num_total
+
+    @property
+    def is_due(self) -> bool:
+        """See ``ProgressTracker``."""
+        return self._counter.is_due
+
+    def name(self, row: Row) -> str:
+        """See ``ProgressTracker``."""
+        return self._name(row.index)
+
+    def add(self, batch: Sequence[Row]) -> None:
+        """See ``ProgressTracker``."""
+        for row in batch:
+            self._counter.add(row.index, ok=row.status == "ok")
+
+    def state(self, workers: RunnerStatus) -> ProgressState:
+        """See ``ProgressTracker``."""
+        began, state = self._counter.begin(workers)
+        self._counter.end(began)
+        return replace(state, unit=self._unit, title=self._title)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,25 +14,33 @@ import torch
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.nasi.evaluator import lost_sample, make_evaluator, same_sample
 from nasi_ray.progress import Progress
-from nasi_ray.records import IdentityValue, RecordStore, SampleRows, read_identity
-from nasi_ray.records.rows import Sample, SampleTable
+from nasi_ray.records import IdentityValue, RecordStore, read_identity
+from nasi_ray.records.rows import SearchRecords
 from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
-from nasi_ray.run.settings import flat_settings, settings_yaml
+from nasi_ray.run.settings import settings_yaml
+from nasi_ray.runner import SeriesRunner
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import SearchResult, make_result
+from nasi_ray.search.names import SAMPLES, series_of
+from nasi_ray.search.result import SearchResult, estimate_settings, make_result
+from nasi_ray.search.series import (
+    lost_record,
+    make_series_evaluator,
+    rows_of,
+    same_record,
+)
 from nasi_ray.search.settings import SearchJob, options_without_effect
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
 
 _MAX_PARTS = 100
 
-SampleStore = RecordStore[Sample, SampleTable]
+Stores = Mapping[str, RecordStore[Any, Any]]
+"""Series -> its records."""
 
 
 def run_search(
@@ -61,14 +70,14 @@ def run_search(
     with contextlib.ExitStack() as stack:
         session = session or stack.enter_context(Session(progress))
         stack.enter_context(plan.storage.lock())
-        store = _complete_records(job, plan, space)
-        if store is None:
+        stores = _complete_records(job, plan, space)
+        if stores is None:
             if title:
                 progress.message(title)
-            store = _evaluate(job, plan, space, session)
+            stores = _evaluate(job, plan, space, session)
         cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
         run = {"seconds": time.perf_counter() - start, **cost}
-        return _conclude(job, plan, space, store, run)
+        return _conclude(job, plan, space, stores, run)
 
 
 def plan_search(job: SearchJob) -> RunPlan:
@@ -80,52 +89,69 @@ def plan_search(job: SearchJob) -> RunPlan:
     return plan_run(job.run_uri, samples=job.samples, compute=job.compute, settings=settings)
 
 
-def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> SampleStore | None:
+def _missing(job: SearchJob, stores: Stores) -> dict[str, list[int]]:
+    """Series -> indices of its records that are to be evaluated."""
+    wanted = range(num_samples_needed(job.estimate))
+    return {series: store.missing(wanted) for series, store in stores.items()}
+
+
+def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> Stores | None:
     """The run's records if they hold all samples, without reading any image; else None."""
     identity = plan.stored_identity()
     if identity is None:
-        plan.refuse_other_settings(SampleRows(space.num_logits))
+        plan.refuse_other_settings(rows_of(SAMPLES, space.num_logits))
         return None
-    store = _open(plan, space, identity)
-    return None if store.missing(range(num_samples_needed(job.estimate))) else store
+    stores = _open(job, plan, space, identity)
+    return None if any(_missing(job, stores).values()) else stores
 
 
-def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> SampleStore:
+def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> Stores:
     images = session.load(plan, job.samples.image_size)
     batches = make_batches(job.samples, images)  # reports wrong settings before a worker is started
     data: dict[str, IdentityValue] = {**data_identity(images)}
     if images is not None:
         data["num_classes"] = batches.num_classes
-    plan.refuse_other_settings(SampleRows(space.num_logits), data)
+    plan.refuse_other_settings(rows_of(SAMPLES, space.num_logits), data)
     device = session.device(plan)
-    store = _open(plan, space, plan.fresh_identity(data, device, torch.__version__))
+    stores = _open(job, plan, space, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
     plan.storage.write("settings.yaml", _settings(job, plan, device))
-    missing = store.missing(range(num_samples_needed(job.estimate)))
-    if not missing:
-        return store
+    missing = _missing(job, stores)
+    if not any(missing.values()):
+        return stores
     samples = dataclasses.replace(job.samples, device=plan.device)
+    names = tuple(stores)
     with session.runner(
         plan,
-        make_evaluator,
-        (samples, images, device, plan.compute.threads_per_worker),
-        on_failed=lambda index, reason: lost_sample(space.name, index, reason),
-        is_equal=same_sample,
+        make_series_evaluator,
+        (samples, images, names, device, plan.compute.threads_per_worker),
+        on_failed=partial(lost_record, space.name, names),
+        is_equal=same_record,
         label="sample",
     ) as runner:
-        collect(
-            missing,
-            runner=runner,
-            store=store,
-            progress=session.progress,
-            space=space,
-            config=job.estimate,
+        for position, (series, indices) in enumerate(missing.items()):
+            if indices:
+                collect(
+                    indices,
+                    series=series,
+                    runner=SeriesRunner(runner, position),
+                    store=stores[series],
+                    progress=session.progress,
+                    space=space,
+                    config=job.estimate,
+                )
+    return stores
+
+
+def _open(
+    job: SearchJob, plan: RunPlan, space: SearchSpace, identity: Mapping[str, IdentityValue]
+) -> Stores:
+    return {
+        series: RecordStore.open(
+            plan.storage, identity=identity, rows=rows_of(series, space.num_logits)
         )
-    return store
-
-
-def _open(plan: RunPlan, space: SearchSpace, identity: Mapping[str, IdentityValue]) -> SampleStore:
-    return RecordStore.open(plan.storage, identity=identity, rows=SampleRows(space.num_logits))
+        for series in series_of(job.estimate, job.measure)
+    }
 
 
 def _settings(job: SearchJob, plan: RunPlan, device: str) -> bytes:
@@ -140,25 +166,24 @@ def _settings(job: SearchJob, plan: RunPlan, device: str) -> bytes:
 
 
 def _conclude(
-    job: SearchJob,
-    plan: RunPlan,
-    space: SearchSpace,
-    store: SampleStore,
-    run: Mapping[str, Any],
+    job: SearchJob, plan: RunPlan, space: SearchSpace, stores: Stores, run: Mapping[str, Any]
 ) -> SearchResult:
-    if store.num_parts > _MAX_PARTS:
-        store.compact()
+    for store in stores.values():
+        if store.num_parts > _MAX_PARTS:
+            store.compact()
+    tables = {series: store.read() for series, store in stores.items()}
     identity = (read_identity(plan.storage) or ({}, {}))[0]
+    lost = sorted({index for indices in _missing(job, stores).values() for index in indices})
     result = make_result(
-        store.read(),
+        SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables),
         space=space,
         config=job.estimate,
         uri=plan.storage.uri,
         identity=identity,
-        lost=store.missing(range(num_samples_needed(job.estimate))),
+        lost=lost,
         run=run,
     )
-    asked = {"estimate": flat_settings(job.estimate)}
+    asked = {"estimate": estimate_settings(job.estimate)}
     files = {
         "result.json": to_json(result.content),
         "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasi_ray.config import EstimateConfig, get_preset
+from nasi_ray.config import PATH, EstimateConfig, default_preset, get_preset
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
-from nasi_ray.records.reader import identity_of, read_run
-from nasi_ray.records.rows import SampleTable
+from nasi_ray.records.reader import identity_of, read_records
+from nasi_ray.records.rows import SampleTable, SearchRecords
 from nasi_ray.run.settings import with_settings
 from nasi_ray.search.result import SearchResult, make_result
 from nasi_ray.spaces import get_space
@@ -30,8 +30,8 @@ class Run:
     """The run directory."""
     space: str
     """Name of the space."""
-    table: SampleTable
-    """Every sample."""
+    records: SearchRecords
+    """Everything recorded, of every sample."""
     settings: Mapping[str, Any]
     """What the samples were made with."""
 
@@ -40,30 +40,45 @@ class Run:
         """Read a run; see ``nasi_ray.open_run``."""
         storage = open_storage(uri)
         identity, _ = identity_of(storage, "samples")
-        table, space = read_run(uri)
-        return cls(uri=storage.uri, space=space, table=table, settings=identity)
+        return cls(
+            uri=storage.uri,
+            space=str(identity["space"]),
+            records=read_records(uri),
+            settings=identity,
+        )
 
     def __repr__(self) -> str:
-        return f"Run({self.space!r}, {len(self.table)} samples, {self.uri!r})"
+        return f"Run({self.space!r}, {self.num_samples} samples, {self.uri!r})"
+
+    @property
+    def num_samples(self) -> int:
+        """Samples with e and its gradient or, in a run without them, with measurements."""
+        tables = [self.records.samples, *self.records.measurements.values()]
+        return max((len(table) for table in tables if table is not None), default=0)
+
+    @property
+    def table(self) -> SampleTable | None:
+        """Every sample with e and its gradient; None if there is none."""
+        return self.records.samples
 
     def result(self, **estimate: Any) -> SearchResult:
         """α*, the cell and its margins for some settings of the estimate.
 
         Args:
-            estimate: Fields of ``EstimateConfig``: ``num_samples``, ``method``, ``nu``, ``mu``,
-                ``xi``, ``pairing``, ``normalize``, ``norm_epsilon``. The others come from the
-                space's default preset, with all samples of the run.
+            estimate: Fields of ``EstimateConfig``: ``num_samples``, ``objective``, ``estimator``,
+                ``nu``, ``mu``, ``max_params``, ... The others come from the preset of the space
+                that these records answer, with all samples of the run.
 
         Raises:
             ConfigError: If a name or value is not allowed, or the run has fewer samples.
             NasiRayError: If no sample is good.
         """
-        preset = get_preset("nasi-fix" if self.space == "darts" else "nasi-ntk").estimate
-        everything = dataclasses.replace(preset, num_samples=max(1, len(self.table)))
+        preset = get_preset(self._preset(estimate)).estimate
+        everything = dataclasses.replace(preset, num_samples=max(1, self.num_samples))
         config = with_settings(everything, estimate, where="the estimate")
         self._check(config)
         return make_result(
-            self.table,
+            self.records,
             space=get_space(self.space),
             config=config,
             uri=self.uri,
@@ -72,20 +87,39 @@ class Run:
             run={},
         )
 
+    def _preset(self, estimate: Mapping[str, Any]) -> str:
+        objective = estimate.get("objective", "trace-norm" if self.records.samples else "panel")
+        if objective != "trace-norm":
+            return default_preset(self.space) if "objective" not in estimate else "nasi-panel"
+        return "nasi-fix" if self.space == "darts" else "nasi-ntk"
+
     def cell(self, **estimate: Any) -> Architecture:
         """The architecture that ``result`` selects; arguments and errors as there."""
         return self.result(**estimate).architecture
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row per sample: ``ok``, ``trace_norm``, ``seconds``, by index of the sample."""
+        """A row per sample, by its index: ``ok``, ``seconds``, and all that was measured."""
         import pandas  # takes a second to import
 
-        columns = {name: getattr(self.table, name) for name in ("ok", "trace_norm", "seconds")}
-        return pandas.DataFrame(columns, index=pandas.Index(self.table.index, name="index"))
+        frames = []
+        if self.table is not None:
+            columns = {name: getattr(self.table, name) for name in ("ok", "trace_norm", "seconds")}
+            frames.append(pandas.DataFrame(columns, index=self.table.index))
+        for table in self.records.measurements.values():
+            columns = dict(table.values)
+            if not frames:
+                columns = {"ok": table.ok, **columns, "seconds": table.seconds}
+            frames.append(pandas.DataFrame(columns, index=table.index))
+        joined = pandas.concat(frames, axis=1) if frames else pandas.DataFrame()
+        return joined.rename_axis(index="index")
 
     def _check(self, config: EstimateConfig) -> None:
         needed = num_samples_needed(config)
-        there = len(self.table.below(needed))
+        used = self.records.below(needed)
+        main = used.samples if config.needs_gradient else used.measurements.get(PATH)
+        if main is None:
+            return  # the estimate says what the records lack
+        there = len(main)
         if there < needed:
             raise ConfigError(
                 f"num_samples is {config.num_samples}, which needs the first {needed} samples, "

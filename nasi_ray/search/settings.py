@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from nasi_ray.config import PRESETS, ComputeSettings, EstimateConfig, SampleConfig, get_preset
+from nasi_ray.config import (
+    PRESETS,
+    ComputeSettings,
+    EstimateConfig,
+    SampleConfig,
+    default_preset,
+    get_preset,
+)
 from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
@@ -18,10 +25,12 @@ from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
     compute_options_without_effect,
+    flat_settings,
     given_options,
     read_settings,
     with_settings,
 )
+from nasi_ray.search.names import series_of
 from nasi_ray.spaces import get_space
 
 
@@ -31,8 +40,11 @@ class SearchJob:
 
     config: ConfigFile = None
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override them. auto: nasi-fix (the paper's) for darts, and
-    nasi-ntk (chosen on s1 and s2, see docs/study.md) for the other spaces; it fails on nb201."""
+    """Settings that go together; flags override them. auto: nasi-fix (the paper's) for darts; for
+    the other spaces nasi-panel, or nasi-balanced if the network's size is limited."""
+    measure: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
+    """What to record of every sample beside what the estimate reads: proxies, or measurements
+    (docs/selection.md); a later run adds others to the same samples."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -62,7 +74,9 @@ def make_search_job(settings: Mapping[str, Any], *, where: str = "search") -> Se
         UnknownNameError: If the preset or space is not known.
     """
     job = with_settings(
-        _default(settings.get("preset"), settings.get("space")), settings, where=where
+        _default(settings.get("preset"), settings.get("space"), has_budget=_has_budget(settings)),
+        settings,
+        where=where,
     )
     check(job)
     return job
@@ -78,13 +92,13 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    given = given_options(argv, "preset", "space", "config")
+    given = given_options(argv, "preset", "space", "config", "max_params", "max_madds")
     path = given["config"]
     settings = read_settings(path, "search") if path is not None else {}
     preset, space = (
         settings.get(name) if given[name] is None else given[name] for name in ("preset", "space")
     )
-    default = _default(preset, space)
+    default = _default(preset, space, has_budget=_has_budget(settings) or _has_budget(given))
     job = tyro.cli(
         SearchJob,
         prog="nasi-ray search",
@@ -107,13 +121,15 @@ def check(job: SearchJob) -> None:
     space = get_space(job.samples.space)
     space.resolve_num_cells(job.samples.num_cells)
     resolve_labels(job.samples.labels, job.samples.data)
+    series_of(job.estimate, job.measure)
     if job.preset == "nasi-1shot1" and space.name == "darts":
         raise ConfigError("preset nasi-1shot1 is for the spaces s1, s2 and s3; add --space s1")
 
 
 def options_without_effect(job: SearchJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
-    preset = _default(job.preset, job.samples.space)
+    has_budget = _has_budget(flat_settings(job.estimate))
+    preset = _default(job.preset, job.samples.space, has_budget=has_budget)
     changed = set(changed_from(job, preset))
     lines = []
     if "pairing" in changed and len(get_space(job.samples.space).pairings) < 2:
@@ -123,15 +139,16 @@ def options_without_effect(job: SearchJob) -> list[str]:
     return lines + compute_options_without_effect(job.compute)
 
 
-def _default(preset: str | None, space: str | None) -> SearchJob:
-    """The defaults of a preset; auto: the paper's for its space, else the one chosen on tables."""
+def _has_budget(settings: Mapping[str, Any]) -> bool:
+    return any(settings.get(name) is not None for name in ("max_params", "max_madds"))
+
+
+def _default(preset: str | None, space: str | None, *, has_budget: bool) -> SearchJob:
+    """The defaults of a preset."""
     name = "auto" if preset is None else preset
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
     chosen = space or SampleConfig().space
-    if name == "auto":
-        found = get_preset("nasi-fix" if chosen == "darts" else "nasi-ntk")
-    else:
-        found = get_preset(name)
+    found = get_preset(default_preset(chosen, has_budget=has_budget) if name == "auto" else name)
     samples = dataclasses.replace(found.samples, space=chosen)
     return SearchJob(preset=name, samples=samples, estimate=found.estimate)

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from nasi_ray.config import GRADIENT_ESTIMATORS
 from nasi_ray.display.formats import (
     format_number,
     format_seconds,
@@ -22,21 +23,37 @@ from nasi_ray.display.formats import (
 )
 from nasi_ray.display.tables import table_blocks
 from nasi_ray.errors import RecordCorruptError
+from nasi_ray.nasi.objectives import OBJECTIVES
 from nasi_ray.spaces import Decision, Genotype, get_space
-from nasi_ray.statistics import SIGNIFICANT_AT
+from nasi_ray.statistics import DECIDED_AT
 
 _MAX_NAMED = 10
-_HEADINGS = ("decision", "first choice", "second choice", "margin", "ratio")
-_LEGEND = (
+_HEADINGS = ("decision", "first choice", "second choice", "margin", "stands")
+_OF_E = (
     ("e", "squared norm of the loss gradient at initialization (eq. 11-12 of the paper)"),
     ("ν, μ", "a sample's gradient counts 1 - μ times where e is above ν (eq. 13)"),
     ("margin", "α of the first choice minus α of the second, ± its standard error"),
+)
+_OF_A_SCORE = (
     (
-        "ratio",
-        f"margin / standard error; {SIGNIFICANT_AT:g} or more is significant; below that the two "
-        "choices are tied: their order may be chance",
+        "margin",
+        "score of the best cell minus that of the best cell without the first choice, in standard "
+        "deviations over all cells, ± its standard error",
     ),
 )
+_STANDS = (
+    "stands",
+    f"how often the first choice stays first when the samples are drawn again; from "
+    f"{DECIDED_AT:.0%} on the decision is made",
+)
+_OBJECTIVES = {
+    "trace-norm": "a large trace norm e, up to ν",
+    "panel": "most parameters, corrected by NASWOT and a small relative trace norm",
+    "balanced": "most parameters, and a small variance of the logits",
+    "relative": "a large scale-free and a small absolute trace norm",
+    "size-relative": "many parameters for the relative trace norm",
+    "expressive": "a large NASWOT and a large scale-free trace norm",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,27 +68,24 @@ class DecisionRow:
     margin: float | None
     error: float | None
     """Standard error of the margin; None if not known."""
+    probability: float | None
+    """Share of the bootstrap draws in which the first choice is first; None if not known."""
 
     @property
-    def ratio(self) -> float | None:
-        """Margin in standard errors; None if not known."""
-        return _ratio(self.margin, self.error)
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the margin is significant; False if its error is not known."""
-        return _is_significant(self.ratio)
+    def is_decided(self) -> bool:
+        """Whether the first choice stands; False if that is not known."""
+        return is_decided(self.probability)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, under the headings of the table."""
-        mark = "" if self.is_significant else " tied"
+        stands = "?" if self.probability is None else f"{_percent(self.probability)} %"
         return (
             self.name,
             self.first,
             self.second,
             format_uncertain(self.margin, self.error),
-            _format_ratio(self.ratio) + mark,
+            stands + ("" if self.is_decided else " open"),
         )
 
 
@@ -93,16 +107,14 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
     try:
         rows = decision_rows(result)
         head = _head_lines(result)
-        verdict = [*_verdict(rows, result["num_samples"]), *_kept_verdict(result)]
+        answer = _answer(result, rows)
         cell = _architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
             f"result has no {error}; run the search again, its records answer at once"
         ) from error
-    lines = [*_texts(head), Text(), *_table_lines(rows), Text()]
-    for part in (_legend(), verdict):
-        lines += [*_texts(part), Text()]
-    return _render([*lines, *_texts(cell)], color=color)
+    lines = [*_texts(answer), Text(), *_texts(head), Text(), *_table_lines(rows), Text()]
+    return _render([*lines, *_texts(_legend(result)), Text(), *_texts(cell)], color=color)
 
 
 def lost_warning(result: Mapping[str, Any]) -> str | None:
@@ -150,26 +162,31 @@ def decision_rows(result: Mapping[str, Any]) -> list[DecisionRow]:
                 second=second,
                 margin=_finite(result["margins"][decision.name]),
                 error=_finite(result["margin_errors"][decision.name]),
+                probability=_finite(result.get("probabilities", {}).get(decision.name)),
             )
         )
     return rows
 
 
-def _format_ratio(ratio: float | None) -> str:
-    if ratio is None:
-        return "?"
-    # Cut, not rounded: 1.96 must not read as 2.0 and be called tied.
-    return ">99" if ratio >= 100 else f"{math.floor(ratio * 10) / 10:.1f}"
+def is_decided(probability: float | None) -> bool:
+    """Whether a decision stands in enough bootstrap draws."""
+    return probability is not None and probability >= DECIDED_AT
 
 
-def _choices(decision: Decision, logits: Sequence[float]) -> tuple[str, str]:
+def _percent(share: float) -> str:
+    """Cut, not rounded: 94.9 must not read as 95 and be called open."""
+    return str(math.floor(100 * share + 1e-9))
+
+
+def _choices(decision: Decision, logits: Sequence[float | None]) -> tuple[str, str]:
     if len(logits) != decision.size:
         raise RecordCorruptError(
             f"alpha of {decision.name} has {len(logits)} logits, the space has {decision.size}; "
             "another version made the result; run the search again"
         )
     # Ties go to the candidate that comes first, as in the space's own selection.
-    order = np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")
+    known = [-np.inf if logit is None else logit for logit in logits]
+    order = np.argsort(-np.asarray(known, dtype=np.float64), kind="stable")
     names = [decision.candidates[i] for i in order]
     rest = names[decision.num_chosen :]
     return ", ".join(names[: decision.num_chosen]), rest[0] if rest else "-"
@@ -179,20 +196,72 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _answer(result: Mapping[str, Any], rows: Sequence[DecisionRow]) -> list[str]:
+    """The answer in a sentence, what it costs, and what to do next."""
+    name = "the cell below" if "genotype" in result else str(result["architecture"])
+    num_open = sum(not row.is_decided for row in rows)
+    if not rows:
+        sure = "there was nothing to decide"
+    elif not num_open:
+        sure = f"decided: all {len(rows)} decisions stand"
+    else:
+        sure = f"{len(rows) - num_open} of {len(rows)} decisions stand, {num_open} are open"
+    parts = [f"{result['space']}: {name}; {sure}.", _size(result), _next_step(result, num_open)]
+    return wrapped(" ".join(part for part in parts if part))
+
+
+def _size(result: Mapping[str, Any]) -> str:
+    if "num_params" not in result:
+        return ""
+    params, madds = result["num_params"], result["multiply_adds"]
+    return f"{params / 1e6:.3g} M parameters, {madds / 1e6:.3g} M multiply-adds."
+
+
+def _next_step(result: Mapping[str, Any], num_open: int) -> str:
+    if "genotype" in result and num_open:
+        kept = result.get("kept_probabilities", {})
+        num_kept = sum(is_decided(_finite(p)) for p in kept.values())
+        number = f" (of which candidates the cell keeps, {num_kept} of {len(kept)} stand)"
+    else:
+        number = ""
+    if not num_open:
+        return "Next: train it, or search with another --seed to see it again."
+    # No number of samples is called enough: between equally good choices, none is.
+    num, seconds = result["num_samples"], result.get("sample_seconds") or 0.0
+    return (
+        f"Next: four times the samples (--num-samples {4 * num}, about "
+        f"{format_seconds(3 * seconds)} of one core more) halve the doubt{number}; equally good "
+        "choices stay open, and any of them will do."
+    )
+
+
 def _head_lines(result: Mapping[str, Any]) -> list[str]:
     failed = f" ({result['num_failed']} failed)" if result["num_failed"] else ""
     samples = plural(result["num_samples"], "sample")
-    norms = result["trace_norm"]
-    spread = ", ".join(
-        f"{key} {format_number(norms[key])}" for key in ("mean", "std", "min", "max")
-    )
+    objective = result.get("objective", "trace-norm")
     lines = [
         f"Search of {result['space']}, seed {result['seed']}: {samples}{failed} "
         f"in {format_seconds(result['seconds'])}",
-        f"method {result['method']}, ν {_nu(result)}, μ {format_number(result['mu'])}",
-        f"trace norm e: {spread}",
+        f"objective {objective}: {_OBJECTIVES.get(objective, objective)}; estimator "
+        f"{result.get('estimator', 'straight-through')}",
     ]
+    if "trace_norm" in result:
+        nu = f", ν {_nu(result)}" if result.get("nu") is not None else ""
+        lines.append(f"method {result['method']}{nu}, μ {format_number(result['mu'])}")
+        lines.append(f"trace norm e: {_spread(result['trace_norm'])}")
+    measured = result.get("measured", {})
+    lines += [f"{k}: {_spread(measured[k])}" for k in _read_by(objective) if k in measured]
     return [part for line in lines for part in wrapped(line)]
+
+
+def _read_by(objective: str) -> tuple[str, ...]:
+    return OBJECTIVES[objective].measurements if objective in OBJECTIVES else ()
+
+
+def _spread(statistics: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{key} {format_number(statistics[key])}" for key in ("mean", "std", "min", "max")
+    )
 
 
 def _nu(result: Mapping[str, Any]) -> str:
@@ -212,52 +281,16 @@ def _table_lines(rows: Sequence[DecisionRow]) -> list[Text]:
     headings, *blocks = table_blocks(_HEADINGS, [row.cells for row in rows])
     lines = [Text(line, style="bold") for line in headings]
     for row, block in zip(rows, blocks, strict=True):
-        lines += [Text(line, style="" if row.is_significant else "yellow") for line in block]
+        lines += [Text(line, style="" if row.is_decided else "yellow") for line in block]
     return lines
 
 
-def _verdict(rows: Sequence[DecisionRow], num_samples: int) -> list[str]:
-    num_tied = sum(not row.is_significant for row in rows)
-    limit = f"{SIGNIFICANT_AT:g} standard errors"
-    if num_tied == 0:
-        return wrapped(f"All {len(rows)} decisions are significant (margin of at least {limit}).")
-    # No number of samples is called enough: between equally good choices, none is.
-    return wrapped(
-        f"{num_tied} of {len(rows)} decisions are tied (margin under {limit}). Four times the "
-        f"samples (--num-samples {4 * num_samples}) about halve the standard errors; equally good "
-        "choices stay tied."
-    )
-
-
-def _kept_verdict(result: Mapping[str, Any]) -> list[str]:
-    """For cells that keep more than a sample takes: whether the kept candidates are significant."""
-    kept, errors = result.get("kept_margins"), result.get("kept_margin_errors")
-    if not kept or not errors or kept == result["margins"]:
-        return []
-    ratios = [_ratio(_finite(kept[name]), _finite(errors[name])) for name in kept]
-    num_tied = sum(not _is_significant(ratio) for ratio in ratios)
-    return wrapped(
-        f"Which candidates the cell keeps (last kept against first left out): {num_tied} of "
-        f"{len(kept)} are tied."
-    )
-
-
-def _legend() -> list[str]:
+def _legend(result: Mapping[str, Any]) -> list[str]:
+    is_score = result.get("estimator", "straight-through") not in GRADIENT_ESTIMATORS
+    entries = (*(_OF_A_SCORE if is_score else _OF_E), _STANDS)
     return [
-        line for name, meaning in _LEGEND for line in wrapped(f"{name}: {meaning}", hanging="    ")
+        line for name, meaning in entries for line in wrapped(f"{name}: {meaning}", hanging="    ")
     ]
-
-
-def _is_significant(ratio: float | None) -> bool:
-    return ratio is not None and ratio >= SIGNIFICANT_AT
-
-
-def _ratio(margin: float | None, error: float | None) -> float | None:
-    if margin is None or error is None:
-        return None
-    if error == 0:
-        return math.inf if margin > 0 else 0.0
-    return margin / error
 
 
 def _architecture_lines(result: Mapping[str, Any]) -> list[str]:

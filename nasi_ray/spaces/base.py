@@ -20,6 +20,10 @@ Keys = npt.NDArray[np.uint8] | list[str]
 """Keys of architectures in a table: hashes, shape (architectures, 16), or strings."""
 
 
+Cost = Literal["params", "multiply_adds"]
+"""What a network costs: trainable parameters, or multiply-adds for one image."""
+
+
 class Architecture(Protocol):
     """One architecture of a space: the outcome of its decisions."""
 
@@ -106,6 +110,18 @@ class SearchSpace(ABC):
     def pairings(self) -> tuple[str, ...]:
         """Names of the rules that ``select`` knows; with one name the setting has no effect."""
         return ("rank",)
+
+    def costs(self, kind: Cost) -> FloatArray | None:
+        """What the final network of every configuration costs.
+
+        Args:
+            kind: Parameters, or multiply-adds of convolutions and linear layers.
+
+        Returns:
+            shape (options, ..., options), one axis a decision (``spaces.options``); None if it is
+            not known, or the space cannot be enumerated.
+        """
+        return None
 
     @property
     def networks(self) -> Callable[..., Any] | str | None:
@@ -254,3 +270,19 @@ def first_positions(keys: Keys) -> IntArray:
     _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
     positions: IntArray = first[inverse].astype(np.int64)
     return positions
+
+
+def along(table: FloatArray, ndim: int, *axes: int) -> FloatArray:
+    """A table with its axes at the given places of ``ndim``, to be broadcast."""
+    shape = [1] * ndim
+    for axis, size in zip(axes, table.shape, strict=True):
+        shape[axis] = size
+    return table.transpose(np.argsort(axes)).reshape(shape)
+
+
+def sum_grid(tables: Sequence[FloatArray]) -> FloatArray:
+    """Σ_d tables[d][option of d] of every configuration, shape (options, ..., options)."""
+    total = np.zeros([len(table) for table in tables])
+    for d, table in enumerate(tables):
+        total += along(table, len(tables), d)
+    return total

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import InvalidGenotypeError
+from nasi_ray.spaces.base import Cost
 
 MAX_VERTICES = 7
 INPUT, OUTPUT = "input", "output"
@@ -102,16 +103,26 @@ def prune(matrix: Matrix, ops: Sequence[str]) -> tuple[Matrix, tuple[str, ...]]:
         InvalidGenotypeError: If it is not a cell, or has no path from input to output.
     """
     check_cell(matrix, ops)
-    from_input = [True] + [False] * (len(ops) - 1)
-    to_output = [False] * (len(ops) - 1) + [True]
-    for v in range(1, len(ops)):
+    keep = kept_vertices(matrix)
+    return matrix[np.ix_(keep, keep)], tuple(ops[v] for v in keep)
+
+
+def kept_vertices(matrix: Matrix) -> list[int]:
+    """The vertices on a path from the input to the output.
+
+    Raises:
+        InvalidGenotypeError: If there is no such path.
+    """
+    size = len(matrix)
+    from_input = [True] + [False] * (size - 1)
+    to_output = [False] * (size - 1) + [True]
+    for v in range(1, size):
         from_input[v] = any(matrix[u, v] and from_input[u] for u in range(v))
-    for u in reversed(range(len(ops) - 1)):
-        to_output[u] = any(matrix[u, v] and to_output[v] for v in range(u + 1, len(ops)))
+    for u in reversed(range(size - 1)):
+        to_output[u] = any(matrix[u, v] and to_output[v] for v in range(u + 1, size))
     if not to_output[0]:
         raise InvalidGenotypeError("the cell has no path from its input to its output")
-    keep = [v for v in range(len(ops)) if from_input[v] and to_output[v]]
-    return matrix[np.ix_(keep, keep)], tuple(ops[v] for v in keep)
+    return [v for v in range(size) if from_input[v] and to_output[v]]
 
 
 def hash_graph(matrix: Matrix, labels: Sequence[int]) -> str:
@@ -261,16 +272,6 @@ def vertex_channels(in_channels: int, out_channels: int, matrix: Matrix) -> tupl
     return tuple(channels)
 
 
-def _cell_params(in_channels: int, out_channels: int, matrix: Matrix, ops: Sequence[str]) -> int:
-    channels = vertex_channels(in_channels, out_channels, matrix)
-    # The cell's input reaches every vertex, including the output, through a 1×1 projection.
-    total = sum(_conv(1, in_channels, channels[v]) for v in range(1, len(ops)) if matrix[0, v])
-    for op, width in zip(ops, channels, strict=True):
-        if op in (CONV3X3, CONV1X1):
-            total += _conv(3 if op == CONV3X3 else 1, width, width)
-    return total
-
-
 def num_params(
     matrix: Matrix,
     ops: Sequence[str],
@@ -288,13 +289,68 @@ def num_params(
         InvalidGenotypeError: If it is not a cell, or has no path from input to output.
     """
     matrix, ops = prune(matrix, ops)
-    total, width = _conv(3, 3, stem_channels), stem_channels
+    settings = {
+        "stem_channels": stem_channels,
+        "num_stacks": num_stacks,
+        "cells_per_stack": cells_per_stack,
+        "num_classes": num_classes,
+    }
+    fixed, of_ops = network_costs(matrix, "params", **settings)
+    return fixed + sum(of_ops[v][NB101_OPS.index(op)] for v, op in enumerate(ops[1:-1]))
+
+
+def network_costs(
+    matrix: Matrix,
+    kind: Cost,
+    *,
+    stem_channels: int = 128,
+    num_stacks: int = 3,
+    cells_per_stack: int = 3,
+    num_classes: int = 10,
+    image_size: int = 32,
+) -> tuple[int, list[list[int]]]:
+    """What the NAS-Bench-101 network of a pruned graph costs, apart by operation.
+
+    Args:
+        matrix: Adjacency matrix without loose ends, shape (vertices, vertices).
+        kind: Trainable parameters, or the multiply-adds of convolutions and linear layers for one
+            image.
+        stem_channels: As for ``num_params``.
+        num_stacks: As for ``num_params``.
+        cells_per_stack: As for ``num_params``.
+        num_classes: As for ``num_params``.
+        image_size: Height and width of the images in pixels.
+
+    Returns:
+        The cost without operations; per vertex between the ends, that of each of ``NB101_OPS``
+        there.
+    """
+    is_params = kind == "params"
+
+    def conv(kernel: int, width_in: int, width_out: int, size: int) -> int:
+        return (
+            _conv(kernel, width_in, width_out)
+            if is_params
+            else kernel**2 * width_in * width_out * size**2
+        )
+
+    last = len(matrix) - 1
+    of_ops = [[0] * len(NB101_OPS) for _ in range(1, last)]
+    width, size = stem_channels, image_size
+    fixed = conv(3, 3, width, size)
     for stack in range(num_stacks):
-        out = stem_channels << stack
+        out, size = stem_channels << stack, image_size >> stack
         for _ in range(cells_per_stack):
-            total += _cell_params(width, out, matrix, ops)
+            channels = vertex_channels(width, out, matrix)
+            # The cell's input reaches every vertex, also the output, through a 1×1 projection.
+            fixed += sum(
+                conv(1, width, channels[v], size) for v in range(1, last + 1) if matrix[0, v]
+            )
+            for v in range(1, last):
+                of_ops[v - 1][0] += conv(3, channels[v], channels[v], size)
+                of_ops[v - 1][1] += conv(1, channels[v], channels[v], size)
             width = out
-    return total + (width + 1) * num_classes
+    return fixed + (width + is_params) * num_classes, of_ops
 
 
 def _conv(kernel: int, in_channels: int, out_channels: int) -> int:

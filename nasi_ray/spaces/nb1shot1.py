@@ -17,7 +17,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.spaces.base import Decision, TabularSpace
+from nasi_ray.spaces.base import Cost, Decision, TabularSpace, along
 from nasi_ray.spaces.graph import (
     CONV1X1,
     INPUT,
@@ -30,6 +30,8 @@ from nasi_ray.spaces.graph import (
     check_ops,
     hash_cell,
     hash_cells,
+    kept_vertices,
+    network_costs,
     num_params,
 )
 
@@ -126,10 +128,7 @@ class NB1Shot1Architecture:
         Cells with fewer blocks are widened by unconnected vertices before the output, as in the
         benchmark's code; pruning removes them.
         """
-        matrix = np.zeros((MAX_VERTICES, MAX_VERTICES), dtype=np.int8)
-        for node, sources in enumerate(self.parents, start=1):
-            matrix[list(sources), node if node <= len(self.ops) else -1] = 1
-        return matrix
+        return _matrix(self.parents)
 
     def vertex_ops(self) -> tuple[str, ...]:
         """Operations of the 7 vertices of ``matrix``; unconnected ones are 1×1 convolutions."""
@@ -152,6 +151,13 @@ class NB1Shot1Architecture:
     def num_params(self) -> int:
         """Trainable parameters of the benchmark's own network of the cell (128 channels)."""
         return num_params(self.matrix(), self.vertex_ops())
+
+
+def _matrix(parents: Sequence[Sequence[int]]) -> Matrix:
+    matrix = np.zeros((MAX_VERTICES, MAX_VERTICES), dtype=np.int8)
+    for node, sources in enumerate(parents, start=1):
+        matrix[list(sources), node if node < len(parents) else -1] = 1
+    return matrix
 
 
 class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
@@ -271,6 +277,27 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
     def min_channels(self) -> int:
         """One for each vertex that the output concatenates."""
         return self.num_parents[-1]
+
+    def costs(self, kind: Cost) -> FloatArray:
+        """See ``SearchSpace``; loose ends cost nothing."""
+        sets = [
+            s for s, node in zip(self._parent_sets, range(self.num_blocks + 1), strict=True) if node
+        ]
+        fixed = np.empty([len(s) for s in sets])
+        of_ops = np.zeros((self.num_blocks, len(NB101_OPS), *fixed.shape))
+        for at in np.ndindex(fixed.shape):
+            parents = ((0,), *(s[i] for s, i in zip(sets, at, strict=True)))
+            matrix = _matrix(parents)
+            kept = kept_vertices(matrix)
+            fixed[at], per_vertex = network_costs(matrix[np.ix_(kept, kept)], kind)
+            for vertex, table in zip(kept[1:-1], per_vertex, strict=True):
+                of_ops[(vertex - 1, slice(None), *at)] = table
+        is_op = [decision.name.endswith("/op") for decision in self._decisions]
+        op_axes, parent_axes = (np.flatnonzero(np.equal(is_op, k)).tolist() for k in (True, False))
+        total = np.zeros([1] * len(is_op)) + along(fixed, len(is_op), *parent_axes)
+        for axis, table in zip(op_axes, of_ops, strict=True):
+            total = total + along(table, len(is_op), axis, *parent_axes)
+        return total
 
     @property
     def networks(self) -> str:

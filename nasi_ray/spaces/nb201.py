@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.spaces.base import Decision, TabularSpace
+from nasi_ray.spaces.base import Cost, Decision, TabularSpace, sum_grid
 
 NB201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Operations, spelled and ordered as in the benchmark."""
+
+KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+"""Operations with parameters -> kernel size."""
 
 NUM_NODES = 4
 EDGES = tuple((source, node) for node in range(1, NUM_NODES) for source in range(node))
@@ -92,24 +95,48 @@ class NB201Architecture:
         return NUM_NODES - 1 in reached
 
     def num_params(self, *, num_classes: int = 10) -> int:
-        """Trainable parameters of the benchmark's own network of the cell.
-
-        3×3 stem of 16 channels, three stages of five cells with 16, 32 and 64 channels, a residual
-        block of stride 2 before the second and third, batch norm, one linear layer.
-        """
-        widths, cells_per_stage = (16, 32, 64), 5
-        total = _conv(3, 3, widths[0]) + 2 * widths[-1] + (widths[-1] + 1) * num_classes
-        for narrow, wide in pairwise(widths):
-            # The block's shortcut is an average pool and a 1×1 convolution without batch norm.
-            total += _conv(3, narrow, wide) + _conv(3, wide, wide) + narrow * wide
-        for width in widths:
-            kernels = (3 if op == "nor_conv_3x3" else 1 for op in self.ops if "conv" in op)
-            total += cells_per_stage * sum(_conv(kernel, width, width) for kernel in kernels)
-        return total
+        """Trainable parameters of the benchmark's own network of the cell."""
+        fixed, of_ops = network_costs("params", num_classes=num_classes)
+        return fixed + sum(of_ops[NB201_OPS.index(op)] for op in self.ops)
 
 
-def _conv(kernel: int, in_channels: int, out_channels: int) -> int:
-    return kernel * kernel * in_channels * out_channels + 2 * out_channels
+def network_costs(
+    kind: Cost, *, num_classes: int = 10, image_size: int = 32
+) -> tuple[int, list[int]]:
+    """What the benchmark's own network of a cell costs, apart by operation.
+
+    3×3 stem of 16 channels, three stages of five cells with 16, 32 and 64 channels, a residual
+    block of stride 2 before the second and third, batch norm, one linear layer.
+
+    Args:
+        kind: Trainable parameters, or the multiply-adds of convolutions and linear layers for one
+            image.
+        num_classes: Classes.
+        image_size: Height and width of the images in pixels.
+
+    Returns:
+        The cost of a cell without operations; that of each of ``NB201_OPS`` on one edge.
+    """
+    is_params = kind == "params"
+
+    def conv(kernel: int, width_in: int, width_out: int, size: int, *, norm: bool = True) -> int:
+        weights = kernel * kernel * width_in * width_out
+        return weights + 2 * width_out * norm if is_params else weights * size**2
+
+    widths, cells_per_stage = (16, 32, 64), 5
+    sizes = [image_size >> stage for stage in range(len(widths))]
+    fixed = conv(3, 3, widths[0], image_size) + widths[-1] * num_classes
+    fixed += (2 * widths[-1] + num_classes) * is_params
+    for (narrow, wide), size in zip(pairwise(widths), sizes[1:], strict=True):
+        # The block's shortcut is an average pool and a 1×1 convolution without batch norm.
+        fixed += conv(3, narrow, wide, size) + conv(3, wide, wide, size)
+        fixed += conv(1, narrow, wide, size, norm=False)
+    stages = list(zip(widths, sizes, strict=True))
+    of_ops = [
+        sum(cells_per_stage * conv(kernel, w, w, size) for w, size in stages) if kernel else 0
+        for kernel in (KERNEL_SIZES.get(op) for op in NB201_OPS)
+    ]
+    return fixed, of_ops
 
 
 class NB201Space(TabularSpace[NB201Architecture]):
@@ -196,6 +223,11 @@ class NB201Space(TabularSpace[NB201Architecture]):
     def epochs(self) -> int:
         """See ``TabularSpace``."""
         return 200
+
+    def costs(self, kind: Cost) -> FloatArray:
+        """See ``SearchSpace``."""
+        fixed, of_ops = network_costs(kind)
+        return sum_grid([np.array(of_ops, dtype=np.float64)] * len(EDGES)) + fixed
 
     @property
     def networks(self) -> str:

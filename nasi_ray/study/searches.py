@@ -136,6 +136,11 @@ class RunSource:
             title=f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}",
         )
         result = self.results[job.run_uri] = found.to_dict()
+        if found.table is None:
+            raise ConfigError(
+                f"objective is {job.estimate.objective}; this study is of e and its gradient: give "
+                "--objective trace-norm, or use the study `selection`"
+            )
         self._tables[job.run_uri] = found.table
         self.runs.append(
             {

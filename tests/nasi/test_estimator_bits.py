@@ -10,7 +10,7 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi import estimator
-from nasi_ray.nasi.estimator import _BLOCK, Estimate, estimate
+from nasi_ray.nasi.estimator import _BLOCK, GradientEstimate, estimate
 from nasi_ray.records.rows import SampleTable
 
 CONFIGS = (
@@ -46,7 +46,7 @@ def random_table(num_samples: int, num_logits: int, seed: int = 0) -> SampleTabl
     )
 
 
-def in_one_go(table: SampleTable, config: EstimateConfig) -> Estimate:
+def in_one_go(table: SampleTable, config: EstimateConfig) -> GradientEstimate:
     """The formulas over whole arrays, as they are written."""
     used = table.below(config.num_samples)
     e, grad = used.trace_norm[used.ok], used.grad[used.ok]
@@ -56,7 +56,7 @@ def in_one_go(table: SampleTable, config: EstimateConfig) -> Estimate:
     divisor = norms if config.normalize == "each" else np.maximum.accumulate(norms)
     divisor = divisor[:, None]
     terms = config.xi * np.divide(g, divisor, out=np.zeros_like(g), where=divisor > 0)
-    return Estimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
+    return GradientEstimate(alpha=terms.sum(axis=0) / len(e), terms=terms, nu=nu)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -12,16 +12,22 @@ from nasi_ray.data.batches import RandomBatches, make_batches
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi import evaluator as evaluate
-from nasi_ray.nasi.evaluator import Evaluator, lost_sample, make_evaluator, same_sample
+from nasi_ray.nasi.evaluator import Evaluator, SubNetworks, lost_sample, same_sample
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.nasi.reference import trace_norm_and_alpha_gradient
 from nasi_ray.records.rows import Sample
+from nasi_ray.search.names import SAMPLES
+from nasi_ray.search.series import make_series_evaluator
 
 CONFIG = SampleConfig(init_channels=2, num_cells=3, batch_size=4, image_size=12, num_classes=3)
 
 
+def networks(config: SampleConfig = CONFIG) -> SubNetworks:
+    return SubNetworks(config, None, device="cpu", worker="here")
+
+
 def evaluator(config: SampleConfig = CONFIG) -> Evaluator:
-    return Evaluator(config, None, device="cpu", worker="here")
+    return Evaluator(networks(config))
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def test_sample_has_everything_a_record_needs() -> None:
     assert sample.grad.shape == (84,)
     assert sample.grad.dtype == np.float64
     assert np.isfinite(sample.grad).all()
-    assert sample.choices.tolist() == evaluator().architecture(5).choices.tolist()
+    assert sample.choices.tolist() == networks().architecture(5).choices.tolist()
     assert sample.seconds > 0
 
 
@@ -81,8 +87,8 @@ def test_parameters_of_a_sample_are_of_its_index_alone() -> None:
 )
 def test_sample_is_that_of_double_backward(config: SampleConfig) -> None:
     config = replace(config, dtype="float64")
-    made = evaluator(config)
-    sample = made(3)
+    made = networks(config)
+    sample = Evaluator(made)(3)
     x, y = make_batches(config, None).batch(3)
     e, gradient = trace_norm_and_alpha_gradient(
         made.net,
@@ -165,8 +171,8 @@ def test_infinite_pixels_make_a_failed_sample(monkeypatch: pytest.MonkeyPatch) -
     sample = made(1)
     assert_failed(sample, 1)
     assert "sample 1 " in sample.error
-    assert str(made.architecture(1).choices.tolist()) in sample.error
-    assert sample.choices.tolist() == made.architecture(1).choices.tolist()
+    assert str(networks().architecture(1).choices.tolist()) in sample.error
+    assert sample.choices.tolist() == networks().architecture(1).choices.tolist()
     assert made(0).status == "ok"
     assert same_sample(made(0), evaluator()(0))
 
@@ -226,15 +232,15 @@ def test_lost_sample_keeps_its_reason() -> None:
 
 
 def test_worker_is_named_after_host_process_and_device() -> None:
-    sample = Evaluator(CONFIG, None, device="cpu")(0)
+    sample = Evaluator(SubNetworks(CONFIG, None, device="cpu"))(0)
     assert sample.worker.count("/") == 2
     assert sample.worker.split("/")[2].startswith("cpu ")
 
 
-def test_make_evaluator_sets_the_threads() -> None:
+def test_a_worker_sets_its_threads() -> None:
     before = torch.get_num_threads()
     try:
-        made = make_evaluator(CONFIG, None, "cpu", 2)
+        made = make_series_evaluator(CONFIG, None, (SAMPLES,), "cpu", 2)
         assert torch.get_num_threads() == 2
         assert made(0).status == "ok"
     finally:

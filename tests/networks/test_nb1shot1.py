@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.errors import InvalidGenotypeError
-from nasi_ray.nasi.evaluator import Evaluator, same_sample
+from nasi_ray.nasi.evaluator import Evaluator, SubNetworks, same_sample
 from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy
@@ -213,10 +213,10 @@ def test_evaluator_gives_a_sample_that_repeats(space: str) -> None:
     config = SampleConfig(
         space=space, batch_size=4, image_size=8, init_channels=2, num_cells=3, sample_per="cell"
     )
-    sample = Evaluator(config, None, device="cpu")(7)
+    sample = Evaluator(SubNetworks(config, None, device="cpu"))(7)
     taken = sum(decision.num_chosen for decision in SPACES[space].decisions)
     assert sample.status == "ok"
     assert sample.trace_norm > 0
     assert sample.grad.shape == (SPACES[space].num_logits,)
     assert sample.choices.shape == (3 * taken,)
-    assert same_sample(sample, Evaluator(config, None, device="cpu")(7))
+    assert same_sample(sample, Evaluator(SubNetworks(config, None, device="cpu"))(7))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.errors import ConfigError
-from nasi_ray.nasi.evaluator import Evaluator, same_sample
+from nasi_ray.nasi.evaluator import Evaluator, SubNetworks, same_sample
 from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy
@@ -183,10 +183,10 @@ def test_the_deepest_network_allowed_is_evaluated() -> None:
     config = SampleConfig(
         space="nb201", batch_size=2, image_size=8, init_channels=1, num_cells=NB201.max_num_cells
     )
-    evaluator = Evaluator(config, None, device="cpu")
+    networks = SubNetworks(config, None, device="cpu")
     x, y = batch(images=2)
     path = chosen(NB201Architecture(ops))
-    e, _ = trace_norm(evaluator.net, x.float(), y, loss=cross_entropy, chosen=path)
+    e, _ = trace_norm(networks.net, x.float(), y, loss=cross_entropy, chosen=path)
     assert e > 0
     with pytest.raises(ConfigError, match="num_cells is 31; nb201 allows at most 30"):
         NB201.resolve_num_cells(NB201.max_num_cells + 1)
@@ -196,9 +196,9 @@ def test_evaluator_gives_a_sample_that_repeats() -> None:
     config = SampleConfig(
         space="nb201", batch_size=4, image_size=8, init_channels=2, num_cells=3, sample_per="cell"
     )
-    sample = Evaluator(config, None, device="cpu")(1)
+    sample = Evaluator(SubNetworks(config, None, device="cpu"))(1)
     assert sample.status == "ok"
     assert sample.trace_norm > 0
     assert sample.grad.shape == (30,)
     assert sample.choices.shape == (18,)
-    assert same_sample(sample, Evaluator(config, None, device="cpu")(1))
+    assert same_sample(sample, Evaluator(SubNetworks(config, None, device="cpu"))(1))

@@ -11,23 +11,18 @@ import torch
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.batches import make_batches
 from nasi_ray.errors import ConfigError, ProxyFailedError
-from nasi_ray.nasi.evaluator import Evaluator
+from nasi_ray.nasi.evaluator import SubNetworks
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks import nb1shot1, nb201
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.mixture import PathMixer
+from nasi_ray.networks.sub_network import layers_used, sub_network
 from nasi_ray.proxies import PROXIES, get_proxy
-from nasi_ray.ranking.scoring import (
-    ScoreEvaluator,
-    handle,
-    layers_used,
-    lost_score,
-    same_score,
-    sub_network,
-)
+from nasi_ray.ranking.scoring import ScoreEvaluator, lost_score, same_score
 from nasi_ray.ranking.settings import RankConfig
+from nasi_ray.runner import handle
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces.nb1shot1 import S1
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture
@@ -82,7 +77,7 @@ def test_the_trace_norm_on_the_supernet_is_the_searchs_e() -> None:
         num_classes=3,
         num_cells=3,
     )
-    search = Evaluator(sample, None, device="cpu")
+    search = SubNetworks(sample, None, device="cpu")
     x, y = make_batches(sample, None).batch(0)
     chosen = nb1shot1.chosen(S1, S1.architecture(POSITION))
     with torch.no_grad():

@@ -15,7 +15,7 @@ from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import summarise
+from nasi_ray.search.result import describe_alpha
 from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
@@ -66,7 +66,7 @@ def test_collected_samples_are_stored_and_shown(tmp_path: Path) -> None:
     assert (last.num_done, last.num_total, last.num_failed) == (20, 20, 0)
     e = [toy_sample(i).trace_norm for i in range(20)]
     assert last.mean_trace_norm == pytest.approx(np.mean(e))
-    summary = summarise(store.read(), space=SPACE, config=EstimateConfig(num_samples=20))
+    summary = describe_alpha(estimate(store.read(), EstimateConfig(num_samples=20)), SPACE)
     assert last.smallest_margin is not None
     name, value, _ = last.smallest_margin
     assert value == min(summary["margins"].values())
@@ -79,8 +79,8 @@ def test_order_of_arrival_changes_nothing(tmp_path: Path) -> None:
     run(shuffled, range(20), ScriptedRunner([[toy_sample(i)] for i in order]), Quiet())
     config = EstimateConfig(num_samples=20, method="ada", nu=30.0)
     serial = SampleTable.from_samples(map(toy_sample, range(20)), 84)
-    assert summarise(shuffled.read(), space=SPACE, config=config) == summarise(
-        serial, space=SPACE, config=config
+    assert describe_alpha(estimate(shuffled.read(), config), SPACE) == describe_alpha(
+        estimate(serial, config), SPACE
     )
 
 
@@ -117,7 +117,7 @@ def test_failed_samples_are_told_at_once_and_left_out(tmp_path: Path) -> None:
         progress,
     )
     assert progress.messages == ["sample 3 failed: trace norm inf"]
-    summary = summarise(store.read(), space=SPACE, config=EstimateConfig(num_samples=5))
+    summary = describe_alpha(estimate(store.read(), EstimateConfig(num_samples=5)), SPACE)
     assert summary["num_failed"] == 1
     assert summary["failed"] == {"3": "trace norm inf"}
     good = SampleTable.from_samples(
@@ -125,7 +125,7 @@ def test_failed_samples_are_told_at_once_and_left_out(tmp_path: Path) -> None:
     )
     assert (
         summary["alpha"]
-        == summarise(good, space=SPACE, config=EstimateConfig(num_samples=4))["alpha"]
+        == describe_alpha(estimate(good, EstimateConfig(num_samples=4)), SPACE)["alpha"]
     )
 
 
@@ -184,7 +184,7 @@ def test_progress_counts_what_the_records_hold(tmp_path: Path) -> None:
 
 def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
     table = SampleTable.from_samples(map(toy_sample, range(30)), 84)
-    summary = summarise(table, space=SPACE, config=EstimateConfig(num_samples=30, nu="auto"))
+    summary = describe_alpha(estimate(table, EstimateConfig(num_samples=30, nu="auto")), SPACE)
     names = [decision.name for decision in SPACE.decisions]
     assert list(summary["alpha"]) == list(summary["margins"]) == names
     ops = summary["alpha"]["normal/node0/op"]
@@ -209,7 +209,7 @@ def test_a_search_larger_than_the_display_shows_counts_every_sample(
         np.mean([toy_sample(i).trace_norm for i in range(20)])
     )
     first = SampleTable.from_samples(map(toy_sample, range(8)), 84)
-    margins = summarise(first, space=SPACE, config=EstimateConfig(num_samples=20))["margins"]
+    margins = describe_alpha(estimate(first, EstimateConfig(num_samples=20)), SPACE)["margins"]
     assert last.smallest_margin is not None
     assert last.smallest_margin[1] == min(margins.values())
     assert store.read().index.tolist() == list(range(20))
@@ -240,8 +240,7 @@ def test_the_margin_shown_is_made_anew_as_samples_grow_not_as_time_passes(
     assert shown.mean_trace_norm == pytest.approx(
         np.mean([toy_sample(i).trace_norm for i in range(300)]), rel=1e-12
     )
-    summary = summarise(
-        SampleTable.from_samples(map(toy_sample, range(300)), 84), space=SPACE, config=config
-    )
+    table = SampleTable.from_samples(map(toy_sample, range(300)), 84)
+    summary = describe_alpha(estimate(table, config), SPACE)
     assert shown.smallest_margin is not None
     assert shown.smallest_margin[1] == min(summary["margins"].values())

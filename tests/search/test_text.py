@@ -161,21 +161,18 @@ def test_an_unknown_error_is_a_tie(error: float | None) -> None:
     result["margin_errors"]["normal/node0/op"] = error
     line = _line(summary_lines(result), "normal/node0/op")
     assert "± ?" in line
-    assert line.endswith("  ? tied")
+    assert line.endswith("% open")
 
 
 @pytest.mark.parametrize(
-    ("margin", "shown"), [(1.99, "1.9 tied"), (2.0, "2.0"), (99.9, "99.9"), (1e9, ">99")]
+    ("probability", "shown"),
+    [(None, "? open"), (0.0, "0 % open"), (0.9499, "94 % open"), (0.95, "95 %"), (1.0, "100 %")],
 )
-def test_the_ratio_shown_agrees_with_the_mark(margin: float, shown: str) -> None:
-    row = DecisionRow(name="x", first="a", second="b", margin=margin, error=1.0)
+def test_the_share_shown_agrees_with_the_mark(probability: float | None, shown: str) -> None:
+    row = DecisionRow(
+        name="x", first="a", second="b", margin=1.0, error=1.0, probability=probability
+    )
     assert row.cells[-1] == shown
-
-
-@pytest.mark.parametrize(("margin", "is_significant"), [(0.0, False), (0.1, True)])
-def test_an_error_of_zero_decides_all_but_a_tie(margin: float, is_significant: bool) -> None:
-    row = DecisionRow(name="x", first="a", second="b", margin=margin, error=0.0)
-    assert row.is_significant is is_significant
 
 
 def test_ties_go_to_the_candidate_that_comes_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nasi_ray.config import SampleConfig
 from nasi_ray.errors import ConfigError
-from nasi_ray.nasi.evaluator import Evaluator
+from nasi_ray.nasi.evaluator import SubNetworks
 from nasi_ray.spaces.nb1shot1 import S1, NB1Shot1Architecture
 from nasi_ray.study.accuracies import SpaceReference, sampled_architectures, sampled_cells
 from nasi_ray.tables.accuracies import open_accuracies
@@ -15,7 +15,7 @@ from tests.study.cases import records, s1_accuracies
 
 
 def test_choices_name_the_architecture_that_was_evaluated() -> None:
-    evaluator = Evaluator(
+    evaluator = SubNetworks(
         SampleConfig(space="s1", batch_size=2, image_size=8, init_channels=1, num_cells=3),
         None,
         device="cpu",

@@ -33,6 +33,7 @@ from nasi_ray.run.compute import Session
 from nasi_ray.run.plan import RunPlan
 from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
+from nasi_ray.search import series
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage, open_storage
 from nasi_ray.study import searches
@@ -230,14 +231,14 @@ def test_records_are_shared_and_nothing_is_evaluated_twice(
 def test_lost_samples_are_counted_and_named(
     settings: StudySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = evaluate.make_evaluator
+    make = series.make_series_evaluator
 
     def losing(config: Any, *args: Any) -> Any:
         evaluator = make(config, *args)
         lost = evaluate.lost_sample
         return lambda i: lost("s1", i, "worker died") if i == 3 else evaluator(i)
 
-    monkeypatch.setattr(launch, "make_evaluator", losing)
+    monkeypatch.setattr(launch, "make_series_evaluator", losing)
     found = study(AgnosticStudy(settings=settings))
     assert found["num_lost"] == 6
     assert [run["lost"] for run in found["runs"]] == [[3]] * 6
@@ -341,7 +342,7 @@ def test_a_disk_that_fills_at_the_outcome_keeps_the_samples_and_says_so(
 def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
     settings: StudySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_evaluator = evaluate.make_evaluator
+    make_evaluator = series.make_series_evaluator
 
     def broken_with_mse(config: Any, *args: Any) -> Any:
         make = make_evaluator(config, *args)
@@ -350,12 +351,13 @@ def test_a_variation_whose_samples_all_fail_is_reported_and_the_others_are_kept(
 
         def failed(index: int) -> Sample:
             sample = make(index)
+            assert isinstance(sample, Sample)
             nan = np.full_like(sample.grad, np.nan)
             return replace(sample, status="failed", trace_norm=np.nan, grad=nan, error="overflow")
 
         return failed
 
-    monkeypatch.setattr(launch, "make_evaluator", broken_with_mse)
+    monkeypatch.setattr(launch, "make_series_evaluator", broken_with_mse)
     job = AblationStudy(
         settings=settings,
         init_values=(),

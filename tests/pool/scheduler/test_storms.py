@@ -11,6 +11,7 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import WorkerError
+from nasi_ray.nasi.estimator import estimate
 from nasi_ray.nasi.evaluator import lost_sample
 from nasi_ray.pool.scheduler.decisions import GiveUp
 from nasi_ray.pool.scheduler.policy import PoolPolicy
@@ -19,7 +20,7 @@ from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.runner import InProcessRunner, Runner, RunnerStatus
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import summarise
+from nasi_ray.search.result import describe_alpha
 from nasi_ray.storage import LocalStorage
 from tests.pool.scheduler.simulation import FakeCluster
 from tests.toy import SPACE, Quiet, toy_sample
@@ -77,7 +78,7 @@ def search(store: Store, runner: Runner[Sample]) -> Quiet:
 
 
 def answer(store: Store) -> dict[str, Any]:
-    return summarise(store.read(), space=SPACE, config=CONFIG)
+    return describe_alpha(estimate(store.read(), CONFIG), SPACE)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from nasi_ray.errors import NasiRayError, SearchStoppedError
-from nasi_ray.ranking.tracker import ScoreProgress
 from nasi_ray.records import RecordStore, ScoreRows
 from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
+from nasi_ray.run.tracker import CountProgress
 from nasi_ray.runner import InProcessRunner
 from nasi_ray.storage import LocalStorage
 from tests.contracts.records import a_score
@@ -24,9 +24,10 @@ def run(path: Path, indices: Sequence[int], evaluate: Any) -> Quiet:
     store = RecordStore.open(LocalStorage(path), identity={"a": 1}, rows=ScoreRows("snip"))
     progress = Quiet()
     clock = iter(float(i) for i in range(10**6))
-    tracker = ScoreProgress(
+    tracker = CountProgress(
         store.read(),
         indices,
+        unit="scores",
         title="snip (1 of 2)",
         name=lambda index: f"snip of cell {index}",
         clock=lambda: next(clock),

@@ -1,0 +1,309 @@
+"""From a search's records to α and a cell, by any estimator and objective; pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.config import GRADIENT_ESTIMATORS, PATH, EstimateConfig
+from nasi_ray.errors import ConfigError, NoGoodSamplesError
+from nasi_ray.nasi.estimator import (
+    Estimate,
+    FrontPoint,
+    GradientEstimate,
+    estimate,
+    trace_norm_reward,
+)
+from nasi_ray.nasi.objectives import get_objective, rewards
+from nasi_ray.nasi.replay import replay
+from nasi_ray.nasi.selection import Selection, select_by_ascent, select_enumerated
+from nasi_ray.nasi.surrogate import Design, Surrogate, additive
+from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
+from nasi_ray.spaces.base import Architecture, Cost, SearchSpace
+from nasi_ray.spaces.options import (
+    architecture_at,
+    can_be_enumerated,
+    chosen_candidates,
+    incidence,
+    position_of,
+)
+
+NUM_DRAWS = 100
+"""Bootstrap draws of the samples."""
+COSTS: tuple[Cost, ...] = ("params", "multiply_adds")
+RIDGE = {1: 3.0, 2: 30.0}
+"""λ of main effects and of pairs."""
+FRONT_QUANTILES = tuple(0.1 * k for k in range(1, 11))
+"""Shares of the space's cells that fit the budgets of a front."""
+
+
+def make_estimate(
+    records: SearchRecords,
+    space: SearchSpace,
+    config: EstimateConfig,
+    settings: Mapping[str, Any],
+    *,
+    num_draws: int = NUM_DRAWS,
+) -> Estimate:
+    """α and what it selects.
+
+    Args:
+        records: Of the search; those with index ≥ ``config.num_samples`` are used for ν = auto
+            only.
+        space: Its space.
+        config: Settings of the estimate.
+        settings: What the samples were made with: ``seed``, ``temperature``.
+        num_draws: Bootstrap draws; 0: no errors of margins where they need the draws.
+
+    Raises:
+        NoGoodSamplesError: If no sample is good.
+        ConfigError: If the records lack what the estimate reads, or no cell fits the budget.
+    """
+    budget = _Budget(space, config)
+    if config.estimator in GRADIENT_ESTIMATORS:
+        table = _samples(records)
+        if config.estimator != "straight-through":
+            table = replay(
+                table,
+                space,
+                config.estimator,
+                seed=int(settings["seed"]),
+                temperature=float(settings["temperature"]),
+            )
+        return _within(estimate(table, config), space, budget)
+    scorer: _TraceNormScorer | _ObjectiveScorer
+    if config.needs_gradient:
+        scorer = _TraceNormScorer(_samples(records), space, config)
+    else:
+        scorer = _ObjectiveScorer(_path(records, config), space, config)
+    return _estimate_by_score(scorer, space, budget, num_draws)
+
+
+def architecture_of(result: Estimate, space: SearchSpace, config: EstimateConfig) -> Architecture:
+    """What an estimate selects: the best of all configurations, or of each decision.
+
+    A space that keeps more than it samples (DARTS: two operations and inputs a node) is decoded
+    from α: the best and the second of each decision, combined by ``config.pairing``.
+    """
+    if result.position is None or any(d.num_kept for d in space.decisions):
+        return space.select(space.split(result.alpha), pairing=config.pairing)
+    return architecture_at(space, result.position)
+
+
+def _samples(records: SearchRecords) -> SampleTable:
+    if records.samples is None:
+        raise ConfigError(
+            "this run has no gradients; objective trace-norm needs them: run the search with "
+            "--objective trace-norm, or choose another objective"
+        )
+    return records.samples
+
+
+def _path(records: SearchRecords, config: EstimateConfig) -> MeasurementTable:
+    if PATH not in records.measurements:
+        raise ConfigError(
+            f"this run has no measurements; objective {config.objective} needs them: run the "
+            f"search with --objective {config.objective}, or choose trace-norm"
+        )
+    return records.measurements[PATH].below(config.num_samples)
+
+
+@cache
+def _costs(space: SearchSpace, kind: Cost) -> FloatArray | None:
+    # Of a million configurations they take a second.
+    return space.costs(kind)
+
+
+class _Budget:
+    """Which configurations are allowed, and what they cost."""
+
+    def __init__(self, space: SearchSpace, config: EstimateConfig) -> None:
+        self._space = space
+        self._limits: dict[Cost, float | None] = {
+            "params": config.max_params,
+            "multiply_adds": config.max_madds,
+        }
+        self.is_limited = any(limit is not None for limit in self._limits.values())
+        self._flags = {"params": "--max-params", "multiply_adds": "--max-madds"}
+
+    @cached_property
+    def costs(self) -> dict[Cost, FloatArray] | None:
+        """Kind -> cost of every configuration; None if the space does not know it."""
+        params, madds = (_costs(self._space, kind) for kind in COSTS)
+        if params is None or madds is None:
+            if self.is_limited:
+                raise ConfigError(
+                    f"space {self._space.name!r} does not know what its networks cost; leave out "
+                    "--max-params and --max-madds, or give the space a method `costs`"
+                )
+            return None
+        return {"params": params, "multiply_adds": madds}
+
+    @cached_property
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        """Of every configuration; None if there is no limit."""
+        if not self.is_limited or self.costs is None:
+            return None
+        allowed = np.ones(self.costs["params"].shape, dtype=np.bool_)
+        for kind, limit in self._limits.items():
+            if limit is not None:
+                allowed &= self.costs[kind] <= limit
+                if not allowed.any():
+                    raise ConfigError(
+                        f"{self._flags[kind]} is {limit:g}; no cell of {self._space.name} fits: "
+                        f"the smallest has {self.costs[kind].min():.0f}"
+                    )
+        return allowed
+
+    def at(self, position: IntArray) -> dict[Cost, float]:
+        """Kind -> cost of one configuration; empty if the space does not know it."""
+        found = self.costs or {}
+        return {kind: float(cost[tuple(position)]) for kind, cost in found.items()}
+
+    def front(self, score: FloatArray) -> tuple[FrontPoint, ...]:
+        """The best cell for each of ten limits of the parameters."""
+        if self.costs is None:
+            return ()
+        params, madds = self.costs["params"], self.costs["multiply_adds"]
+        points = []
+        for limit in np.quantile(params, FRONT_QUANTILES, method="higher"):
+            fits = params <= limit
+            if self.allowed is not None:
+                fits &= self.allowed
+            if not fits.any():
+                continue
+            at = np.unravel_index(int(np.argmax(np.where(fits, score, -np.inf))), score.shape)
+            points.append(
+                FrontPoint(
+                    max_params=float(limit),
+                    position=np.array(at),
+                    num_params=float(params[at]),
+                    multiply_adds=float(madds[at]),
+                    score=float(score[at]),
+                )
+            )
+        return tuple(points)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Score:
+    """A score of configurations: a surrogate, plus a number known of each."""
+
+    surrogate: Surrogate
+    known: FloatArray | None = None
+
+    def grid(self) -> FloatArray:
+        values = self.surrogate.grid()
+        return values if self.known is None else values + self.known
+
+    def select(self, space: SearchSpace, budget: _Budget, *, num_starts: int) -> Selection:
+        if can_be_enumerated(space):
+            return select_enumerated(self.grid(), space, allowed=budget.allowed)
+        return select_by_ascent(self.surrogate, space, num_starts=num_starts)
+
+
+class _TraceNormScorer:
+    """Fits the paper's objective of e (eq. 13) without its gradient."""
+
+    def __init__(self, table: SampleTable, space: SearchSpace, config: EstimateConfig) -> None:
+        used = table.below(config.num_samples)
+        if not used.ok.any():
+            why = next(iter(used.errors.values()), "none was evaluated")
+            raise NoGoodSamplesError(f"none of the {len(used)} samples is good: {why}")
+        self._table, self._config = table, config
+        self._order = 1 if config.estimator == "score-function" else 2
+        chosen = chosen_candidates(used.choices[used.ok], space)
+        self._design = Design(chosen, space, order=self._order)
+        self._reward = trace_norm_reward(table, config)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self._reward)
+
+    def score(self, rows: IntArray) -> _Score:
+        targets = self._reward[rows, None]
+        (fit,) = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
+        return _Score(surrogate=fit)
+
+
+class _ObjectiveScorer:
+    """Fits an objective of measurements."""
+
+    def __init__(self, table: MeasurementTable, space: SearchSpace, config: EstimateConfig) -> None:
+        there = ~table.lost
+        self._objective = get_objective(config.objective)
+        columns = [table.values[name] for name in self._objective.measurements]
+        if not np.isfinite(columns).all(axis=0).any():
+            why = next(iter(table.errors.values()), "no image reaches the logits")
+            raise NoGoodSamplesError(f"none of the {len(table)} measurements is good: {why}")
+        self._values = {name: table.values[name][there] for name in self._objective.measurements}
+        self._order = 1 if config.estimator == "score-function" else 2
+        chosen = chosen_candidates(table.choices[there], space)
+        self._design = Design(chosen, space, order=self._order)
+        self.num_samples = len(chosen)
+        self._known = self._num_params(space) if self._objective.has_num_params else None
+
+    def _num_params(self, space: SearchSpace) -> FloatArray:
+        params = _costs(space, "params")
+        if params is None:
+            raise ConfigError(
+                f"objective needs the number of parameters of every cell, which space "
+                f"{space.name!r} does not know; choose objective expressive"
+            )
+        return params / (params.std() or 1.0)
+
+    def score(self, rows: IntArray) -> _Score:
+        targets = rewards(self._objective, {n: v[rows] for n, v in self._values.items()})
+        fits = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
+        total = fits[0] * _inverse(fits[0].std())
+        for fit in fits[1:]:
+            total = total + fit * _inverse(fit.std())
+        return _Score(surrogate=total, known=self._known)
+
+
+def _inverse(std: float) -> float:
+    return 1 / std if std > 0 else 0.0
+
+
+def _estimate_by_score(
+    scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: _Budget, num_draws: int
+) -> Estimate:
+    everything = np.arange(scorer.num_samples)
+    score = scorer.score(everything)
+    found = score.select(space, budget, num_starts=30)
+    rng = np.random.default_rng(0)
+    draws = np.empty((num_draws, space.num_logits))
+    for draw in draws:
+        rows = np.sort(rng.integers(len(everything), size=len(everything)))
+        draw[:] = scorer.score(rows).select(space, budget, num_starts=5).alpha
+    return Estimate(
+        alpha=found.alpha,
+        draws=draws,
+        position=found.position,
+        costs=budget.at(found.position),
+        front=budget.front(score.grid()) if can_be_enumerated(space) else (),
+    )
+
+
+def _within(result: GradientEstimate, space: SearchSpace, budget: _Budget) -> Estimate:
+    """A gradient's estimate, whose score of a cell is the sum of the logits it takes."""
+    if not can_be_enumerated(space) or budget.costs is None:
+        return result
+    logits = list(space.split(result.alpha).values())
+    grid = additive(
+        [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
+    ).grid()
+    if budget.is_limited:
+        position = select_enumerated(grid, space, allowed=budget.allowed).position
+    else:
+        position = position_of(space, result.alpha)
+    return dataclasses.replace(
+        result, front=budget.front(grid), position=position, costs=budget.at(position)
+    )
