@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import yaml
 
@@ -30,43 +29,6 @@ class Problem:
 
     def __str__(self) -> str:
         return " ".join(f"{self.place}: {self.message}".split())
-
-
-def mapping(content: Any, *keys: str) -> dict[str, Any]:
-    """The mapping at a path of keys, empty where there is none."""
-    for key in keys:
-        content = content.get(key) if isinstance(content, dict) else None
-    return content if isinstance(content, dict) else {}
-
-
-def sequence(content: Any, *keys: str) -> list[Any]:
-    """The list at a path of keys, empty where there is none."""
-    found = mapping(content, *keys[:-1]).get(keys[-1])
-    return found if isinstance(found, list) else []
-
-
-def strings_in(content: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Place and value of each string below a JSON-like value, keys of mappings included."""
-    if isinstance(content, str):
-        yield place or ".", content
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            inner = f"{place}.{key}" if place else str(key)
-            yield inner, str(key)
-            yield from strings_in(value, inner)
-    elif isinstance(content, list):
-        for index, value in enumerate(content):
-            yield from strings_in(value, f"{place}[{index}]")
-
-
-def is_count(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number of at least 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_pinned(image: object) -> bool:
-    """Whether a container image is named by its digest, so that it cannot change."""
-    return re.fullmatch(r".+@sha256:[0-9a-f]{64}", str(image)) is not None
 
 
 def read_text(path: Path) -> str:

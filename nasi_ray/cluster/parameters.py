@@ -9,11 +9,10 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from nasi_ray.cluster.rules_access import WIDEST_PREFIX
 from nasi_ray.errors import ConfigError
 
 TEMPLATES = (
@@ -32,9 +31,16 @@ PLACEHOLDER = re.compile(r"\$\{(NASI_[A-Z0-9_]+)\}")
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of ``nasi_ray``."""
 
+_WIDEST_PREFIX = 16
+_HEX_ID = "[0-9a-f]{8,17}"
+# The policies and the registry's address are those of AWS's main partition.
+_REGION = "(?!cn-|us-gov-|us-iso)[a-z]{2}(?:-[a-z]+)+-[0-9]"
+_SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+_REGION_IN_NAME = re.compile(r"(?<![a-z])(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]{4,9}-[0-9](?![0-9])")
+_REGISTRY = re.compile(r"([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/(.+)@.+")
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
+
+class Parameter(NamedTuple):
     """One value to be filled in."""
 
     pattern: str
@@ -44,54 +50,43 @@ class Parameter:
     default: str | None = None
 
 
-PARAMETERS: dict[str, Parameter] = {
+PARAMETERS = {
     "NASI_CLUSTER": Parameter(
-        pattern=r"[a-z][a-z0-9-]{0,30}[a-z0-9]",
-        meaning="name of the cluster, its roles and its tags: 2 to 32 of a-z, 0-9 and '-'",
-        default="nasi",
+        "[a-z][a-z0-9-]{0,30}[a-z0-9]",
+        "name of the cluster, its roles and its tags: 2 to 32 of a-z, 0-9 and '-'",
+        "nasi",
     ),
-    "NASI_ACCOUNT": Parameter(
-        pattern=r"[0-9]{12}", meaning="AWS account, 12 digits (aws sts get-caller-identity)"
-    ),
-    "NASI_REGION": Parameter(
-        pattern=r"[a-z]{2}(-[a-z]+)+-[0-9]", meaning="AWS region, such as us-west-2"
-    ),
+    "NASI_ACCOUNT": Parameter("[0-9]{12}", "AWS account, 12 digits (aws sts get-caller-identity)"),
+    "NASI_REGION": Parameter(_REGION, "AWS region, such as us-west-2"),
     "NASI_ZONES": Parameter(
-        pattern=r"[a-z]{2}(-[a-z]+)+-[0-9][a-z](,[a-z]{2}(-[a-z]+)+-[0-9][a-z])*",
-        meaning="availability zones in order of preference, such as us-west-2a,us-west-2b",
+        f"{_REGION}[a-z](?:,{_REGION}[a-z])*",
+        "availability zones in order of preference, such as us-west-2a,us-west-2b",
     ),
     "NASI_AMI": Parameter(
-        pattern=r"ami-[0-9a-f]{8,17}",
-        meaning="machine image with Docker and the NVIDIA driver and runtime, ami-...",
+        f"ami-{_HEX_ID}", "machine image with Docker and the NVIDIA driver and runtime, ami-..."
     ),
-    "NASI_SECURITY_GROUP": Parameter(
-        pattern=r"sg-[0-9a-f]{8,17}", meaning="security group of all nodes, sg-..."
-    ),
+    "NASI_SECURITY_GROUP": Parameter(f"sg-{_HEX_ID}", "security group of all nodes, sg-..."),
     "NASI_SSH_CIDR": Parameter(
-        pattern=r"[0-9./]+",
-        meaning="IPv4 network SSH is allowed from, /16 or narrower, such as 203.0.113.7/32",
+        "[0-9./]+",
+        f"IPv4 network SSH is allowed from, /{_WIDEST_PREFIX} or narrower, such as 203.0.113.7/32",
     ),
     "NASI_IMAGE": Parameter(
-        pattern=r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}",
-        meaning="container image by digest, registry/name@sha256:<64 hex digits>",
+        "[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}",
+        "container image by digest, registry/name@sha256:<64 hex digits>",
     ),
-    "NASI_BUCKET": Parameter(
-        pattern=r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", meaning="S3 bucket of the runs"
-    ),
+    "NASI_BUCKET": Parameter("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "S3 bucket of the runs"),
     "NASI_PREFIX": Parameter(
-        pattern=r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*",
-        meaning="prefix of the runs in the bucket, without '/' at its ends",
-        default="runs",
+        f"{_SEGMENT}(?:/{_SEGMENT})*",
+        "prefix of the runs in the bucket, without '/' at its ends",
+        "runs",
     ),
     "NASI_TOKEN_DIR": Parameter(
-        pattern=r"[~/][A-Za-z0-9_./-]+",
-        meaning="directory on this machine that holds auth_token and nothing else",
-        default="~/.nasi",
+        rf"(?:~|/{_SEGMENT})(?:/\.?{_SEGMENT})*/\.?nasi[A-Za-z0-9_-]*",
+        "directory on this machine, named nasi... or .nasi..., that holds auth_token alone",
+        "~/.nasi",
     ),
     "NASI_NAMESPACE": Parameter(
-        pattern=r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
-        meaning="Kubernetes namespace (KubeRay only)",
-        default="nasi",
+        "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", "Kubernetes namespace (KubeRay only)", "nasi"
     ),
 }
 
@@ -136,7 +131,7 @@ def resolve(given: Mapping[str, str], environ: Mapping[str, str] | None = None) 
         environ: Name -> value; None: the process's environment. Other names in it are ignored.
 
     Raises:
-        ConfigError: If a name is unknown or a value is malformed.
+        ConfigError: If a name is unknown, a value is malformed, or two do not fit each other.
     """
     environ = os.environ if environ is None else environ
     for name in given:
@@ -146,7 +141,10 @@ def resolve(given: Mapping[str, str], environ: Mapping[str, str] | None = None) 
     for name, parameter in PARAMETERS.items():
         value = given.get(name) or environ.get(name) or parameter.default
         if value:
-            values[name] = _checked(name, value)
+            values[name] = value
+    for fault in (*(fault_of(*pair) for pair in values.items()), *misfits(values)):
+        if fault:
+            raise ConfigError(fault)
     return values
 
 
@@ -172,25 +170,53 @@ def fill(text: str, values: Mapping[str, str], *, place: str) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
-def _checked(name: str, value: str) -> str:
-    parameter = PARAMETERS[name]
-    if not re.fullmatch(parameter.pattern, value):
-        raise ConfigError(f"{name} is {value!r}; it must be the {parameter.meaning}")
-    if name == "NASI_SSH_CIDR":
-        _check_network(value)
-    return value
+def fault_of(name: str, value: str) -> str | None:
+    """What is wrong with one value by itself, if anything.
 
-
-def _check_network(value: str) -> None:
+    Args:
+        name: As in ``PARAMETERS``.
+        value: Any text.
+    """
+    if not re.fullmatch(PARAMETERS[name].pattern, value):
+        return f"{name} is {value!r}; it must be the {PARAMETERS[name].meaning}"
+    if name != "NASI_SSH_CIDR":
+        return None
     try:
         network = ipaddress.IPv4Network(value)
     except ValueError as error:
-        raise ConfigError(f"NASI_SSH_CIDR is {value!r}: {error}") from error
-    if network.prefixlen < WIDEST_PREFIX[4]:
-        raise ConfigError(
-            f"NASI_SSH_CIDR is {value!r}, {network.num_addresses:,} addresses; give the network "
-            "you connect from, /16 or narrower"
-        )
+        return f"{name} is {value!r}: {error}"
+    if network.prefixlen >= _WIDEST_PREFIX:
+        return None
+    return (
+        f"{name} is {value!r}, {network.num_addresses:,} addresses; give the network you connect "
+        f"from, /{_WIDEST_PREFIX} or narrower"
+    )
+
+
+def misfits(values: Mapping[str, str]) -> Iterator[str]:
+    """Which values do not fit each other, as far as their texts show.
+
+    Args:
+        values: Name -> well-formed value; those that are missing are not compared.
+    """
+    region = values.get("NASI_REGION")
+    if region is None:
+        return
+    for zone in values.get("NASI_ZONES", region).split(","):
+        if zone.rstrip("abcdefgh") != region:
+            yield f"NASI_ZONES names {zone}, which is not in NASI_REGION, {region}"
+    bucket = values.get("NASI_BUCKET", "")
+    for other in _REGION_IN_NAME.findall(bucket):
+        if other != region:
+            yield f"NASI_BUCKET is {bucket}, by its name not in NASI_REGION, {region}"
+    if registry := _REGISTRY.fullmatch(values.get("NASI_IMAGE", "")):
+        wanted = ("NASI_ACCOUNT", "NASI_REGION", "NASI_CLUSTER")
+        for name, part in zip(wanted, registry.groups(), strict=True):
+            if values.get(name, part) != part:
+                yield (
+                    f"NASI_IMAGE is of {part}, but {name} is {values[name]}; the roles may pull "
+                    "from the repository of the cluster's own name, account and region only"
+                )
 
 
 def _suggestion(name: str) -> str:

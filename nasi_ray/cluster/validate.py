@@ -1,127 +1,115 @@
 """``nasi-ray cluster validate``: check a cluster's files before anything is launched.
 
-    nasi-ray cluster validate build/cluster/ray-cluster.yaml
+    nasi-ray cluster validate build/cluster/*
 
-``ray up`` has no dry run. A cluster configuration goes through Ray's own validator, botocore's
-model of RunInstances and ``rules_cluster``; KubeRay manifests, IAM policies and security groups go
-through rules of their own. Nothing is sent anywhere. Exit status: 0 all is well, 1 problems (one
-line each), 2 a malformed flag or value.
+A file may contain what ``allowed.yaml`` lists; anything else is a problem, with its place. Then its
+values must fit each other, and those of the other files. ``ray up`` has no dry run: a cluster
+configuration goes through Ray's own validator, too. Nothing is sent anywhere. Exit status: 0 all
+is well, 1 problems (one line each), 2 a malformed flag or value.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasi_ray.cluster.allow_list import Value, compare, conflicts, kinds_of_documents
 from nasi_ray.cluster.documents import Problem, parse_documents, read_text
-from nasi_ray.cluster.parameters import PLACEHOLDER, fill, parse_settings, resolve
-from nasi_ray.cluster.rules_access import check_iam_policy, check_security_group
-from nasi_ray.cluster.rules_cluster import check_limits, check_policy, node_types
-from nasi_ray.cluster.rules_kuberay import check_manifest
+from nasi_ray.cluster.parameters import PARAMETERS, PLACEHOLDER, fill, parse_settings, resolve
+from nasi_ray.cluster.rules import check_cluster, check_company, check_ray_cluster
 from nasi_ray.errors import ConfigError
 
-_OF_RAY_ONLY = frozenset({"SubnetIds"})
-"""Keys of a node_config that Ray takes out before it calls AWS."""
+_POLICIES = tuple(kind for kind in kinds_of_documents() if kind.endswith("-policy.json"))
+_MANIFESTS = tuple(kind for kind in kinds_of_documents() if kind[0].isupper())
 
 
-def check_text(text: str, *, is_json: bool = False) -> list[Problem]:
+def check_text(text: str, *, name: str = "") -> list[Problem]:
     """Check the content of a file, whichever of the kinds it is.
 
     Args:
         text: YAML or JSON.
-        is_json: Whether it must be JSON.
+        name: The file's name. One in ``.json`` must be JSON; ``worker-policy.json`` may only have
+            what a worker may. Without a name, a policy is taken for the one it resembles most.
     """
+    return _examine(text, name)[0]
+
+
+def _examine(text: str, name: str) -> tuple[list[Problem], list[Value]]:
+    """Problems of a file, and the values of ``nasi-ray cluster render`` that it has."""
     for number, line in enumerate(text.splitlines(), start=1):
         found = PLACEHOLDER.search(line)
         if found and not line.lstrip().startswith("#"):
             message = f"{found[0]} is not filled in; run nasi-ray cluster render"
-            return [Problem(f"line {number}", message)]
+            return [Problem(f"line {number}", message)], []
     try:
-        documents = parse_documents(text, is_json=is_json)
+        documents = parse_documents(text, is_json=name.endswith(".json"))
     except ConfigError as error:
-        return [Problem("file", str(error))]
+        return [Problem("file", str(error))], []
     if not documents:
-        return [Problem("file", "empty")]
-    return [problem for document in documents for problem in check_document(document)]
+        return [Problem("file", "empty")], []
+    compared = [_compare(document, Path(name).name) for document in documents]
+    problems = [problem for of_one, _ in compared for problem in of_one]
+    values = [value for _, of_one in compared for value in of_one]
+    problems += conflicts(values)
+    return problems or list(check_company(documents)), values
 
 
-def check_document(document: Any) -> list[Problem]:
+def check_document(document: Any, *, name: str = "") -> list[Problem]:
     """Check one parsed document.
 
     Args:
         document: A cluster configuration, Kubernetes object, IAM policy or security group.
+        name: As for ``check_text``.
     """
+    problems, values = _compare(document, name)
+    return problems + list(conflicts(values))
+
+
+def _compare(document: Any, name: str) -> tuple[list[Problem], list[Value]]:
     if isinstance(document, list):
-        return check_security_group(document)
+        return compare("security group", document)
     if not isinstance(document, dict):
-        return [Problem("file", "not a mapping")]
-    if "apiVersion" in document:
-        return check_manifest(document)
+        return [Problem("file", "not a mapping")], []
     if "Statement" in document:
-        return check_iam_policy(document)
-    return check_cluster(document)
+        kinds = (name,) if name in _POLICIES else _POLICIES
+        return min((compare(kind, document) for kind in kinds), key=lambda found: len(found[0]))
+    if "apiVersion" in document:
+        kind = document.get("kind")
+        if kind not in _MANIFESTS:
+            message = f"{kind} is not allowed, only {', '.join(_MANIFESTS)}; remove it"
+            return [Problem("kind", message)], []
+    else:
+        kind = "cluster"
+    problems, values = compare(kind, document)
+    return problems or list(_check_fit(kind, document)), values
 
 
-def check_cluster(config: dict[str, Any]) -> list[Problem]:
-    """Check a cluster configuration for AWS.
-
-    Args:
-        config: As it was written.
-    """
-    provider = config.get("provider")
-    if not isinstance(provider, dict) or provider.get("type") != "aws":
-        return [Problem("provider.type", "must be aws; only AWS is checked here")]
-    prepared, problems = _prepare(config)
-    if prepared is None:
-        return problems
-    for name, node_type in node_types(config).items():
-        problems += _check_launch(name, node_type.get("node_config"))
-    return [*problems, *check_policy(prepared), *check_limits(config)]
+def _check_fit(kind: str, document: dict[str, Any]) -> Iterator[Problem]:
+    if kind == "cluster":
+        yield from check_cluster(document)
+        yield from _ask_ray(document)
+    elif kind == "RayCluster":
+        yield from check_ray_cluster(document["spec"], "spec")
+    elif kind == "RayJob":
+        yield from check_ray_cluster(document["spec"]["rayClusterSpec"], "spec.rayClusterSpec")
 
 
-def _prepare(config: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """Merge Ray's defaults in and have Ray validate the result."""
+def _ask_ray(config: dict[str, Any]) -> Iterator[Problem]:
+    """What Ray's own validator says, once Ray has merged its defaults in."""
     import jsonschema
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
-        prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
-    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        return None, [Problem("file", f"Ray cannot read it: {error!r}")]
-    try:
-        validate_config(prepared)
+        validate_config(prepare_config(copy.deepcopy(config)))
     except jsonschema.ValidationError as error:
-        return prepared, [Problem(error.json_path.lstrip("$.") or "file", error.message)]
-    except (RuntimeError, ValueError, TypeError) as error:
-        return prepared, [Problem("file", str(error))]
-    return prepared, []
-
-
-@functools.cache
-def _launch_shape() -> Any:
-    import botocore.session
-
-    session = botocore.session.get_session()
-    return session.get_service_model("ec2").operation_model("RunInstances").input_shape
-
-
-def _check_launch(name: str, node_config: Any) -> list[Problem]:
-    """Whether EC2's RunInstances knows each key of a node_config, with that type of value."""
-    from botocore.validate import ParamValidator
-
-    place = f"available_node_types.{name}.node_config"
-    if not isinstance(node_config, dict):
-        return [Problem(place, "missing or not a mapping")]
-    call = {key: value for key, value in node_config.items() if key not in _OF_RAY_ONLY}
-    report = ParamValidator().validate({**call, "MinCount": 1, "MaxCount": 1}, _launch_shape())
-    found = report.generate_report().splitlines() if report.has_errors() else []
-    return [Problem(place, line) for line in found]
+        yield Problem(error.json_path.lstrip("$.") or "file", error.message)
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        yield Problem("file", f"Ray refuses it: {error!r}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -147,24 +135,34 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    return max(_check_file(name, values) for name in args.files)
+    status, found = 0, []
+    for name in args.files:
+        of_file = _check_file(name, values)
+        status = max(status, of_file is None)
+        found += of_file or []
+    for problem in conflicts(found):
+        sys.stderr.write(f"{problem}\n")
+        status = 1
+    return status
 
 
-def _check_file(name: str, values: Mapping[str, str] | None) -> int:
+def _check_file(name: str, values: Mapping[str, str] | None) -> list[Value] | None:
+    """Print what is wrong; else return one value of each name, its place with the file's name."""
     try:
         text = read_text(Path(name))
         if values is not None:
             text = fill(text, values, place=name)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
-    problems = check_text(text, is_json=name.endswith(".json"))
+        return None
+    problems, found = _examine(text, name)
     for problem in problems:
         sys.stderr.write(f"{name}: {problem}\n")
     if problems:
-        return 1
+        return None
     sys.stdout.write(f"{name}: ok\n")
-    return 0
+    named = {value.name: value for value in reversed(found) if value.name in PARAMETERS}
+    return [value._replace(place=f"{name}: {value.place}") for value in named.values()]
 
 
 if __name__ == "__main__":

@@ -58,7 +58,12 @@ def test_unknown_names_get_a_suggestion() -> None:
         ("NASI_PREFIX", "/runs"),
         ("NASI_PREFIX", "runs/../.."),
         ("NASI_PREFIX", "*"),
+        ("NASI_REGION", "cn-north-1"),
+        ("NASI_REGION", "us-gov-west-1"),
         ("NASI_TOKEN_DIR", "secrets and more"),
+        ("NASI_TOKEN_DIR", "~/.ssh"),
+        ("NASI_TOKEN_DIR", "/home/me/nasi/../.aws"),
+        ("NASI_TOKEN_DIR", "nasi"),
         ("NASI_NAMESPACE", "Kube"),
     ],
 )
@@ -67,6 +72,61 @@ def test_malformed_values_are_refused_by_name(name: str, value: str) -> None:
         resolve({name: value}, {})
     assert str(caught.value).startswith(f"{name} is {value!r}")
     assert "\n" not in str(caught.value)
+
+
+ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com/nasi@sha256:" + "a1" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "NASI_ZONES",
+            "us-west-2a,us-east-1a",
+            "NASI_ZONES names us-east-1a, which is not in NASI_",
+        ),
+        ("NASI_ZONES", "us-west-1a", "NASI_ZONES names us-west-1a"),
+        (
+            "NASI_BUCKET",
+            "runs-eu-west-1",
+            "NASI_BUCKET is runs-eu-west-1, by its name not in NASI_",
+        ),
+        (
+            "NASI_IMAGE",
+            ECR.replace("us-west-2", "eu-west-1"),
+            "NASI_IMAGE is of eu-west-1, but NASI_",
+        ),
+        (
+            "NASI_IMAGE",
+            ECR.replace("1234", "4321"),
+            "NASI_IMAGE is of 432156789012, but NASI_ACCOUNT",
+        ),
+        (
+            "NASI_IMAGE",
+            ECR.replace("/nasi", "/other"),
+            "NASI_IMAGE is of other, but NASI_CLUSTER is",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_each_other_are_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve({**VALUES, name: value}, {})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NASI_ZONES", "us-west-2d"),
+        ("NASI_BUCKET", "runs-us-west-2"),
+        ("NASI_BUCKET", "because-west-10"),
+        ("NASI_IMAGE", "ghcr.io/someone/other@sha256:" + "a1" * 32),
+        ("NASI_TOKEN_DIR", "/home/me/.config/nasi-token"),
+        ("NASI_SSH_CIDR", "10.1.0.0/16"),
+    ],
+)
+def test_values_that_fit_are_taken(name: str, value: str) -> None:
+    assert resolve({**VALUES, name: value}, {})[name] == value
 
 
 def test_the_examples_of_this_folder_are_well_formed() -> None:

@@ -82,29 +82,39 @@ def test_a_directory_with_the_token_alone_is_taken(tmp_path: Path, home: Path) -
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("~/", "NASI_TOKEN_DIR is ~/, which `ray up` would copy whole; give a directory that"),
-        ("~/keys/..", "which `ray up` would copy whole"),
-        ("/.", "NASI_TOKEN_DIR is /., which `ray up` would copy whole"),
-        ("~/keys", "would copy id_rsa and all the rest of it to every node; give a directory that"),
-        ("~/folder", "would copy auth_token and all the rest"),
-        ("~/file", "NASI_TOKEN_DIR is ~/file: "),
-        ("~nobody-of-this-name/x", "NASI_TOKEN_DIR is ~nobody-of-this-name/x: "),
+        ("~/", "NASI_TOKEN_DIR is '~/'; it must be the directory on this machine, named nasi..."),
+        ("~/.ssh", "NASI_TOKEN_DIR is '~/.ssh'; it must be"),
+        ("/root", "NASI_TOKEN_DIR is '/root'; it must be"),
+        ("~/nasi/..", "NASI_TOKEN_DIR is '~/nasi/..'; it must be"),
+        ("~/.nasi/../.aws", "NASI_TOKEN_DIR is '~/.nasi/../.aws'; it must be"),
+        ("~nobody-of-this-name/nasi", "NASI_TOKEN_DIR is '~nobody-of-this-name/nasi'; it must be"),
+        ("~/nasi", "would copy id_rsa and all the rest of it to every node; give a directory that"),
+        ("~/nasi-folder", "would copy auth_token and all the rest"),
+        ("~/nasi-file", "NASI_TOKEN_DIR is ~/nasi-file: "),
     ],
 )
 def test_no_more_than_the_token_goes_to_the_nodes(
     value: str, message: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (home / "keys").mkdir()
+    (home / "nasi").mkdir()
     for name in ("auth_token", "id_rsa"):
-        (home / "keys" / name).touch()
-    (home / "folder" / "auth_token").mkdir(parents=True)
-    (home / "file").touch()
+        (home / "nasi" / name).touch()
+    (home / "nasi-folder" / "auth_token").mkdir(parents=True)
+    (home / "nasi-file").touch()
     values = flags({**VALUES, "NASI_TOKEN_DIR": value})
     assert main(["--out", str(tmp_path / "out"), *values]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_tokens_directory_is_looked_at_only_where_it_is_used(
+    tmp_path: Path, home: Path
+) -> None:
+    (home / "nasi").mkdir()
+    (home / "nasi" / "id_rsa").touch()
+    values = flags({**VALUES, "NASI_TOKEN_DIR": "~/nasi"})
     only = ("--only", "cluster/security-group.json")
     assert main(["--out", str(tmp_path / "out"), *only, *values]) == 0
 
