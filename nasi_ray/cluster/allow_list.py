@@ -32,6 +32,7 @@ class Value(NamedTuple):
 
 
 Finding = Problem | Value
+Content = dict[str, Any]
 
 
 @functools.cache
@@ -80,9 +81,9 @@ def conflicts(values: Iterable[Value]) -> Iterator[Problem]:
 
 
 def _compare(shape: Any, value: Any, place: str) -> Iterator[Finding]:
-    if isinstance(shape, dict):
+    if isinstance(shape, dict) and isinstance(value, dict):
         yield from _compare_mapping(shape, value, place)
-    elif isinstance(shape, list):
+    elif isinstance(shape, list) and isinstance(value, list):
         yield from _compare_sequence(shape, value, place)
     elif isinstance(shape, str):
         yield from _compare_text(shape, value, place)
@@ -90,34 +91,32 @@ def _compare(shape: Any, value: Any, place: str) -> Iterator[Finding]:
         yield _wrong(shape, value, place)
 
 
-def _compare_mapping(shape: dict[str, Any], value: Any, place: str) -> Iterator[Finding]:
-    if not isinstance(value, dict):
-        yield _wrong(shape, value, place)
-        return
+def _compare_mapping(shape: Content, value: Content, place: str) -> Iterator[Finding]:
     rules = {_name(rule): rule for rule in shape}
     for key, content in value.items():
-        here = f"{place}.{key}" if place else key
-        name = key if key in rules else _open_rule(rules, key)
-        if name is None:
-            yield _problem(here, f"not allowed, only {', '.join(rules) or 'nothing'}; remove it")
-        elif rules[name].endswith(("*", "+")):
-            yield from _compare_items(shape[rules[name]], content, here, rules[name][-1] == "+")
+        rule = rules.get(key) or next((r for r in shape if _is_open_to(r, key)), None)
+        if rule is None:
+            only = ", ".join(rules) or "nothing"
+            yield _problem(_join(place, key), f"not allowed, only {only}; remove it")
+        elif rule.endswith(("*", "+")) and isinstance(content, list):
+            is_complete = rule.endswith("+")
+            yield from _compare_items(shape[rule], content, _join(place, key), is_complete)
         else:
-            yield from _compare(shape[rules[name]], content, here)
+            yield from _compare(shape[rule], content, _join(place, key))
     for name, rule in rules.items():
         if name not in value and rule[0] not in "(<":
-            here = f"{place}.{name}" if place else name
-            yield _problem(here, f"missing; give {_describe(shape[rule])}")
+            yield _problem(_join(place, name), f"missing; give {_describe(shape[rule])}")
 
 
-def _open_rule(rules: dict[str, str], key: str) -> str | None:
-    return next((name for name in rules if name[0] == "<" and _pattern(name).fullmatch(key)), None)
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
 
 
-def _compare_sequence(shapes: list[Any], value: Any, place: str) -> Iterator[Finding]:
-    if not isinstance(value, list):
-        yield _wrong(shapes, value, place)
-        return
+def _is_open_to(rule: str, key: str) -> bool:
+    return rule[0] == "<" and _pattern(rule).fullmatch(key) is not None
+
+
+def _compare_sequence(shapes: list[Any], value: list[Any], place: str) -> Iterator[Finding]:
     for index, (shape, item) in enumerate(zip(shapes, value, strict=False)):
         yield from _compare(shape, item, f"{place}[{index}]")
     if extra := value[len(shapes) :]:
@@ -128,25 +127,21 @@ def _compare_sequence(shapes: list[Any], value: Any, place: str) -> Iterator[Fin
         yield _problem(place, f"missing; give {_describe(shape)}")
 
 
-def _compare_items(shapes: list[Any], value: Any, place: str, complete: bool) -> Iterator[Finding]:
-    if not isinstance(value, list):
-        yield _wrong(shapes, value, place)
-        return
-    given = set()
+def _compare_items(
+    shapes: list[Any], value: list[Any], place: str, is_complete: bool
+) -> Iterator[Finding]:
+    missing = {_label(shape) for shape in shapes if is_complete and _label(shape)[0] != "("}
     for index, item in enumerate(value):
         here = f"{place}[{index}]"
-        about = len(shapes) == 1 or next((s for s in shapes if _is_about(s, item)), None)
-        if about is None:
+        about = shapes if len(shapes) == 1 else [s for s in shapes if _is_about(s, item)]
+        if about:
+            missing.discard(_label(about[0]))
+            yield from _compare(about[0], item, here)
+        else:
             known = " | ".join(_bare(_label(shape)) for shape in shapes)
             yield _problem(here, f"{_short(item)} is not allowed, only {known}; remove it")
-            continue
-        shape = shapes[0] if about is True else about
-        given.add(_label(shape))
-        yield from _compare(shape, item, here)
-    for shape in shapes if complete else ():
-        label = _label(shape)
-        if label not in given and label[0] != "(":
-            yield _problem(place, f"missing; give {label}")
+    for label in sorted(missing):
+        yield _problem(place, f"missing; give {label}")
 
 
 def _label(shape: Any) -> str:
@@ -191,9 +186,8 @@ def _pattern(shape: str) -> re.Pattern[str]:
         elif name in names:
             parts.append(f"(?P={name})")
         else:
-            parts.append(
-                f"(?P<{name}>{PARAMETERS[name].pattern if name in PARAMETERS else _LABEL})"
-            )
+            pattern = PARAMETERS[name].pattern if name in PARAMETERS else _LABEL
+            parts.append(f"(?P<{name}>{pattern})")
             names.add(name)
     return re.compile("".join(parts) + re.escape(text[end:]))
 
