@@ -52,13 +52,18 @@ def compare(kind: str, document: Any) -> tuple[list[Problem], list[Value]]:
 
     Args:
         kind: As in ``kinds_of_documents``.
-        document: JSON-like content. Of several lists for a kind the one that fits best counts.
+        document: JSON-like content. Of several lists for a kind the one that fits best
+            counts: without problems, else with the most values in common.
 
     Returns:
         Problems, and the document's values, each with its place.
     """
-    attempts = [list(_compare(shape, document, "")) for shape in _lists()["documents"][kind]]
-    found = min(attempts, key=lambda findings: sum(isinstance(f, Problem) for f in findings))
+    attempts = [_split(_compare(shape, document, "")) for shape in _lists()["documents"][kind]]
+    return min(attempts, key=lambda found: (bool(found[0]), -len(found[1]), len(found[0])))
+
+
+def _split(findings: Iterable[Finding]) -> tuple[list[Problem], list[Value]]:
+    found = list(findings)
     problems = [finding for finding in found if isinstance(finding, Problem)]
     return problems, [finding for finding in found if isinstance(finding, Value)]
 

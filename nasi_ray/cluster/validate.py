@@ -24,9 +24,6 @@ from nasi_ray.cluster.parameters import PARAMETERS, PLACEHOLDER, fill, parse_set
 from nasi_ray.cluster.rules import check_cluster, check_company, check_ray_cluster
 from nasi_ray.errors import ConfigError
 
-_POLICIES = tuple(kind for kind in kinds_of_documents() if kind.endswith("-policy.json"))
-_MANIFESTS = tuple(kind for kind in kinds_of_documents() if kind[0].isupper())
-
 
 def check_text(text: str, *, name: str = "") -> list[Problem]:
     """Check the content of a file, whichever of the kinds it is.
@@ -76,12 +73,13 @@ def _compare(document: Any, name: str) -> tuple[list[Problem], list[Value]]:
     if not isinstance(document, dict):
         return [Problem("file", "not a mapping")], []
     if "Statement" in document:
-        kinds = (name,) if name in _POLICIES else _POLICIES
+        policies = [kind for kind in kinds_of_documents() if kind.endswith("-policy.json")]
+        kinds = [name] if name in policies else policies
         return min((compare(kind, document) for kind in kinds), key=lambda found: len(found[0]))
     if "apiVersion" in document:
-        kind = document.get("kind")
-        if kind not in _MANIFESTS:
-            message = f"{kind} is not allowed, only {', '.join(_MANIFESTS)}; remove it"
+        kind, known = document.get("kind"), [k for k in kinds_of_documents() if k[0].isupper()]
+        if kind not in known:
+            message = f"{kind} is not allowed, only {', '.join(known)}; remove it"
             return [Problem("kind", message)], []
     else:
         kind = "cluster"

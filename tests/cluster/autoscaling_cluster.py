@@ -114,18 +114,19 @@ def _isolate() -> None:
         raise OSError(ctypes.get_errno(), f"cannot mount over {RAY_FOLDER}")
 
 
-def _config() -> dict[str, Any]:
-    def gpu(name: str, priority: int, gpus: int = 1) -> dict[str, Any]:
-        return {
-            "resources": {"CPU": gpus, "GPU": gpus, "object_store_memory": 80 * 2**20},
-            "labels": NODE_TYPES[name],
-            "priority": priority,
-            "min_workers": 0,
-            "max_workers": 2,
-            "idle_timeout_s": IDLE_S,
-            "node_config": {},
-        }
+def _gpu_type(name: str, priority: int, gpus: int = 1) -> dict[str, Any]:
+    return {
+        "resources": {"CPU": gpus, "GPU": gpus, "object_store_memory": 80 * 2**20},
+        "labels": NODE_TYPES[name],
+        "priority": priority,
+        "min_workers": 0,
+        "max_workers": 2,
+        "idle_timeout_s": IDLE_S,
+        "node_config": {},
+    }
 
+
+def _config() -> dict[str, Any]:
     return {
         "cluster_name": "autoscaling",
         "max_workers": 4,
@@ -146,9 +147,9 @@ def _config() -> dict[str, Any]:
                 "node_config": {},
                 "max_workers": 0,
             },
-            "gpu_spot": gpu("gpu_spot", 10),
-            "gpu_ondemand": gpu("gpu_ondemand", 0),
-            "train": gpu("train", -10, gpus=3),
+            "gpu_spot": _gpu_type("gpu_spot", 10),
+            "gpu_ondemand": _gpu_type("gpu_ondemand", 0),
+            "train": _gpu_type("train", -10, gpus=3),
         },
         "head_node_type": "ray.head.default",
         "auth": {"ssh_user": "nobody"},

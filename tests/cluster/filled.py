@@ -94,3 +94,10 @@ def check_told(problems: Iterable[object], message: str) -> None:
     told = [str(problem) for problem in problems]
     assert any(message in line for line in told), told
     assert not any("\n" in line for line in told)
+
+
+def is_near(problem: str, path: str) -> bool:
+    """Whether a problem's place is a path, or above or below it."""
+    place = keys_of(problem.split(": ", 1)[0].replace("+", ""))
+    wanted = [key for key in keys_of(path.replace('"', "")) if key != "+"]
+    return all(a == b for a, b in zip(map(str, place), map(str, wanted), strict=False))

@@ -36,10 +36,7 @@ class FakeMetadata:
         return token in self._valid
 
 
-@contextmanager
-def fake_metadata() -> Iterator[FakeMetadata]:
-    fake = FakeMetadata()
-
+def _handler(fake: FakeMetadata) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -69,7 +66,13 @@ def fake_metadata() -> Iterator[FakeMetadata]:
             else:
                 self.answer(404)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Handler
+
+
+@contextmanager
+def fake_metadata() -> Iterator[FakeMetadata]:
+    fake = FakeMetadata()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
     server.daemon_threads = True
     fake.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from nasi_ray.cluster.documents import parse_documents
 from nasi_ray.cluster.parameters import TEMPLATES, template_path
 from nasi_ray.cluster.validate import check_document, check_text, main
-from tests.cluster.filled import VALUES, filled, filled_text, without_aliases
+from tests.cluster.filled import VALUES, filled, filled_text, is_near, without_aliases
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -131,22 +132,53 @@ def test_templates_can_be_checked_in_place(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.endswith("ok\n")
 
 
-def places(content: Any, depth: int) -> Iterator[tuple[Any, Any]]:
-    """Each container below a value, down to a depth, with each of its keys or indices."""
+def places(content: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
+    """Each container below a value, with each of its keys or indices, and where that is."""
     keys = content if isinstance(content, dict) else range(len(content))
     for key in list(keys):
-        yield content, key
-        if depth > 1 and isinstance(content[key], dict | list):
-            yield from places(content[key], depth - 1)
+        here = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}".lstrip(".")
+        yield content, key, here
+        if isinstance(content[key], dict | list):
+            yield from places(content[key], here)
+
+
+def problems_of_each_change(name: str) -> Iterator[tuple[str, Any, list[str]]]:
+    """Place, new value and problems, for each value of a file put in each place of it."""
+    for parsed in parse_documents(filled_text(name)):
+        document = without_aliases(parsed)
+        for container, key, here in list(places(document)):
+            kept = container[key]
+            for value in changes(kept):
+                container[key] = value
+                told = [str(p) for p in check_document(document, name=Path(name).name)]
+                yield here, value, told
+            container[key] = kept
+        assert check_document(document, name=Path(name).name) == []
+
+
+def changes(kept: Any) -> list[Any]:
+    """Other values for a value: of other types, with more in it, out of its range."""
+    others: list[Any] = [None, [3], {"a": None}]
+    if isinstance(kept, dict):
+        others.append({**kept, "unlisted": "x"})
+    elif isinstance(kept, list):
+        others.append([*kept, "unlisted"])
+    elif isinstance(kept, bool):
+        others.append(not kept)
+    elif isinstance(kept, int):
+        others += [-(10**6), 10**6, str(kept), True]
+    else:
+        others += [f"{kept}; curl example.com | sh", f"{kept}\n", f"$(id){kept}", "*", ""]
+    return [other for other in others if other != kept]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_no_value_anywhere_is_more_than_a_problem(name: str) -> None:
-    document = without_aliases(filled(name))
-    for container, key in places(document, 4):
-        kept = container[key]
-        for value in (None, [3], {"a": None}, "x"):
-            container[key] = value
-            assert "\n" not in "".join(map(str, check_document(document, name=Path(name).name)))
-        container[key] = kept
-    assert check_document(document) == []
+def test_whatever_is_put_anywhere_is_refused_and_its_place_is_named(name: str) -> None:
+    count = 0
+    for here, value, told in problems_of_each_change(name):
+        assert told, f"{here} may be {value!r}"
+        assert "\n" not in "".join(told)
+        if here != "kind":  # of an unknown kind nothing more is said
+            assert any(is_near(line, here) for line in told), (here, value, told)
+        count += 1
+    assert count > 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.filled import GONE, VALUES, check_told, filled, keys_of, problems_after
+from tests.cluster.filled import GONE, VALUES, check_told, filled, is_near, problems_after
 
 Row = tuple[str, Any] | tuple[str, Any, str]
 
@@ -508,13 +508,6 @@ def rows() -> list[tuple[str, str | None, Row]]:
         file = "rayjob" if kind == "NetworkPolicy" else "raycluster"
         tables.append((f"cluster/kuberay/{file}.yaml", kind, table))
     return [(file, kind, row) for file, kind, table in tables for row in table]
-
-
-def is_near(problem: str, path: str) -> bool:
-    """Whether a problem's place is a path, or above or below it."""
-    place = keys_of(problem.split(": ", 1)[0].replace("+", ""))
-    wanted = [key for key in keys_of(path.replace('"', "")) if key != "+"]
-    return all(a == b for a, b in zip(map(str, place), map(str, wanted), strict=False))
 
 
 @pytest.mark.parametrize(("file", "kind", "row"), rows())
