@@ -224,7 +224,10 @@ def _describe(shape: Any) -> str:
         return f"a mapping of {', '.join(map(_name, shape))}" if shape else "{}"
     if isinstance(shape, list):
         return f"a list of {' | '.join(map(_describe, shape))}" if shape else "[]"
-    return _bare(shape) if isinstance(shape, str) else json.dumps(shape)
+    if not isinstance(shape, str):
+        return json.dumps(shape)
+    name = shape.strip("${}")
+    return f"{name}, the {PARAMETERS[name].meaning}" if name in PARAMETERS else _bare(shape)
 
 
 def _short(value: Any) -> str:

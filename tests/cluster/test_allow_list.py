@@ -45,6 +45,14 @@ POD = "spec.workerGroupSpecs[0].template.spec"
             "rights over the machine or show a secret; data lies below /data, /mnt or /cache)",
         ),
         (
+            "ray-cluster.yaml",
+            "docker.image",
+            "nasi:1",
+            'docker.image: "nasi:1" is not allowed; give NASI_IMAGE, the container image by '
+            "digest, registry/name@sha256:<64 hex digits> (one image and one set of options for "
+            "all nodes, without rights over the machine)",
+        ),
+        (
             "cluster/security-group.json",
             "[0].FromPort",
             8265,
