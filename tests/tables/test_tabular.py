@@ -207,7 +207,7 @@ def test_rows_of_one_key_must_agree() -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"name": pa.array(["a"])}, "has columns name; it needs 'hash' or 'arch'"),
+        ({"name": pa.array(["a"])}, "has columns name; it needs 'hash', 'arch' or 'genotype'"),
         ({"hash": pa.array(["ab" * 16])}, "must have 16 bytes in every row"),
         ({"hash": pa.array([None], pa.binary(16))}, "must have 16 bytes in every row"),
         ({"arch": pa.array([None], pa.string())}, "must have a string in every row"),
