@@ -30,7 +30,8 @@ def scores_csv(
 
     Returns:
         UTF-8. Columns: ``architecture``, ``hash`` (NAS-Bench-101 cells) or ``genotype`` (DARTS
-        cells, as JSON), ``error_percent``, then per proxy its mean over seeds and, with several seeds, ``<proxy>_seed<n>`` each.
+        cells, as JSON), ``error_percent``, then per proxy its mean over seeds and, with several
+        seeds, ``<proxy>_seed<n>`` each.
     """
     ranked = get_tabular_space(space)
     named = [text_fields(ranked.architecture(p)) for p in positions.tolist()]
