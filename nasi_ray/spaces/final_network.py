@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -211,6 +212,7 @@ class OperationCosts:
         return Cost(params, multiply_adds)
 
 
+@lru_cache(maxsize=64)
 def operation_costs(
     network: FinalNetwork = NETWORKS["cifar10"], *, num_concat: tuple[int, int] = (4, 4)
 ) -> OperationCosts:

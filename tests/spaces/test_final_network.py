@@ -48,6 +48,16 @@ def test_cells_of_a_file_have_the_parameters_it_states(data_dir: Path) -> None:
         assert on_imagenet == row["imagenet_params_computed"]
 
 
+def test_a_thousand_random_cells_have_the_parameters_of_their_file(data_dir: Path) -> None:
+    path = data_dir / "darts/darts_swap1000_cifar10.parquet"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    table = pandas.read_parquet(path, columns=["genotype", "params_c16_l8"])
+    cells = map(parse_genotype, table["genotype"])
+    counts = [num_params(cell, init_channels=16, num_cells=8) for cell in cells]
+    assert counts == table["params_c16_l8"].tolist()
+
+
 def test_the_cell_of_the_paper_on_imagenet_stays_under_its_limit() -> None:
     assert 400e6 < multiply_adds(V2, "imagenet") < 600e6
     assert multiply_adds(V2, "imagenet") < multiply_adds(V2, "imagenet", init_channels=48)
