@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.genotype_network import FinalCell, GenotypeNetwork, drop_path
+from nasi_ray.networks.initialization import build
 from nasi_ray.proxies.multiply_adds import score as multiply_adds
 from nasi_ray.spaces.final_network import NETWORKS, FinalNetwork, costs_of, final_network
 from nasi_ray.spaces.genotype import GENOTYPE_OPS, Genotype
@@ -139,3 +141,12 @@ def test_drop_path_spares_skip_connections() -> None:
         torch.manual_seed(0)
         outputs.append(net.cells[0](*net.stem(x), prob))
     assert torch.equal(*outputs)
+
+
+def test_parameters_can_be_drawn_from_a_seed() -> None:
+    make = partial(GenotypeNetwork, V2, SMALL)
+    nets = [build(make, seed=seed, dtype=torch.float32).eval() for seed in (1, 1, 2)]
+    x = torch.randn(2, 3, 32, 32)
+    one, same, other = (net(x) for net in nets)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
