@@ -20,8 +20,8 @@ from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import (
     MAX_CHANNELS,
     NETWORKS,
-    Cost,
     FinalNetwork,
+    NetworkCost,
     costs_of,
     final_network,
 )
@@ -43,7 +43,7 @@ class _Family:
     """Channels unless asked otherwise."""
     smallest: int
     """Fewest channels that the architecture can have."""
-    cost: Callable[[int], Cost]
+    cost: Callable[[int], NetworkCost]
     """Channels -> parameters and multiply-adds, in both of which it grows."""
     counts: Callable[[int], Counts]
     """Channels -> everything there is to count."""
@@ -87,7 +87,7 @@ def describe(job: DescribeJob) -> dict[str, Any]:
 
 
 def largest_channels(
-    cost: Callable[[int], Cost], max_params: float, max_madds: float, *, smallest: int = 1
+    cost: Callable[[int], NetworkCost], max_params: float, max_madds: float, *, smallest: int = 1
 ) -> int:
     """The largest number of channels within limits.
 
@@ -172,9 +172,9 @@ def _benchmark_networks(job: DescribeJob, space: str, architecture: TabularArchi
         )
         return count(make, image_size=shape.image_size)
 
-    def cost(channels: int) -> Cost:
+    def cost(channels: int) -> NetworkCost:
         found = counts(channels)
-        return Cost(found.parameters, found.madds)
+        return NetworkCost(found.parameters, found.madds)
 
     tabular = get_tabular_space(space)
     return _Family(

@@ -44,7 +44,7 @@ SEPARABLE = {
 """Operation -> its convolutions; those of stride 2 have it in the first depthwise one."""
 
 
-class Cost(NamedTuple):
+class NetworkCost(NamedTuple):
     """What a part of a network costs."""
 
     params: int
@@ -196,20 +196,20 @@ class OperationCosts:
 
     params: IntArray
     multiply_adds: IntArray
-    base: Cost
+    base: NetworkCost
     """Stem, projections of the cells' inputs, and classifier."""
     auxiliary_params: int
     """Parameters of the auxiliary tower, which are in nothing else."""
 
-    def total(self, genotype: Genotype) -> Cost:
-        """Cost of the network of a cell, which must concatenate as many nodes as the table's."""
+    def total(self, genotype: Genotype) -> NetworkCost:
+        """What the network of a cell costs, which must concatenate as many nodes as the table's."""
         params, multiply_adds = self.base
         for cell_type, edges in enumerate((genotype.normal, genotype.reduce)):
             for op, source in edges:
                 entry = cell_type, int(source >= NUM_INPUT_NODES), GENOTYPE_OPS.index(op)
                 params += int(self.params[entry])
                 multiply_adds += int(self.multiply_adds[entry])
-        return Cost(params, multiply_adds)
+        return NetworkCost(params, multiply_adds)
 
 
 @lru_cache(maxsize=64)
@@ -238,7 +238,7 @@ def operation_costs(
     return OperationCosts(
         params=table[0],
         multiply_adds=table[1],
-        base=Cost(
+        base=NetworkCost(
             params + (width + 1) * network.num_classes,
             multiply_adds + width * network.num_classes,
         ),
@@ -315,7 +315,7 @@ def multiply_adds(
     return costs_of(genotype, config).total(genotype).multiply_adds
 
 
-def _stem(network: FinalNetwork) -> list[Cost]:
+def _stem(network: FinalNetwork) -> list[NetworkCost]:
     channels, size = network.init_channels, network.image_size
     if not network.imagenet_stem:
         return [_dense(3, STEM_MULTIPLIER * channels, size, area=9)]
@@ -324,25 +324,25 @@ def _stem(network: FinalNetwork) -> list[Cost]:
     return [_dense(widths[i], widths[i + 1], sizes[i], area=9) for i in range(3)]
 
 
-def _dense(in_channels: int, out_channels: int, size: int, *, area: int = 1) -> Cost:
+def _dense(in_channels: int, out_channels: int, size: int, *, area: int = 1) -> NetworkCost:
     """A convolution with batch norm; ``area``: pixels of its kernel."""
     weights = area * in_channels * out_channels
-    return Cost(weights + 2 * out_channels, weights * size**2)
+    return NetworkCost(weights + 2 * out_channels, weights * size**2)
 
 
-def _operation(op: str, channels: int, size: int, stride: int) -> Cost:
+def _operation(op: str, channels: int, size: int, stride: int) -> NetworkCost:
     """One operation on a map of ``size`` by ``size`` pixels."""
     out = -(-size // stride)
     if op in SEPARABLE:
         kernel_size, _, repeats = SEPARABLE[op]
         weights = kernel_size**2 * channels + channels**2
-        return Cost(repeats * (weights + 2 * channels), repeats * weights * out**2)
+        return NetworkCost(repeats * (weights + 2 * channels), repeats * weights * out**2)
     if op == "conv_7x1_1x7":
         weights = 7 * channels**2
-        return Cost(2 * weights + 2 * channels, weights * (size + out) * out)
+        return NetworkCost(2 * weights + 2 * channels, weights * (size + out) * out)
     if op == "skip_connect" and stride > 1:
         return _dense(channels, channels, out)
-    return Cost(0, 0)
+    return NetworkCost(0, 0)
 
 
 def _auxiliary_params(network: FinalNetwork, in_channels: int) -> int:

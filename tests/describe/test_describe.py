@@ -19,7 +19,7 @@ from nasi_ray.describe.job import describe, largest_channels
 from nasi_ray.describe.settings import DescribeJob, parse_number
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.genotype_network import GenotypeNetwork
-from nasi_ray.spaces.final_network import Cost, costs_of, final_network
+from nasi_ray.spaces.final_network import NetworkCost, costs_of, final_network
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S3
@@ -97,8 +97,8 @@ def test_the_largest_network_within_a_limit_is_found(limit: str) -> None:
 
 
 def test_both_limits_hold_at_once() -> None:
-    def cost(channels: int) -> Cost:
-        return Cost(channels**2, 10 * channels)
+    def cost(channels: int) -> NetworkCost:
+        return NetworkCost(channels**2, 10 * channels)
 
     inf = float("inf")
     assert largest_channels(cost, 50, inf) == 7
