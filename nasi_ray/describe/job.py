@@ -21,11 +21,10 @@ from nasi_ray.spaces.final_network import (
     MAX_CHANNELS,
     NETWORKS,
     FinalNetwork,
-    NetworkCost,
-    costs_of,
     final_network,
 )
 from nasi_ray.spaces.genotype import Genotype
+from nasi_ray.spaces.network_costs import NetworkCost, costs_of
 
 _MEANINGS = {
     "parameters": "without the auxiliary tower",

@@ -88,7 +88,7 @@ class Genotype:
 
     def num_params(self) -> int:
         """Trainable parameters of its network for CIFAR-10: 20 cells, C=36, no auxiliary tower."""
-        count: int = import_from("nasi_ray.spaces.final_network:num_params")(self)
+        count: int = import_from("nasi_ray.spaces.network_costs:num_params")(self)
         return count
 
     def _repr_svg_(self) -> str:

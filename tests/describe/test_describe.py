@@ -19,11 +19,12 @@ from nasi_ray.describe.job import describe, largest_channels
 from nasi_ray.describe.settings import DescribeJob, parse_number
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.genotype_network import GenotypeNetwork
-from nasi_ray.spaces.final_network import NetworkCost, costs_of, final_network
+from nasi_ray.spaces.final_network import final_network
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S3
 from nasi_ray.spaces.nb201 import NB201
+from nasi_ray.spaces.network_costs import NetworkCost, costs_of
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
 
 V2 = parse_genotype(DARTS_V2)

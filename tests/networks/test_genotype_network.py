@@ -13,9 +13,10 @@ from nasi_ray.nasi.loss import LOSSES
 from nasi_ray.networks.genotype_network import FinalCell, GenotypeNetwork, drop_path
 from nasi_ray.networks.initialization import build
 from nasi_ray.proxies.multiply_adds import score as multiply_adds
-from nasi_ray.spaces.final_network import NETWORKS, FinalNetwork, costs_of, final_network
+from nasi_ray.spaces.final_network import NETWORKS, FinalNetwork, final_network
 from nasi_ray.spaces.genotype import GENOTYPE_OPS, Genotype
 from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.spaces.network_costs import costs_of
 from tests.spaces.cells import DARTS_V2, random_genotype
 
 V2 = parse_genotype(DARTS_V2)

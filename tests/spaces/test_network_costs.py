@@ -11,16 +11,10 @@ import pandas
 import pytest
 
 from nasi_ray.errors import ConfigError, UnknownNameError
-from nasi_ray.spaces.final_network import (
-    NETWORKS,
-    costs_of,
-    final_network,
-    multiply_adds,
-    num_params,
-    operation_costs,
-)
+from nasi_ray.spaces.final_network import NETWORKS, final_network
 from nasi_ray.spaces.genotype import DARTS_OPS, GENOTYPE_OPS, Genotype
 from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.spaces.network_costs import costs_of, multiply_adds, num_params, operation_costs
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
 
 V1, V2 = parse_genotype(DARTS_V1), parse_genotype(DARTS_V2)
