@@ -1,7 +1,7 @@
 """The network in which a final DARTS cell is trained (App. B.4), for CIFAR and for ImageNet.
 
-``spaces.final_network`` says how cells are laid out, and counts parameters and multiply-adds in
-closed form. Batch norm is torch's own, with γ and β.
+``spaces.final_network`` says how cells are laid out, and ``spaces.network_costs`` counts parameters
+and multiply-adds in closed form. Batch norm is torch's own, with γ and β.
 """
 
 from __future__ import annotations
