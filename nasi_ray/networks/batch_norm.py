@@ -92,8 +92,7 @@ class _Normalize(torch.autograd.Function):
 def _jacobian(y: Tensor, r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """J u, and m(y u), shape (1, channels, 1, 1)."""
     correlation = _mean(y * u)
-    result = torch.addcmul(_mean(u) * -r, u, r)
-    return result.addcmul_(y, correlation * -r), correlation
+    return (u - _mean(u)).addcmul_(y, correlation, value=-1).mul_(r), correlation
 
 
 def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor) -> Tensor:

@@ -54,9 +54,7 @@ class SeparableConv(Normalized):
             Conv(channels, channels, kernel_size, dilation=dilation, groups=channels)
             for _ in range(repeats)
         )
-        self.pointwise = nn.ModuleList(
-            Conv(channels, channels, 1) for _ in range(repeats)
-        )
+        self.pointwise = nn.ModuleList(Conv(channels, channels, 1) for _ in range(repeats))
         self.norms = nn.ModuleList(BatchNorm(channels, affine=False) for _ in range(repeats))
 
     def split(self, x: Tensor) -> tuple[Tensor, nn.Module]:
