@@ -7,7 +7,8 @@ that was not chosen, so for a choice point with output x = Σ_j h_j y_j
 
 where a dot is the derivative along v. One forward-over-reverse pass along the sampled path gives
 δ and δ̇ at each choice point; there a candidate that was not chosen needs a forward and a tangent
-pass, whose activations are not kept. ``reference.py`` computes the same by double backward.
+pass, whose activations are not kept, and which stop before a batch norm at its end (see
+``nasi_ray.networks.normalized``). ``reference.py`` computes the same by double backward.
 """
 
 from __future__ import annotations

@@ -106,7 +106,8 @@ def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor) -> Tensor:
         tangent.addcmul_(y, _mean(y_dot * u) * -r)
         tangent.addcmul_(y_dot, correlation * -r)
         tangent.addcmul_(result, r_dot / r)
-    return forward_ad.make_dual(result, tangent)
+    dual: Tensor = forward_ad.make_dual(result, tangent)
+    return dual
 
 
 def _mean(x: Tensor) -> Tensor:

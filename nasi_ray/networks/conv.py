@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 
 class Conv(nn.Conv2d):
@@ -86,8 +87,9 @@ class _Convolve(Function):
             turned = turned if weight.shape[1] == 1 < x.shape[1] else turned.transpose(0, 1)
             by_x = _convolve(grad, turned, ctx.dilation)
         if grad is not None and ctx.needs_input_grad[1]:
-            by_weight = nn.grad.conv2d_weight(
-                x, weight.shape, grad, **_geometry(x, weight, ctx.dilation)
+            padding, groups = _geometry(x, weight, ctx.dilation)
+            by_weight = conv2d_weight(
+                x, weight.shape, grad, padding=padding, dilation=ctx.dilation, groups=groups
             )
         return by_x, by_weight, None
 
@@ -102,12 +104,10 @@ class _Convolve(Function):
 
 
 def _convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    return F.conv2d(x, weight, **_geometry(x, weight, dilation))
+    padding, groups = _geometry(x, weight, dilation)
+    return F.conv2d(x, weight, padding=padding, dilation=dilation, groups=groups)
 
 
-def _geometry(x: Tensor, weight: Tensor, dilation: int) -> dict[str, int]:
-    return {
-        "padding": dilation * (weight.shape[2] - 1) // 2,
-        "dilation": dilation,
-        "groups": x.shape[1] // weight.shape[1],
-    }
+def _geometry(x: Tensor, weight: Tensor, dilation: int) -> tuple[int, int]:
+    """Padding and groups."""
+    return dilation * (weight.shape[2] - 1) // 2, x.shape[1] // weight.shape[1]

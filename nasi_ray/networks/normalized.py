@@ -62,8 +62,8 @@ class Cotangents:
         variance, first, second, along, across = _covariances(
             (z, z), (z, delta_dot), (z_dot, delta), (z, z_dot), (z, delta)
         )
-        r2 = 1 / (variance + EPSILON)
-        total = len(z.rows) * r2.sqrt() * (first + second - r2 * along * across)
+        r2 = (variance + EPSILON).reciprocal()
+        total: Tensor = len(z.rows) * r2.sqrt() * (first + second - r2 * along * across)
         if norm.weight is None or norm.bias is None:
             return total.sum()
         return norm.weight.double() @ total + norm.bias.double() @ delta_dot.sums
