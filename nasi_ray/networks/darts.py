@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.networks.by_space import SpaceNetworks
-from nasi_ray.networks.mixture import Candidate, Mixer
+from nasi_ray.networks.mixture import Applied, Candidate, Mixer
 from nasi_ray.networks.ops import OPS, ConvNorm
 from nasi_ray.networks.standalone_darts import DartsNetwork
 from nasi_ray.spaces.base import SearchSpace
@@ -35,7 +34,7 @@ class MixedNode(nn.Module):
             cell,
             self._decision,
             [
-                partial(_apply, op, rectified if op.rectified else partial(_identity, x))
+                Applied(op, rectified if op.rectified else partial(_identity, x))
                 for op in self.ops.values()
             ],
         )
@@ -103,7 +102,3 @@ def networks(space: SearchSpace) -> SpaceNetworks:
 
 def _identity(x: Tensor) -> Tensor:
     return x
-
-
-def _apply(op: Callable[[Tensor], Tensor], x: Candidate) -> Tensor:
-    return op(x())

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.networks.batch_norm import BatchNorm
+from nasi_ray.networks.conv import Conv, linear
+from nasi_ray.networks.normalized import Normalized
 from nasi_ray.spaces.final_network import SEPARABLE
 
 Norm = Callable[[int], nn.Module]
@@ -38,7 +40,7 @@ class Identity(nn.Module):
         return x
 
 
-class Pool(nn.Module):
+class Pool(Normalized):
     """3x3 pooling at stride 1, then batch norm."""
 
     rectified = False
@@ -48,13 +50,12 @@ class Pool(nn.Module):
         self._pool = pool
         self.norm = BatchNorm(channels, affine=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool and normalise."""
-        y: Tensor = self.norm(self._pool(x))
-        return y
+    def split(self, x: Tensor) -> tuple[Tensor, nn.Module]:
+        """Pool; the batch norm is left."""
+        return self._pool(x), self.norm
 
 
-class SeparableConv(nn.Module):
+class SeparableConv(Normalized):
     """Depthwise and 1x1 convolution and batch norm, once (dilated) or twice (separable)."""
 
     rectified = True
@@ -70,32 +71,27 @@ class SeparableConv(nn.Module):
         norm: Norm = plain_norm,
     ) -> None:
         super().__init__()
-        padding = dilation * (kernel_size - 1) // 2
         self.depthwise = nn.ModuleList(
-            nn.Conv2d(
+            Conv(
                 channels,
                 channels,
                 kernel_size,
                 stride=1 if i else stride,
-                padding=padding,
                 dilation=dilation,
                 groups=channels,
-                bias=False,
             )
             for i in range(repeats)
         )
-        self.pointwise = nn.ModuleList(
-            nn.Conv2d(channels, channels, 1, bias=False) for _ in range(repeats)
-        )
+        self.pointwise = nn.ModuleList(Conv(channels, channels, 1) for _ in range(repeats))
         self.norms = nn.ModuleList(norm(channels) for _ in range(repeats))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to a rectified ``x``."""
-        for i, (depthwise, pointwise, norm) in enumerate(
-            zip(self.depthwise, self.pointwise, self.norms, strict=True)
+    def split(self, x: Tensor) -> tuple[Tensor, nn.Module]:
+        """Apply to a rectified ``x``; the last batch norm is left."""
+        for i, (depthwise, pointwise) in enumerate(
+            zip(self.depthwise, self.pointwise, strict=True)
         ):
-            x = norm(pointwise(depthwise(F.relu(x) if i else x)))
-        return x
+            x = pointwise(depthwise(F.relu(self.norms[i - 1](x)) if i else x))
+        return x, self.norms[-1]
 
 
 class FactorizedConv(nn.Module):
@@ -171,14 +167,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self._rectify = rectify
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            bias=False,
-        )
+        self.conv = Conv(in_channels, out_channels, kernel_size, stride=stride)
         self.norm = norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -218,7 +207,7 @@ def avg_pool_3x3(x: Tensor) -> Tensor:
     """
     window = x.new_ones((x.shape[1], 1, 3, 3))
     counts = F.conv2d(x.new_ones((1, 1, *x.shape[2:])), window[:1], padding=1)
-    return F.conv2d(x, window, padding=1, groups=x.shape[1]) / counts
+    return linear(lambda t: F.conv2d(t, window, padding=1, groups=t.shape[1]) / counts, x)
 
 
 def _separable(name: str) -> Callable[..., nn.Module]:
