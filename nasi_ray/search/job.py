@@ -13,6 +13,7 @@ import torch
 
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
+from nasi_ray.nasi.estimates import refuse_impossible
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, read_identity
@@ -64,6 +65,7 @@ def run_search(
     """
     start = time.perf_counter()
     space = get_space(job.samples.space)
+    refuse_impossible(space, job.estimate, sample_per=job.samples.sample_per)
     plan = plan_search(job)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
