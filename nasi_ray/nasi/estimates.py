@@ -68,6 +68,7 @@ def make_estimate(
         ConfigError: If the records lack what the estimate reads, or no cell fits the budget.
     """
     budget = _Budget(space, config)
+    budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
         table = _samples(records)
         if config.estimator != "straight-through":
@@ -161,7 +162,7 @@ class _Budget:
             "multiply_adds": config.max_madds,
         }
         self.is_limited = any(limit is not None for limit in self._limits.values())
-        self._flags = {"params": "--max-params", "multiply_adds": "--max-madds"}
+        self._names = {"params": "max_params", "multiply_adds": "max_madds"}
 
     @cached_property
     def costs(self) -> dict[Cost, FloatArray] | None:
@@ -171,7 +172,7 @@ class _Budget:
             if self.is_limited:
                 raise ConfigError(
                     f"space {self._space.name!r} does not know what its networks cost; leave out "
-                    "--max-params and --max-madds, or give the space a method `costs`"
+                    "max_params and max_madds, or give the space a method `costs`"
                 )
             return None
         return {"params": params, "multiply_adds": madds}
@@ -187,7 +188,7 @@ class _Budget:
                 allowed &= self.costs[kind] <= limit
                 if not allowed.any():
                     raise ConfigError(
-                        f"{self._flags[kind]} is {limit:g}; no cell of {self._space.name} fits: "
+                        f"{self._names[kind]} is {limit:g}; no cell of {self._space.name} fits: "
                         f"the smallest has {self.costs[kind].min():.0f}"
                     )
         return allowed
