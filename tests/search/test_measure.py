@@ -130,10 +130,13 @@ def test_measurements_alone_hold_a_run_to_its_settings(tmp_path: Path, calls: Ca
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("search_s1", ("--space", "s1", "--objective", "panel", "--estimator", "second-order")),
+        ("search_s1", ("--space", "s1", "--preset", "nasi-panel")),
         (
             "search_darts",
-            ("--objective", "relative", "--estimator", "score-function", "--num-cells", "3"),
+            (
+                *("--preset", "nasi-fix", "--num-cells", "3"),
+                *("--objective", "relative", "--estimator", "score-function"),
+            ),
         ),
     ],
 )
@@ -143,8 +146,8 @@ def test_a_run_of_november_2026_is_extended(
     run = tmp_path / "run"
     shutil.copytree(OLD / name, run)
     then = json.loads((run / "result.json").read_text())
-    settings = ("--preset", "nasi-fix", "--batch-size", "4", "--image-size", "8",
-                "--init-channels", "4", "--num-workers", "0", "--num-samples", "12")  # fmt: skip
+    settings = ("--batch-size", "4", "--image-size", "8", "--init-channels", "4",
+                "--num-workers", "0", "--num-samples", "12")  # fmt: skip
     asked = (*settings, *flags, "--measure", "snip", "--out", str(run))
     result = run_search(parse_search(asked), Quiet())
     assert calls == of(PathEvaluator, range(12)) + of(ProxyEvaluator, range(12))
@@ -154,9 +157,9 @@ def test_a_run_of_november_2026_is_extended(
     for table in records.measurements.values():
         assert table.choices.tolist() == records.samples.choices.tolist()
     assert result.records.measurements["path"].ok.all()
-    old = open_run(str(run)).result(
-        num_samples=12, **{k: then[k] for k in ("method", "mu", "xi", "pairing")}, nu=then["nu"]
-    )
+    names = ("method", "mu", "xi", "pairing", "normalize", "norm_epsilon")
+    asked_then = {"nu": then["nu_asked"], **{name: then[name] for name in names}}
+    old = open_run(str(run)).result(num_samples=12, objective="trace-norm", **asked_then)
     assert old.to_dict()["alpha"] == then["alpha"]
 
 
