@@ -86,7 +86,10 @@ def test_a_space_without_costs_is_told_what_it_cannot_do(package: Path) -> None:
     search = ("-m", "nasi_ray", "search", "--space", "toy", "--num-workers", "0")
     for flags, message in (
         (("--preset", "nasi-panel"), "objective panel needs the number of parameters of every ce"),
-        (("--max-params", "1e6"), "space 'toy' does not know what its networks cost; leave out max"),
+        (
+            ("--max-params", "1e6"),
+            "space 'toy' does not know what its networks cost; leave out max",
+        ),
     ):
         done = run(package, *search, *flags)
         assert done.returncode == 2

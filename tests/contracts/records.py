@@ -60,9 +60,7 @@ MEASUREMENT_ROWS = MeasurementRows(NUM_LOGITS, PATH)
 def a_measurement(index: int, *, failed: bool = False) -> Measurement:
     """The same measurement for the same arguments; every other one has a value not defined."""
     rng = np.random.default_rng([index, 78])
-    values: dict[str, float | None] = {
-        name: float(rng.normal()) for name in MEASUREMENT_ROWS.names
-    }
+    values: dict[str, float | None] = {name: float(rng.normal()) for name in MEASUREMENT_ROWS.names}
     if index % 2:
         values["naswot"] = None
     return Measurement(

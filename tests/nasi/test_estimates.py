@@ -90,7 +90,10 @@ def estimate_of(space: SearchSpace, **settings: Any) -> Estimate:
 def test_every_allowed_pair_selects_a_cell(name: str, objective: str, estimator: str) -> None:
     space = get_space(name)
     config = EstimateConfig(
-        num_samples=NUM, nu="sweep", objective=objective, estimator=estimator  # type: ignore[arg-type]
+        num_samples=NUM,
+        nu="sweep",
+        objective=objective,
+        estimator=estimator,  # type: ignore[arg-type]
     )
     records = records_of(space)
     found, again = (make_estimate(records, space, config, SETTINGS, num_draws=5) for _ in range(2))
@@ -117,7 +120,10 @@ def test_every_allowed_pair_selects_a_cell(name: str, objective: str, estimator:
 def test_a_space_that_cannot_be_enumerated_is_searched(objective: str, estimator: str) -> None:
     space = get_space("darts")
     config = EstimateConfig(
-        num_samples=NUM, nu="sweep", objective=objective, estimator=estimator  # type: ignore[arg-type]
+        num_samples=NUM,
+        nu="sweep",
+        objective=objective,
+        estimator=estimator,  # type: ignore[arg-type]
     )
     found = make_estimate(records_of(space), space, config, SETTINGS, num_draws=1)
     assert (found.alpha <= 0).all()
@@ -232,7 +238,9 @@ def test_measurements_that_are_all_the_same_select_some_cell(
     table = records.measurements[PATH]
     records = replace(records, measurements={PATH: replace(table, lost=~table.ok)})
     config = EstimateConfig(
-        num_samples=NUM, objective=objective, estimator=estimator  # type: ignore[arg-type]
+        num_samples=NUM,
+        objective=objective,
+        estimator=estimator,  # type: ignore[arg-type]
     )
     found = make_estimate(records, space, config, SETTINGS, num_draws=5)
     assert np.isfinite(found.alpha).all()
@@ -262,9 +270,12 @@ def test_without_a_good_sample_there_is_no_answer(objective: str, estimator: str
         },
     )  # fmt: skip
     config = EstimateConfig(
-        num_samples=NUM, nu="sweep", objective=objective, estimator=estimator  # type: ignore[arg-type]
+        num_samples=NUM,
+        nu="sweep",
+        objective=objective,
+        estimator=estimator,  # type: ignore[arg-type]
     )
-    with pytest.raises(NoGoodSamplesError, match="is good: (gone|not finite)"):
+    with pytest.raises(NoGoodSamplesError, match=r"is good: (gone|not finite)"):
         make_estimate(records, space, config, SETTINGS, num_draws=2)
 
 

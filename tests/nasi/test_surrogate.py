@@ -88,9 +88,7 @@ def test_every_path_is_the_ridge_on_explicit_features(
 
 @pytest.mark.parametrize("path", ["dense", "sparse"])
 @pytest.mark.parametrize("num_samples", [20, 400])
-def test_rows_may_be_repeated(
-    num_samples: int, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_may_be_repeated(num_samples: int, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "sparse":
         monkeypatch.setattr(module, "MAX_DENSE_SAMPLES", 0)
     space = ToySpace()
