@@ -39,7 +39,9 @@ ALLOWED = [
 ]
 
 
-def records_of(space: SearchSpace, num: int = NUM, **constant: float) -> SearchRecords:
+def records_of(
+    space: SearchSpace, num: int = NUM, *, constant: float | None = None
+) -> SearchRecords:
     """Random numbers for architectures as a search draws them; one sample is lost, one failed."""
     rng = np.random.default_rng(0)
     choices = [
@@ -63,7 +65,8 @@ def records_of(space: SearchSpace, num: int = NUM, **constant: float) -> SearchR
     lost[4] = True
     values = {name: rng.lognormal(size=num) for name in PATH_MEASUREMENTS}
     values["naswot"][7] = np.nan
-    values |= {name: np.full(num, value) for name, value in constant.items()}
+    if constant is not None:
+        values = {name: np.full(num, constant) for name in PATH_MEASUREMENTS}
     padded = np.array(choices, dtype=np.int16)
     padded[4] = -1
     table = MeasurementTable(
@@ -87,13 +90,13 @@ def estimate_of(space: SearchSpace, **settings: Any) -> Estimate:
 
 @pytest.mark.parametrize("name", ["s1", "nb201"])
 @pytest.mark.parametrize(("objective", "estimator"), ALLOWED)
-def test_every_allowed_pair_selects_a_cell(name: str, objective: str, estimator: str) -> None:
+def test_every_allowed_pair_selects_a_cell(name: str, objective: Any, estimator: Any) -> None:
     space = get_space(name)
     config = EstimateConfig(
         num_samples=NUM,
         nu="sweep",
         objective=objective,
-        estimator=estimator,  # type: ignore[arg-type]
+        estimator=estimator,
     )
     records = records_of(space)
     found, again = (make_estimate(records, space, config, SETTINGS, num_draws=5) for _ in range(2))
@@ -117,13 +120,13 @@ def test_every_allowed_pair_selects_a_cell(name: str, objective: str, estimator:
 
 @pytest.mark.parametrize("objective", ["trace-norm", "relative", "expressive"])
 @pytest.mark.parametrize("estimator", ["score-function", "second-order"])
-def test_a_space_that_cannot_be_enumerated_is_searched(objective: str, estimator: str) -> None:
+def test_a_space_that_cannot_be_enumerated_is_searched(objective: Any, estimator: Any) -> None:
     space = get_space("darts")
     config = EstimateConfig(
         num_samples=NUM,
         nu="sweep",
         objective=objective,
-        estimator=estimator,  # type: ignore[arg-type]
+        estimator=estimator,
     )
     found = make_estimate(records_of(space), space, config, SETTINGS, num_draws=1)
     assert (found.alpha <= 0).all()
@@ -134,7 +137,7 @@ def test_a_space_that_cannot_be_enumerated_is_searched(objective: str, estimator
 
 
 @pytest.mark.parametrize(("objective", "estimator"), ALLOWED)
-def test_within_a_budget_the_cell_fits(objective: str, estimator: str) -> None:
+def test_within_a_budget_the_cell_fits(objective: Any, estimator: Any) -> None:
     space = get_space("nb201")
     params, madds = space.costs("params"), space.costs("multiply_adds")
     assert params is not None
@@ -143,7 +146,7 @@ def test_within_a_budget_the_cell_fits(objective: str, estimator: str) -> None:
     found = estimate_of(space, objective=objective, estimator=estimator, **limits)
     assert found.costs["params"] <= limits["max_params"]
     assert found.costs["multiply_adds"] <= limits["max_madds"]
-    config = EstimateConfig(objective=objective, estimator=estimator, **limits)  # type: ignore[arg-type]
+    config = EstimateConfig(objective=objective, estimator=estimator, **limits)
     assert architecture_of(found, space, config).num_params() == found.costs["params"]
     assert all(point.num_params <= limits["max_params"] for point in found.front)
 
@@ -230,17 +233,17 @@ def test_what_records_lack_is_named() -> None:
     ],
 )
 def test_measurements_that_are_all_the_same_select_some_cell(
-    name: str, objective: str, estimator: str
+    name: str, objective: Any, estimator: Any
 ) -> None:
     space = ToySpace() if name == "toy" else get_space(name)
-    records = records_of(space, **dict.fromkeys(PATH_MEASUREMENTS, 2.0))
+    records = records_of(space, constant=2.0)
     # Rows that failed come last, whatever the others are: leave them out.
     table = records.measurements[PATH]
     records = replace(records, measurements={PATH: replace(table, lost=~table.ok)})
     config = EstimateConfig(
         num_samples=NUM,
         objective=objective,
-        estimator=estimator,  # type: ignore[arg-type]
+        estimator=estimator,
     )
     found = make_estimate(records, space, config, SETTINGS, num_draws=5)
     assert np.isfinite(found.alpha).all()
@@ -251,7 +254,7 @@ def test_measurements_that_are_all_the_same_select_some_cell(
 
 
 @pytest.mark.parametrize(("objective", "estimator"), ALLOWED)
-def test_without_a_good_sample_there_is_no_answer(objective: str, estimator: str) -> None:
+def test_without_a_good_sample_there_is_no_answer(objective: Any, estimator: Any) -> None:
     space = get_space("s1")
     whole = records_of(space)
     table = whole.measurements[PATH]
@@ -273,7 +276,7 @@ def test_without_a_good_sample_there_is_no_answer(objective: str, estimator: str
         num_samples=NUM,
         nu="sweep",
         objective=objective,
-        estimator=estimator,  # type: ignore[arg-type]
+        estimator=estimator,
     )
     with pytest.raises(NoGoodSamplesError, match=r"is good: (gone|not finite)"):
         make_estimate(records, space, config, SETTINGS, num_draws=2)

@@ -15,7 +15,7 @@ NAN = np.nan
 
 def reward_of(name: str, sign: float, column: list[float], scale: str = "rank") -> FloatArray:
     objective = Objective(terms={name: sign}, scale=scale)
-    (found,) = rewards(objective, {name: np.array(column)}).T
+    found: FloatArray = rewards(objective, {name: np.array(column)})[:, 0]
     return found
 
 

@@ -32,7 +32,8 @@ def brute_force(score: FloatArray, space: SearchSpace) -> FloatArray:
             best = score.take(option, axis=d).max()
             for candidate in taken:
                 alpha[where.start + candidate] = max(alpha[where.start + candidate], best)
-    return alpha - score.max()
+    found: FloatArray = alpha - score.max()
+    return found
 
 
 def assert_selects(found: Selection, score: FloatArray, space: SearchSpace) -> None:

@@ -21,7 +21,7 @@ SPACES = [pytest.param(ToySpace(), id="toy"), pytest.param(get_space("s1"), id="
 class OneDecision(ToySpace):
     """One of three operations."""
 
-    decisions = (ToySpace().decisions[1],)  # type: ignore[assignment]
+    decisions = (ToySpace().decisions[1],)
 
 
 def random_choices(space: SearchSpace, num_samples: int, seed: int = 0) -> FloatArray:

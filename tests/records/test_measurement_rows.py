@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.contracts.records import (
 )
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 
-IDENTITY = {"seed": 0, "space": "s1"}
+IDENTITY: dict[str, Any] = {"seed": 0, "space": "s1"}
 SNIP = MeasurementRows(NUM_LOGITS, "snip")
 
 
@@ -51,7 +52,7 @@ def test_only_the_series_own_values_are_stored(local: LocalStorage) -> None:
     store = RecordStore.open(local, identity=IDENTITY, rows=MEASUREMENT_ROWS)
     good, failed = a_measurement(2), a_measurement(3, failed=True)
     fewer = dict(list(good.values.items())[1:])
-    reordered = dict(reversed(good.values.items()))
+    reordered = dict(reversed(list(good.values.items())))
     for row in (
         replace(good, values={}),
         replace(good, values=fewer),

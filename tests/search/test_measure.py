@@ -23,7 +23,7 @@ from nasi_ray.search.result import SearchResult
 from nasi_ray.search.series import ProxyEvaluator
 from nasi_ray.search.settings import parse_search
 from nasi_ray.show import show_lines
-from tests.records.test_measurement_rows import assert_same_measurements
+from tests.contracts.records import assert_same_measurements
 from tests.toy import Quiet
 
 OLD = Path(__file__).parents[1] / "runs_2026_11"
