@@ -142,7 +142,10 @@ def test_within_a_budget_the_cell_fits(objective: Any, estimator: Any) -> None:
     params, madds = space.costs("params"), space.costs("multiply_adds")
     assert params is not None
     assert madds is not None
-    limits = {"max_params": float(np.median(params)), "max_madds": float(np.quantile(madds, 0.2))}
+    limits: dict[str, Any] = {
+        "max_params": float(np.median(params)),
+        "max_madds": float(np.quantile(madds, 0.2)),
+    }
     found = estimate_of(space, objective=objective, estimator=estimator, **limits)
     assert found.costs["params"] <= limits["max_params"]
     assert found.costs["multiply_adds"] <= limits["max_madds"]
