@@ -17,6 +17,7 @@ TEMP_PREFIX = ".tmp-"
 _TEMP = re.compile(r"\.tmp-\d+-[0-9a-f]{16}")
 # Long past any write, so that a file another process is still writing is never taken away.
 _STALE_TEMP_S = 900.0
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -72,12 +73,14 @@ def read_file(path: Path, directory: int) -> bytes:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path.name, flags, dir_fd=directory)
-    except FileNotFoundError:
-        with suppress(FileNotFoundError):
-            os.lstat(path.name, dir_fd=directory)
-            raise StorageRefusedError(
-                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
-            ) from None
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            with suppress(FileNotFoundError):
+                os.lstat(path.name, dir_fd=directory)
+                raise StorageRefusedError(
+                    f"cannot read {path}: it is a link to nothing; remove it, or use another "
+                    "directory"
+                ) from None
         raise
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode

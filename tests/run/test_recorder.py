@@ -16,6 +16,8 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import (
+    RecordConflictError,
+    RecordCorruptError,
     RunLockedError,
     SearchStoppedError,
     StorageError,
@@ -104,21 +106,78 @@ def test_records_are_stored_in_order_a_part_an_interval(store: Store, tmp_path: 
 
 
 def test_a_slow_stream_has_rarer_parts_once_it_has_run_for_long(
-    store: Store, tmp_path: Path
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
+    appended: list[int] = []
+    append = store.append
+
+    def count(rows: Sequence[Sample]) -> None:
+        append(rows)
+        appended.append(len(rows))
+
+    monkeypatch.setattr(store, "append", count)
     with Recorder(store, Quiet(), clock) as recorder:
         for index in range(2000):
             recorder.add([toy_sample(index)])
             clock.now += 3.0
         recorder.flush()
-    lengths = [len(part) for part in parts(tmp_path)][1:-1]
+    lengths = appended[1:-1]
     assert lengths[0] == 2  # 6 s
     assert lengths == sorted(lengths)
     assert lengths[-1] == 20  # 60 s
     ends_s = 9.0 + 3.0 * np.cumsum(lengths)
     waits_s = 3.0 * np.array(lengths)
     assert (waits_s <= np.maximum(5.0, 0.02 * ends_s) + 3.0).all()
+
+
+def test_a_day_of_slow_samples_leaves_few_parts_at_any_time(
+    store: Store, tmp_path: Path, before_writes: list[Write]
+) -> None:
+    clock, nums = Clock(), []
+    before_writes.append(lambda: nums.append(store.num_parts))
+    with Recorder(store, Quiet(), clock) as recorder:
+        for index in range(1440):
+            recorder.add([toy_sample(index)])
+            clock.now += 60.0
+        recorder.flush()
+    assert len(nums) >= 1440 / 2
+    assert max(nums) <= 16
+    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(1440))
+
+
+MERGE_FAULTS: dict[str, tuple[Exception, int]] = {
+    "a refusal": (StorageRefusedError("not allowed"), 1),
+    "a torn part": (RecordCorruptError("torn"), 1),
+    "a part of other settings": (RecordConflictError("other settings"), 1),
+    "a failure that passes": (StorageError("503"), 0),
+}
+"""What a merge raises, and how often it is told."""
+
+
+@pytest.mark.parametrize("name", MERGE_FAULTS)
+def test_records_are_stored_though_their_parts_cannot_be_merged(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    error, num_told = MERGE_FAULTS[name]
+    tried: list[int] = []
+
+    def merge_small() -> None:
+        tried.append(len(parts(tmp_path)))
+        raise error
+
+    monkeypatch.setattr(store, "merge_small", merge_small)
+    clock, progress = Clock(), Quiet()
+    with Recorder(store, progress, clock) as recorder:
+        for index in range(30):
+            recorder.add([toy_sample(index)])
+            clock.now += 60.0
+            recorder.add([])
+        recorder.flush()
+        recorder.add([])
+    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(30))
+    assert progress.messages == [f"parts are not merged any more: {error}"] * num_told
+    assert len(tried) == 1 if num_told else len(tried) > 1
 
 
 @pytest.mark.parametrize("per_s", [20, 100])

@@ -384,7 +384,7 @@ def test_a_disk_that_fills_at_the_result_keeps_the_samples_and_says_so(
 
 
 def test_many_parts_are_merged_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_MAX_PARTS", 1)
+    monkeypatch.setattr("nasi_ray.records.store._MAX_PARTS", 1)
     before = search(job(tmp_path, 2), Quiet())
     search(job(tmp_path, 4), Quiet())
     assert len(list((tmp_path / "samples").glob("*.parquet"))) == 1
