@@ -24,6 +24,7 @@ from nasi_ray.run.process import (
     reporting_errors,
     stopping_once,
 )
+from nasi_ray.run.supervise import supervised
 from nasi_ray.version import __version__
 
 
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: After an error, on ``--help``, and on malformed flags.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    with reporting_errors(), stopping_once():
-        name = args[0] if args else "--help"
+    name = args[0] if args else "--help"
+    with supervised(is_wanted=name in _ON_RAY), reporting_errors(), stopping_once():
         if name in ("-h", "--help"):
             _print(_help())
             return 0
@@ -173,6 +174,9 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""
+
+
+_ON_RAY = ("search", "rank", "study")
 
 
 def _help() -> str:

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
@@ -22,6 +23,8 @@ EXIT_SETTINGS = 2
 EXIT_INCOMPLETE = 4
 EXIT_RETRYABLE = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
+FORWARDED_STOP = signal.SIGUSR1
+"""A SIGINT or SIGTERM that came to the parent of the job's process (``run.supervise``)."""
 
 EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed, or a bug; 2 a wrong "
@@ -73,16 +76,22 @@ def stopping_once() -> Iterator[None]:
     for the rest of the process, so that they cannot change its exit status.
     """
     num_signals = 0
+    by_way = Counter[bool]()
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal num_signals
+        # What is sent to the whole process group comes here both ways.
+        by_way[signum == FORWARDED_STOP] += 1
+        if max(by_way.values()) == num_signals:
+            return
         num_signals += 1
         if num_signals == 1:
             raise KeyboardInterrupt
         if num_signals > 2:
             os._exit(EXIT_STOPPED)
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    stops = (signal.SIGINT, signal.SIGTERM, FORWARDED_STOP)
+    before = {s: signal.signal(s, interrupt) for s in stops}
     try:
         yield
     finally:
@@ -103,19 +112,23 @@ class _LenientFile(io.FileIO):
             return memoryview(data).nbytes
 
 
+def open_standard_streams() -> None:
+    """Open those that are closed, so that the next file opened is none of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+
+
 def _tolerate_broken_streams() -> _LenientFile | None:
     """Make closed and broken standard streams writable for the rest of the process.
 
     Returns:
         The file of standard output; None if a caller has replaced the stream.
     """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # Otherwise the next file opened, such as one of records, would be a standard stream.
-            os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(number, True)
+    open_standard_streams()
     if sys.stderr is None or sys.stderr is sys.__stderr__:
         sys.stderr = _wrap(_LenientFile(2, "w", closefd=False), sys.stderr)
     if sys.stdout is not None and sys.stdout is not sys.__stdout__:
