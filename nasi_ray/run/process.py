@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError, NasiRayError, SearchStoppedError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -39,11 +42,13 @@ EXIT_STATUSES = (
 def reporting_errors() -> Iterator[None]:
     """Print errors that users can cause as one line, and exit with the matching status.
 
+    Errors and warnings of the log go to standard error, too, unless the caller handles them.
     Inside, standard streams may be closed or broken: what cannot be printed is left out.
     """
     output = _tolerate_broken_streams()
     try:
-        yield
+        with _printable_log():
+            yield
     except SearchStoppedError as stopped:
         _exit(EXIT_STOPPED, str(stopped))
     except NasiRayError as error:
@@ -61,10 +66,40 @@ def _exit_status(error: NasiRayError) -> int:
 
 
 def _exit(status: int, message: str) -> None:
-    # Names of files and fields may hold anything: line breaks, escape codes, lone surrogates.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{escaped(message)}\n")
     sys.exit(status)
+
+
+class _LogToStderr(logging.Handler):
+    """Writes log records as people may see them, whatever they quote, where errors go.
+
+    Names of files, keys, hosts and fields and texts of services may hold anything: line breaks,
+    escape codes, lone surrogates.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = [escaped(record.getMessage())]
+        if record.exc_info:
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip().split("\n")
+            # Indented, so that a line of the exception's text is not taken for one of ours.
+            lines += [f"  {escaped(line)}" for line in told]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
+@contextlib.contextmanager
+def _printable_log() -> Iterator[None]:
+    handler = _LogToStderr()
+    # A caller with handlers of its own has the records.
+    is_needed = not logging.root.handlers
+    if is_needed:
+        logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
 
 
 @contextlib.contextmanager

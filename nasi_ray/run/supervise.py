@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from nasi_ray.run.process import (
@@ -21,21 +21,25 @@ from nasi_ray.run.process import (
 _PR_SET_PDEATHSIG = 1
 
 
-@contextlib.contextmanager
-def supervised(*, is_wanted: bool) -> Iterator[None]:
-    """Run the body in a child process; this one waits, and exits as the body does.
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
-    Where the child ends without leaving the body, this process says so in one line and exits with
-    75: Ray ends its driver with status 1 when its raylet or GCS has died. SIGINT and SIGTERM are
-    passed on; if this process is killed, so is the child.
+
+def supervised(job: Callable[[], int]) -> int:
+    """Run a job in a child process; this one waits, and ends as the job does.
+
+    If the child ends without a word, this process says so in one line and the status is 75: Ray
+    ends its driver with status 1 when its raylet or GCS has died. SIGINT and SIGTERM are passed on;
+    if this process is killed, so is the child. Where a caller has replaced the standard streams or
+    has threads, and on systems other than Linux, the job runs in this process.
 
     Args:
-        is_wanted: Whether to do that at all. It is not done where a caller has replaced the
-            standard streams or has threads, and not on systems other than Linux.
+        job: Returns the exit status, or raises SystemExit; handles ``FORWARDED_STOP``.
+
+    Returns:
+        The exit status.
     """
-    if not is_wanted or not _is_possible():
-        yield
-        return
+    if not _is_possible():
+        return job()
     open_standard_streams()
     reader, writer = os.pipe()
     parent = os.getpid()
@@ -43,22 +47,19 @@ def supervised(*, is_wanted: bool) -> Iterator[None]:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     if child := os.fork():
         os.close(writer)
-        sys.exit(_wait_for(child, reader))
+        return _wait_for(child, reader)
     os.close(reader)
     _die_with(parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     status = 1
     try:
-        yield
-        status = 0
+        status = job()
+        return status
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
     finally:
         os.write(writer, bytes([status & 0xFF]))
-
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _is_possible() -> bool:

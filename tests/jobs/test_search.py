@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -80,6 +81,27 @@ def test_a_worker_killed_in_mid_search_changes_nothing(tmp_path: Path, in_proces
     assert "1 died" in err or "1 lost" in err
     assert sorted(set(stored_indices(tmp_path))) == list(range(LONG))
     assert answer(tmp_path, *args) == result(in_process)["alpha"]
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server", "the job's process"])
+def test_a_local_ray_that_is_killed_is_one_line_and_worth_a_retry(
+    tmp_path: Path, in_process: Path, victim: str
+) -> None:
+    args = (*SLOW, "--num-workers", "2", "--out", str(tmp_path))
+    process = start(*args, "--num-samples", "3000")
+    wait_for(lambda: len(stored_indices(tmp_path)) >= 3, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    named = [p for p in family if p.name() == victim]
+    (named or family)[0].kill()
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, out) == (75, ""), err
+    told = [line for line in err.splitlines() if "samples, " not in line]
+    assert told[0] == "connecting to Ray"
+    assert [line.startswith("error: ") for line in told[1:]] == [True], err
+    assert told[1].endswith("what is stored is kept, and the same command continues")
+    kept = stored_indices(tmp_path)
+    assert answer(tmp_path, *args) == result(in_process)["alpha"]
+    assert set(kept) <= set(stored_indices(tmp_path))
 
 
 @pytest.mark.parametrize("num_workers", ["0", "2"])

@@ -78,6 +78,55 @@ def test_connect_starts_a_quiet_ray_that_holds_the_workers_and_ends_it(tmp_path:
     assert not (tmp_path / ".ray").exists()
 
 
+def test_a_local_ray_has_all_its_files_where_nobody_else_can_go(tmp_path: Path) -> None:
+    out, _ = run_script(
+        """
+        import glob, psutil, ray, stat
+        from pathlib import Path
+        before = set(glob.glob("/tmp/*") + glob.glob("/tmp/ray/*"))
+        with connect(None, ComputeSettings(num_workers=1)):
+            runner = runner_of(ComputeSettings(num_workers=1), 0.0)
+            print(sum(len(batch) for batch in runner.run(range(5))))
+            session = Path(ray._private.worker._global_node.get_session_dir_path())
+            outer = session.parents[1]
+            print(stat.S_IMODE(outer.stat().st_mode) == 0o700, outer.stat().st_uid == os.getuid())
+            paths = set()
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                if process.is_running():
+                    paths |= {c.laddr for c in process.net_connections("unix") if c.laddr}
+            print(any(str(outer) in path for path in paths))
+            print([p for p in paths if "ray" in p and not p.startswith(f"{outer}/")])
+            runner.close()
+        print(outer.exists())
+        """,
+        tmp_path,
+    )
+    assert out.splitlines() == ["5", "True True", "True", "[]", "False"]
+
+
+def test_a_ray_that_does_not_start_leaves_the_logs_that_its_one_line_names(tmp_path: Path) -> None:
+    out, err = run_script(
+        """
+        import re, shutil
+        from pathlib import Path
+        import ray._private.services as services
+        from nasi_ray.errors import ClusterError
+        services.RAYLET_EXECUTABLE = "/bin/false"
+        try:
+            with connect(None, ComputeSettings(num_workers=1)):
+                pass
+        except ClusterError as error:
+            print(len(str(error).splitlines()), error.is_retryable)
+            logs = Path(re.search(r"see the logs in (\\S+),", str(error))[1])
+            print("gcs_server.out" in os.listdir(logs))
+            shutil.rmtree(logs.parents[2])
+        """,
+        tmp_path,
+    )
+    assert out.splitlines() == ["1 True", "True"]
+    assert err == ""
+
+
 def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
     out, _ = run_script(
         """
