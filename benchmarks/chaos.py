@@ -7,7 +7,8 @@ its records on disk or, every other run, on S3 (moto). Each time some more sampl
 fault drawn from the seed strikes: a worker or a raylet is killed, a node drained, a node added, the
 driver killed (and started again, as a user would), S3 fails for some requests. So a busy machine
 measures the same, only later. Afterwards α must be that of the in-process search, bit for bit, and
-every sample must be stored. A run that comes to no end is a row of the table. The logs stay if anything went wrong.
+every sample must be stored. A run that comes to no end is a row of the table. The logs stay if
+anything went wrong.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text on one line, control characters as escapes: ``\\n``, ``\\x1b``."""
+    """The text on one line, with escapes for line breaks and other control characters."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ScoreStore = RecordStore[ProxyScore, ScoreTable]
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RankingResult:
     """A finished ranking."""

@@ -94,7 +94,9 @@ def test_what_answers_and_is_no_cluster_is_one_line_that_names_the_address(
                 threading.Thread(target=serve, args=(listener, NO_GCS[name]), daemon=True).start()
                 stack.callback(listener.shutdown, socket.SHUT_RDWR)
         stack.enter_context(
-            pytest.raises(ClusterError, match=f"^no Ray cluster answers at 127.0.0.1:{port}, but")
+            pytest.raises(
+                ClusterError, match=rf"^no Ray cluster answers at 127\.0\.0\.1:{port}, but"
+            )
         )
         stack.enter_context(connect(f"127.0.0.1:{port}", ComputeSettings()))
 
@@ -170,7 +172,7 @@ def test_whatever_ray_raises_at_the_start_is_one_line_and_retryable(
         monkeypatch.setattr(connection, name, lambda address: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with (
-        pytest.raises(ClusterError, match="Ray did not start|no Ray cluster at") as caught,
+        pytest.raises(ClusterError, match=r"Ray did not start|no Ray cluster at") as caught,
         connect(address, ComputeSettings(num_workers=1)),
     ):
         pass

@@ -387,7 +387,7 @@ def test_small_parts_are_merged_as_they_come_and_whole_ones_left(
         store.merge_small()
         nums.append(store.num_parts)
     assert max(nums) <= 16 + 40 // 10
-    whole = [name for name in part_names(storage, kind)][0]
+    whole = part_names(storage, kind)[0]
     content = storage.read(whole)
     reopened = open_store(storage, kind)
     reopened.missing([0])

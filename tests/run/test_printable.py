@@ -58,9 +58,7 @@ LOGGING = sorted(
     name.removesuffix(".py").replace("/", ".")
     for name, tree in sources().items()
     if not name.startswith(CLUSTER_TOOLS)
-    and any(
-        isinstance(node, ast.Attribute) and node.attr == "getLogger" for node in ast.walk(tree)
-    )
+    and any(isinstance(node, ast.Attribute) and node.attr == "getLogger" for node in ast.walk(tree))
 )
 
 
@@ -99,7 +97,6 @@ def error(folder: Path) -> str:
 
 
 def message(folder: Path) -> str:
-    import sys
 
     LogProgress(sys.stderr).message(f"node {HOSTILE} is gone")
     return "is gone"
@@ -154,7 +151,6 @@ def answers(folder: Path) -> str:
 
 
 def shown(job: str, *argv: str | Path, said: str) -> str:
-    import sys
 
     _, out, err = command.call(job, *argv)
     sys.stdout.write(out)

