@@ -19,7 +19,7 @@ import ray
 from ray._private import ray_constants
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # type: ignore[attr-defined]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from nasi_ray.config import ComputeSettings
@@ -216,7 +216,8 @@ def _ask(address: str) -> None:
             "and RAY_TLS_ variables"
         ) from error
     try:
-        NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=_ANSWER_S)
+        stub: Any = NodeInfoGcsServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub.CheckAlive(CheckAliveRequest(), timeout=_ANSWER_S)
     except grpc.RpcError as error:
         code = error.code()
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):

@@ -63,12 +63,27 @@ def serve(listener: socket.socket, answer: Callable[[socket.socket], object]) ->
             answer(listener.accept()[0])
 
 
+def close_all() -> None:
+    for peer in kept_open:
+        peer.close()
+
+
+def http(peer: socket.socket) -> None:
+    with peer:
+        peer.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+
+def ssh(peer: socket.socket) -> None:
+    peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+    kept_open.append(peer)
+
+
 kept_open: list[socket.socket] = []
-NO_GCS: dict[str, Callable[[socket.socket], object]] = {
-    "HTTP": lambda peer: (peer.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n"), peer.close()),
-    "SSH": lambda peer: (peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), kept_open.append(peer)),
+NO_GCS: dict[str, Callable[[socket.socket], None]] = {
+    "HTTP": http,
+    "SSH": ssh,
     "silence": kept_open.append,
-    "hanging up": lambda peer: peer.close(),
+    "hanging up": socket.socket.close,
 }
 
 
@@ -89,7 +104,7 @@ def test_what_answers_and_is_no_cluster_is_one_line_that_names_the_address(
         else:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             port = listener.getsockname()[1]
-            stack.callback(lambda: [peer.close() for peer in kept_open])
+            stack.callback(close_all)
             if name in NO_GCS:
                 threading.Thread(target=serve, args=(listener, NO_GCS[name]), daemon=True).start()
                 stack.callback(listener.shutdown, socket.SHUT_RDWR)
@@ -105,7 +120,7 @@ def test_waiting_for_a_cluster_is_bounded_by_a_minute() -> None:
     assert connection._PROBE_S + connection._ANSWER_S <= 60.0
 
 
-BAD_DIRECTORIES = {
+BAD_DIRECTORIES: dict[str, tuple[Callable[[Path], str | Path], str]] = {
     "a long path": (lambda path: path / ("x" * 110), "set RAY_TMPDIR to a shorter path"),
     "a file": (lambda path: path / "file", "set RAY_TMPDIR to a directory that you can write to"),
     "below a file": (lambda path: path / "file" / "x", "set RAY_TMPDIR to a directory"),

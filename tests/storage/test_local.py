@@ -246,16 +246,18 @@ def test_a_fifo_in_the_run_directory_is_refused_at_once(tmp_path: Path) -> None:
         LocalStorage(tmp_path).read("identity.json")
 
 
+TOO_LONG = "b/" + "x" * 300
 STORED: dict[str, Callable[[LocalStorage], object]] = {
     "nothing": lambda storage: None,
-    "a failed write": lambda storage: storage.write("a/" + "x" * 300, b""),
-    "a file": lambda storage: storage.write("a", b"1"),
-    "a file below": lambda storage: storage.write("a/b/c", b"1"),
+    "a failed write": lambda storage: storage.write(TOO_LONG, b""),
+    "a file": lambda storage: storage.create("a", b"1"),
+    "a file below": lambda storage: storage.create("a/b/c", b"1"),
     "a file, and a failed write": lambda storage: (
-        storage.write("a", b"1"),
-        storage.write("b/" + "x" * 300, b""),
+        storage.create("a", b"1") and storage.create(TOO_LONG, b"")
     ),
-    "what is deleted again": lambda storage: (storage.write("a/b", b""), storage.delete("a/b")),
+    "what was deleted by another": lambda storage: (
+        storage.create("a/b", b"") and os.unlink(Path(storage.uri) / "a/b")
+    ),
 }
 
 
