@@ -24,7 +24,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ClusterError, ClusterRefusedError, ConfigError
-from nasi_ray.pool.temp_dir import delete_temp_dir, make_temp_dir
+from nasi_ray.pool.temp_dir import delete_temp_dir, keep_temp_dir, make_temp_dir
 
 _PROBE_S = 5.0
 _ANSWER_S = 10.0
@@ -67,7 +67,8 @@ def connect(
             try:
                 _start(workers, has_dashboard, temp_dir)
             except ClusterError:
-                at_end.pop_all()  # the error names the logs in it
+                at_end.pop_all()
+                keep_temp_dir(temp_dir)  # the error names the logs in it
                 raise
         _restore_sigterm(handler)
         yield

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from unittest import mock
 import pytest
 
 from benchmarks import chaos
+from benchmarks.chaos_driver import Ledger
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 
@@ -45,7 +48,7 @@ def test_chaos_changes_no_bit_and_loses_no_sample(tmp_path: Path) -> None:
 class FakeDriver:
     """A process that does what a script says each time it is waited for."""
 
-    def __init__(self, ledger: chaos.Ledger, steps: Iterator[int], exitcode: int | None) -> None:
+    def __init__(self, ledger: Ledger, steps: Iterator[int], exitcode: int | None) -> None:
         self._ledger, self._steps, self._end = ledger, steps, exitcode
         self.exitcode: int | None = None
 
@@ -77,7 +80,7 @@ class FakeChaos:
     cluster: Any = field(default_factory=mock.MagicMock)
     s3: Any = field(default_factory=mock.MagicMock)
 
-    def strike(self, driver: Any, ledger: chaos.Ledger) -> None:
+    def strike(self, driver: Any, ledger: Ledger) -> None:
         self.struck_at.append(sum(ledger.numbers("stored")))
 
 
@@ -89,7 +92,7 @@ def run_with(
     script = iter(steps)
     context = mock.MagicMock()
     context.Process = lambda target, args: FakeDriver(args[1], script, exitcode)
-    monkeypatch.setattr(chaos.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     storm = FakeChaos(rng=random.Random(3))
     outcome = chaos.one_run(storm, "out", folder, is_calm=False, limit_s=0.3)  # type: ignore[arg-type]
     return outcome, storm.struck_at
@@ -98,7 +101,7 @@ def run_with(
 def test_faults_strike_by_samples_stored_however_long_these_take(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(chaos.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     outcome, quick = run_with(monkeypatch, tmp_path / "quick", [1] * 64)
     _, slow = run_with(monkeypatch, tmp_path / "slow", [0, 0, 0, 0, 1] * 64)
     assert outcome.is_ended

@@ -4,8 +4,11 @@ import contextlib
 import os
 import pwd
 import re
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from nasi_ray.errors import ClusterError, ClusterRefusedError, ConfigError, Nasi
 from nasi_ray.pool import connection
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import live_nodes
-from nasi_ray.pool.temp_dir import delete_temp_dir, make_temp_dir
+from nasi_ray.pool.temp_dir import delete_temp_dir, keep_temp_dir, make_temp_dir
 
 
 def free_port() -> int:
@@ -160,6 +163,32 @@ def test_the_directory_of_a_local_ray_is_closed_to_others_and_short_enough(
         assert not outer.exists()
 
 
+def test_what_a_killed_process_has_left_is_deleted_and_what_is_used_or_kept_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = (
+        "import os, signal; from nasi_ray.pool.temp_dir import *\n"
+        "print(make_temp_dir(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        used, kept = make_temp_dir(), make_temp_dir()
+        keep_temp_dir(kept)
+        os.mkdir(f"{folder}/ray-of-others")
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        left = Path(done.stdout.strip()).parent
+        assert left.is_dir()
+        delete_temp_dir(make_temp_dir())
+        found = {path.name for path in Path(folder).iterdir()}
+        assert found == {Path(used).parent.name, Path(kept).parent.name, "ray-of-others"}
+        delete_temp_dir(used)
+
+
 def test_a_long_directory_that_nobody_chose_for_ray_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -196,7 +225,7 @@ def test_whatever_ray_raises_at_the_start_is_one_line_and_retryable(
     if address is None:
         logs = re.findall(r"see the logs in (\S+)/session_latest/logs", str(caught.value))
         assert Path(logs[0]).parent.is_dir()
-        delete_temp_dir(logs[0])
+        shutil.rmtree(Path(logs[0]).parent)
 
 
 @pytest.mark.integration

@@ -246,6 +246,11 @@ def test_a_fifo_in_the_run_directory_is_refused_at_once(tmp_path: Path) -> None:
         LocalStorage(tmp_path).read("identity.json")
 
 
+def store_and_delete(storage: LocalStorage) -> None:
+    storage.write("a/b", b"")
+    storage.delete("a/b")
+
+
 TOO_LONG = "b/" + "x" * 300
 STORED: dict[str, Callable[[LocalStorage], object]] = {
     "nothing": lambda storage: None,
@@ -255,9 +260,7 @@ STORED: dict[str, Callable[[LocalStorage], object]] = {
     "a file, and a failed write": lambda storage: (
         storage.create("a", b"1") and storage.create(TOO_LONG, b"")
     ),
-    "what was deleted by another": lambda storage: (
-        storage.create("a/b", b"") and os.unlink(Path(storage.uri) / "a/b")
-    ),
+    "what is deleted again": store_and_delete,
 }
 
 
