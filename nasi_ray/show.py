@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.run.process import EXIT_STATUSES
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         args=list(argv),
         description=f"{ShowJob.__doc__}\n\n{EXIT_STATUSES}",
     )
-    sys.stdout.write("".join(f"{line}\n" for line in show_lines(job.run)))
+    sys.stdout.write("".join(f"{escaped(line)}\n" for line in show_lines(job.run)))
     return 0
 
 
