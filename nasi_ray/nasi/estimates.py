@@ -41,6 +41,7 @@ NUM_DRAWS = 100
 COSTS: tuple[Cost, ...] = ("params", "multiply_adds")
 RIDGE = {1: 3.0, 2: 30.0}
 """λ of main effects and of pairs."""
+_LARGEST_PRICE = 1000.0
 FRONT_QUANTILES = tuple(0.1 * k for k in range(1, 11))
 """Shares of the space's cells that fit the budgets of a front."""
 
@@ -163,13 +164,15 @@ class _Budget:
         }
         self.is_limited = any(limit is not None for limit in self._limits.values())
         self._names = {"params": "max_params", "multiply_adds": "max_madds"}
+        self._pairing = config.pairing
+        self._price: float | None = None
 
     @cached_property
     def costs(self) -> dict[Cost, FloatArray] | None:
         """Kind -> cost of every configuration; None if the space does not know it."""
         params, madds = (costs_of(self._space, kind) for kind in COSTS)
         if params is None or madds is None:
-            if self.is_limited:
+            if self.is_limited and self._prices is None:
                 raise ConfigError(
                     f"space {self._space.name!r} does not know what its networks cost; leave out "
                     "max_params and max_madds, or give the space a method `costs`"
@@ -192,6 +195,75 @@ class _Budget:
                         f"the smallest has {self.costs[kind].min():.0f}"
                     )
         return allowed
+
+    @cached_property
+    def _prices(self) -> Surrogate | None:
+        """What options cost in units of the limits; None if that is not known, or no limit."""
+        total = None
+        for kind, limit in self._limits.items():
+            costs = self._space.option_costs(kind) if limit is not None else None
+            if costs is not None and limit is not None:
+                part = additive(costs) * (1 / limit)
+                total = part if total is None else total + part
+        return total
+
+    def select_by_ascent(self, score: Surrogate, *, num_starts: int) -> Selection:
+        """The best of a space that cannot be enumerated.
+
+        If it is too large, a price of size is taken from the score: the smallest one, to about one
+        part in a thousand, with which it fits.
+
+        Raises:
+            ConfigError: If no price makes it fit.
+        """
+        if not self.is_limited or self._prices is None:
+            return select_by_ascent(score, self._space, num_starts=num_starts)
+        scale = score.std() / (self._prices.std() or 1.0)
+
+        def at(price: float) -> tuple[Selection, bool]:
+            priced = score + self._prices_times(-price * scale)
+            found = select_by_ascent(priced, self._space, num_starts=num_starts)
+            return found, self._fits(found)
+
+        low, high = 0.0, 0.0 if self._price is None else self._price
+        found, fits = at(high)
+        while not fits:
+            low, high = high, max(2 * high, 0.25)
+            if high > _LARGEST_PRICE:
+                raise ConfigError(
+                    f"{self._limited} allows no cell of {self._space.name}; the smallest found "
+                    f"has {self._sizes(found)}"
+                )
+            found, fits = at(high)
+        if self._price is None:
+            for _ in range(10 if high else 0):
+                middle = (low + high) / 2
+                candidate, fits = at(middle)
+                low, high = (low, middle) if fits else (middle, high)
+                found = candidate if fits else found
+            self._price = high
+        return found
+
+    def _prices_times(self, factor: float) -> Surrogate:
+        assert self._prices is not None
+        return self._prices * factor
+
+    def _architecture(self, found: Selection) -> Architecture:
+        return self._space.select(self._space.split(found.alpha), pairing=self._pairing)
+
+    def _fits(self, found: Selection) -> bool:
+        sizes = self._space.costs_of(self._architecture(found))
+        return all(limit is None or sizes[kind] <= limit for kind, limit in self._limits.items())
+
+    @property
+    def _limited(self) -> str:
+        return ", ".join(
+            f"{self._names[kind]} {limit:g}" for kind, limit in self._limits.items() if limit
+        )
+
+    def _sizes(self, found: Selection) -> str:
+        sizes = self._space.costs_of(self._architecture(found))
+        return " and ".join(f"{size:.0f} {kind.replace('_', '-')}" for kind, size in sizes.items())
 
     def refuse_empty(self) -> None:
         """Raise if there are limits, and no cell is known to fit them."""
@@ -241,7 +313,7 @@ class _Score:
     def select(self, space: SearchSpace, budget: _Budget, *, num_starts: int) -> Selection:
         if can_be_enumerated(space):
             return select_enumerated(self.grid(), space, allowed=budget.allowed)
-        return select_by_ascent(self.surrogate, space, num_starts=num_starts)
+        return budget.select_by_ascent(self.surrogate, num_starts=num_starts)
 
 
 class _TraceNormScorer:
@@ -321,7 +393,14 @@ def _estimate_by_score(
 def _within(result: GradientEstimate, space: SearchSpace, budget: _Budget) -> Estimate:
     """A gradient's estimate, whose score of a cell is the sum of the logits it takes."""
     if not can_be_enumerated(space) or budget.costs is None:
-        return result
+        if not budget.is_limited:
+            return result
+        logits = list(space.split(result.alpha).values())
+        score = additive(
+            [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
+        )
+        found = budget.select_by_ascent(score, num_starts=5)
+        return dataclasses.replace(result, alpha=found.alpha)
     logits = list(space.split(result.alpha).values())
     grid = additive(
         [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]

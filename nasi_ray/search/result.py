@@ -128,7 +128,7 @@ def make_result(
         **_describe_records(records.below(config.num_samples), config),
         **describe_alpha(result, space),
         **architecture.fields(),
-        **_describe_costs(result, space, config),
+        **_describe_costs(result, architecture, space, config),
         "lost": list(lost),
         "samples": dict(identity),
         "versions": versions(),
@@ -198,9 +198,12 @@ def describe_alpha(result: Estimate, space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _describe_costs(result: Estimate, space: SearchSpace, config: EstimateConfig) -> dict[str, Any]:
+def _describe_costs(
+    result: Estimate, architecture: Architecture, space: SearchSpace, config: EstimateConfig
+) -> dict[str, Any]:
     """What the final network costs, and the best cells under limits of its parameters."""
     costs: dict[str, Cost] = {"num_params": "params", "multiply_adds": "multiply_adds"}
+    known = dict(result.costs) or space.costs_of(architecture)
     front = [
         {
             "max_params": point.max_params,
@@ -212,7 +215,7 @@ def _describe_costs(result: Estimate, space: SearchSpace, config: EstimateConfig
         for point in result.front
     ]
     return {
-        **{name: result.costs[kind] for name, kind in costs.items() if kind in result.costs},
+        **{name: known[kind] for name, kind in costs.items() if kind in known},
         **({} if config.max_params is None else {"max_params": config.max_params}),
         **({} if config.max_madds is None else {"max_madds": config.max_madds}),
         **({"front": front} if front else {}),

@@ -123,6 +123,23 @@ class SearchSpace(ABC):
         """
         return None
 
+    def option_costs(self, kind: Cost) -> Sequence[FloatArray] | None:
+        """What each option of each decision adds to the final network, about.
+
+        It steers a search for cells of limited size where a space cannot be enumerated.
+
+        Args:
+            kind: As for ``costs``.
+
+        Returns:
+            Per decision, shape (options,); None if it is not known.
+        """
+        return None
+
+    def costs_of(self, architecture: Any) -> dict[Cost, float]:
+        """What the final network of an architecture costs; empty if it is not known here."""
+        return {}
+
     @property
     def networks(self) -> Callable[..., Any] | str | None:
         """A function space -> ``networks.SpaceNetworks``, or its name: ``module:function``.

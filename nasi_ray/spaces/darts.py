@@ -8,7 +8,8 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import UnknownNameError
-from nasi_ray.spaces.base import Decision, SearchSpace
+from nasi_ray.registry import import_from
+from nasi_ray.spaces.base import Cost, Decision, SearchSpace
 from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
 
 NUM_NODES = 4
@@ -52,6 +53,24 @@ class DartsSpace(SearchSpace):
         return {
             cell_type: range(i * per_type, (i + 1) * per_type)
             for i, cell_type in enumerate(CELL_TYPES)
+        }
+
+    def option_costs(self, kind: Cost) -> list[FloatArray]:
+        """In all cells of a type, of the network for CIFAR-10; inputs add nothing."""
+        of_operations = import_from("nasi_ray.spaces.network_costs:mean_operation_costs")(kind)
+        return [
+            of_operations[CELL_TYPES.index(d.name.partition("/")[0])]
+            if d.name.endswith("/op")
+            else np.zeros(d.size)
+            for d in _DECISIONS
+        ]
+
+    def costs_of(self, architecture: Genotype) -> dict[Cost, float]:
+        """Of the network for CIFAR-10: 20 cells, C=36, without auxiliary tower."""
+        count = import_from("nasi_ray.spaces.network_costs:multiply_adds")
+        return {
+            "params": float(architecture.num_params()),
+            "multiply_adds": float(count(architecture)),
         }
 
     def select(self, alpha: Mapping[str, FloatArray], *, pairing: str = "rank") -> Genotype:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nasi_ray.arrays import IntArray
+from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.spaces.base import Cost
 from nasi_ray.spaces.darts import CELL_TYPES
 from nasi_ray.spaces.final_network import (
     AUXILIARY_CHANNELS,
@@ -25,7 +26,7 @@ from nasi_ray.spaces.final_network import (
     plan_cells,
     reduction_cells,
 )
-from nasi_ray.spaces.genotype import GENOTYPE_OPS, NUM_INPUT_NODES, Genotype
+from nasi_ray.spaces.genotype import DARTS_OPS, GENOTYPE_OPS, NUM_INPUT_NODES, Genotype
 
 
 class NetworkCost(NamedTuple):
@@ -96,6 +97,22 @@ def operation_costs(
         ),
         auxiliary_params=_auxiliary_params(network, num_concat[1] * last.channels),
     )
+
+
+def mean_operation_costs(kind: Cost) -> FloatArray:
+    """What an operation adds to the network for CIFAR-10, mean over its two kinds of input.
+
+    Args:
+        kind: What is counted.
+
+    Returns:
+        shape (cell types, operations), in the order of ``CELL_TYPES`` and ``DARTS_OPS``
+    """
+    costs = operation_costs()
+    table = costs.params if kind == "params" else costs.multiply_adds
+    operations = [GENOTYPE_OPS.index(op) for op in DARTS_OPS]
+    mean: FloatArray = table[:, :, operations].mean(axis=1)
+    return mean
 
 
 def costs_of(genotype: Genotype, network: FinalNetwork) -> OperationCosts:
