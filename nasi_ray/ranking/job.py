@@ -31,7 +31,7 @@ from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
 from nasi_ray.run.compute import Session, explain_out_of_memory
 from nasi_ray.run.finish import to_json
-from nasi_ray.run.identity import SOURCE_NAME
+from nasi_ray.run.identity import SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.run.tracker import CountProgress
@@ -128,7 +128,7 @@ def _errors(accuracies: Accuracies, positions: IntArray) -> FloatArray:
 def plan_rank(job: RankJob) -> RunPlan:
     """Resolve the settings of a ranking; see ``run.plan``."""
     scores = job.scores
-    settings: dict[str, IdentityValue] = dataclasses.asdict(scores)
+    settings: dict[str, IdentityValue] = sample_settings(scores)
     settings["num_channels"] = scores.resolved_channels
     if scores.network == "supernet":
         space = get_tabular_space(scores.space)

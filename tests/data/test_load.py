@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nasi_ray.data import folder
 from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError, UnknownNameError
 from tests.data.encoded import png, write_parquet
@@ -64,10 +65,10 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(png(0))
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, limit: int) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(folder, "read_bytes", refuse)
     with pytest.raises(DataError, match=r": cannot be read \(.*Permission denied: '.*/a/x.png'\)"):
         load_images(str(tmp_path), image_size=8)
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from nasi_ray.data import cifar
+from nasi_ray.data import torchvision_sets
 from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import DataError
 
 
@@ -58,7 +59,7 @@ def test_files_in_the_data_root_are_read(
     monkeypatch.setattr(dataset, "meta", {"filename": "names", "key": names_key, "md5": md5})
 
     for split, data in rows.items():
-        loaded = load_images(name, image_size=32, split=split)
+        loaded = load_images(name, options=ReadOptions(split=split), image_size=32)
         np.testing.assert_array_equal(loaded.images, data.reshape(5, 3, 32, 32), strict=True)
         assert loaded.labels.tolist() == [0, 1, 2, 3, num_classes - 1]
         assert (loaded.num_classes, loaded.source) == (num_classes, name)
@@ -87,12 +88,12 @@ def test_no_network_says_where_the_files_go_and_what_else_there_is(
 
 def test_unknown_split_is_refused(data_root: Path) -> None:
     with pytest.raises(DataError, match=r"^CIFAR10: no split 'val'; it has train, test$"):
-        load_images("CIFAR10", image_size=32, split="val")
+        load_images("CIFAR10", options=ReadOptions(split="val"), image_size=32)
 
 
 def test_root_is_the_cache_unless_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NASI_DATA_ROOT", raising=False)
-    assert cifar.data_root() == tmp_path / ".cache" / "nasi_ray"
+    assert torchvision_sets.data_root() == tmp_path / ".cache" / "nasi_ray"
     monkeypatch.setenv("NASI_DATA_ROOT", "~/sets")
-    assert cifar.data_root() == tmp_path / "sets"
+    assert torchvision_sets.data_root() == tmp_path / "sets"

@@ -1,0 +1,102 @@
+"""Read Parquet files of unknown origin: what a read can take in memory is bounded beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nasi_ray.errors import DataError
+from nasi_ray.files import open_regular
+
+_TABLE_BYTES = 1 << 31
+_TABLE_READ_BYTES = 1 << 28
+
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
+"""What reading a broken file raises; ``ValueError`` also for names that are not UTF-8."""
+
+
+def reason_of(error: Exception) -> str:
+    """The error's text on one line."""
+    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def open_parquet(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a regular file as ``pyarrow.parquet.ParquetFile``.
+
+    Raises:
+        OSError: As ``open_regular``.
+        pyarrow.ArrowException: If it is no Parquet file.
+    """
+    with open_regular(path) as file:
+        # Without a buffer a whole column of a row group is read at once.
+        yield pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+
+
+def read_batches(
+    file: Any, columns: Sequence[str] | None, *, most_rows: int, most_bytes: int
+) -> Iterator[Any]:
+    """The rows of a file in ``pyarrow.RecordBatch``es of limited size.
+
+    A value is stored once and may stand in every row (dictionary encoding), so a read of n rows
+    can take n times the size of the stored column.
+
+    Args:
+        file: From ``open_parquet``.
+        columns: Top-level names; None: all.
+        most_rows: Of a read.
+        most_bytes: Of the text and encoded images of a read; one row is always read.
+
+    Raises:
+        DataError: If the numbers of a row group take more than 2 GiB.
+        pyarrow.ArrowException: If the file is broken.
+    """
+    metadata = file.metadata
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        text, numbers = _sizes(group, file.schema, columns)
+        if numbers > _TABLE_BYTES:
+            raise DataError(
+                f"row group {number} takes {numbers / 1e9:.1f} GB of memory, and "
+                f"{_TABLE_BYTES / 1e9:.1f} GB are allowed; write smaller row groups"
+            )
+        rows = max(1, min(most_rows, most_bytes // max(1, text)))
+        yield from file.iter_batches(rows, row_groups=[number], columns=columns)
+
+
+def read_table(path: str | os.PathLike[str]) -> pa.Table:
+    """Read a whole file of at most 2 GiB in memory.
+
+    Raises:
+        DataError: If it is larger.
+        OSError: As ``open_regular``.
+        pyarrow.ArrowException: If it is no Parquet file, or broken.
+    """
+    with open_parquet(path) as file:
+        batches, size = [], 0
+        for batch in read_batches(file, None, most_rows=1 << 16, most_bytes=_TABLE_READ_BYTES):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > _TABLE_BYTES:
+                raise DataError(f"it takes more than {_TABLE_BYTES / 1e9:.1f} GB of memory")
+        return pa.Table.from_batches(batches, schema=file.schema_arrow).combine_chunks()
+
+
+def _sizes(group: Any, schema: Any, columns: Sequence[str] | None) -> tuple[int, int]:
+    """Bytes that one row of text and binary columns can take, and that all numbers take."""
+    text = numbers = 0
+    for position in range(group.num_columns):
+        column = group.column(position)
+        if columns is not None and column.path_in_schema.split(".")[0] not in columns:
+            continue
+        if column.physical_type == "BYTE_ARRAY":
+            text += max(0, column.total_uncompressed_size)
+        else:
+            width = max(8, schema.column(position).length)
+            numbers += width * max(0, column.num_values)
+    return text, numbers
