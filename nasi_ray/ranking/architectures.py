@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from nasi_ray.spaces import get_tabular_space
 from nasi_ray.spaces.base import Keys, first_positions
 
 _MAX_NAMED = 5
+_MAX_SHOWN = 300
 _MAX_FILE_BYTES = 1 << 28
 
 
@@ -94,6 +95,13 @@ def _first_positions(name: str) -> IntArray:
     return first_positions(table_keys(name))
 
 
+@cache
+def _by_hash(name: str) -> dict[bytes, int]:
+    """The first position of every hash of a space of NAS-Bench-101 cells."""
+    keys = table_keys(name)
+    return {bytes(keys[position]): position for position in distinct_positions(name).tolist()}
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return read_text(path, _MAX_FILE_BYTES).splitlines()
@@ -111,7 +119,7 @@ def _lines(path: Path) -> list[str]:
 
 def _read_file(name: str, path: Path) -> Selection:
     space, bad = get_tabular_space(name), []
-    notations = Notations(space, lambda: table_keys(name))
+    notations = Notations(space, partial(_by_hash, name))
     given: dict[int, dict[str, None]] = {}
     is_first = True
     for number, line in enumerate(_lines(path), start=1):
@@ -123,7 +131,7 @@ def _read_file(name: str, path: Path) -> Selection:
             given.setdefault(representative(name, architecture), {})[spelling] = None
         except InvalidGenotypeError as error:
             if not (is_first and is_heading(text)):
-                bad.append(f"line {number}: {error}")
+                bad.append(f"line {number}: {str(error)[:_MAX_SHOWN]}")
         is_first = False
     if bad:
         more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""

@@ -16,7 +16,7 @@ from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
-from nasi_ray.ranking.architectures import select_positions, table_keys
+from nasi_ray.ranking.architectures import Selection, select_architectures, table_keys
 from nasi_ray.ranking.result import (
     RankingResult,
     ScoreStore,
@@ -48,14 +48,18 @@ class _Wanted:
     """The scores asked for, with all names resolved."""
 
     proxies: tuple[str, ...]
-    positions: IntArray
-    """Of the architectures in the space's enumeration."""
+    selection: Selection
     seeds: tuple[int, ...]
     accuracies: Accuracies | None
     error_percent: FloatArray | None
     """Test errors, shape (architectures,)."""
     total: int
     """Architectures of the space."""
+
+    @property
+    def positions(self) -> IntArray:
+        """Of the architectures in the space's enumeration."""
+        return self.selection.positions
 
     def indices(self, proxy: str) -> list[int]:
         """Indices of a proxy's records."""
@@ -95,7 +99,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
             plan.storage,
             stores,
             space=job.scores.space,
-            positions=wanted.positions,
+            selection=wanted.selection,
             seeds=wanted.seeds,
             asked=job.architectures,
             accuracies=wanted.accuracies,
@@ -107,14 +111,14 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
 
 def _resolve(job: RankJob) -> _Wanted:
     space = job.scores.space
-    positions = select_positions(space, job.architectures, subset_seed=job.subset_seed)
+    selection = select_architectures(space, job.architectures, subset_seed=job.subset_seed)
     accuracies = None if job.table is None else open_accuracies(space, job.table, job.metric)
     return _Wanted(
         proxies=job.proxy_names,
-        positions=positions,
+        selection=selection,
         seeds=tuple(dict.fromkeys(job.seeds)),
         accuracies=accuracies,
-        error_percent=None if accuracies is None else _errors(accuracies, positions),
+        error_percent=None if accuracies is None else _errors(accuracies, selection.positions),
         total=get_tabular_space(space).num_architectures,
     )
 

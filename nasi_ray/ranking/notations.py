@@ -5,16 +5,15 @@ from __future__ import annotations
 import ast
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from nasi_ray.arrays import IntArray
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.spaces import TabularSpace
-from nasi_ray.spaces.base import Keys
 from nasi_ray.spaces.graph import MAX_VERTICES, Matrix, hash_cell
+from nasi_ray.spaces.literals import literal, parse_expression
 
 _MAX_LINE = 5000
 _MAX_SHOWN = 100
@@ -22,7 +21,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{32}")
 _HEADINGS = {"architecture", "arch", "arch_str", "given", "hash", "matrix", "genotype"}
 # NAS-Bench-201's string within ``Structure(4 nodes with |...|+|...|+|...|)`` and the like.
 _NODES = re.compile(r"\|[^+]*\|(?:\+\|[^+]*\|)+")
-_INDEX = re.compile(r"\s*\d+\s*[:;,\t ]\s*(?=\S)")
+_INDEX = re.compile(r"\s*\d+\s*[:,\t ]\s*(?=\S)")
 _OP_NAMES = {
     "conv3x3": "conv3x3-bn-relu",
     "conv1x1": "conv1x1-bn-relu",
@@ -33,15 +32,14 @@ _OP_NAMES = {
 class Notations:
     """Reads lines for one space."""
 
-    def __init__(self, space: TabularSpace[Any], keys: Callable[[], Keys]) -> None:
+    def __init__(self, space: TabularSpace[Any], by_hash: Callable[[], Mapping[bytes, int]]):
         """Prepare to read.
 
         Args:
             space: The space.
-            keys: Returns the table keys of its configurations.
+            by_hash: Returns the position of every hash, in spaces that have hashes.
         """
-        self._space, self._keys = space, keys
-        self._positions: dict[bytes, int] | None = None
+        self._space, self._by_hash = space, by_hash
 
     def read(self, line: str) -> tuple[int, str]:
         """The position of a line's architecture, and how the line writes it.
@@ -69,16 +67,11 @@ class Notations:
                 return self._find(text.lower())
             if (cell := _matrix_and_ops(text)) is not None:
                 return self._find(hash_cell(*cell))
-        if len(text) > _MAX_SHOWN and "|" not in text:
-            raise InvalidGenotypeError(f"{text[:_MAX_SHOWN]!r}... is no architecture")
         found: int = self._space.index(self._space.parse(text))
         return found
 
     def _find(self, digest: str) -> int:
-        if self._positions is None:
-            keys = np.asarray(self._keys())
-            self._positions = {bytes(keys[i]): int(i) for i in _last_to_first(len(keys))}
-        position = self._positions.get(bytes.fromhex(digest))
+        position = self._by_hash().get(bytes.fromhex(digest))
         if position is None:
             raise InvalidGenotypeError(
                 f"{self._space.name} has no cell with the NAS-Bench-101 hash {digest}"
@@ -89,11 +82,6 @@ class Notations:
 def is_heading(line: str) -> bool:
     """Whether a line is the heading of a CSV file of architectures."""
     return any(name in _HEADINGS for name in (field.lower() for field in _fields(line)))
-
-
-def _last_to_first(number: int) -> IntArray:
-    # The first position of a key is written last, and stays.
-    return np.arange(number - 1, -1, -1)
 
 
 def _candidates(line: str) -> Iterator[str]:
@@ -128,11 +116,10 @@ def _matrix_and_ops(text: str) -> tuple[Matrix, tuple[str, ...]] | None:
     if "[[" not in text.replace(" ", ""):
         return None
     try:
-        matrix, ops = _two_values(ast.parse(text, mode="eval").body)
+        matrix, ops = _two_values(parse_expression(text))
         rows = [[_bit(value) for value in row] for row in matrix]
         names = tuple(_OP_NAMES.get(op, op) for op in ops)
-    # A parser that runs out of stack raises MemoryError.
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+    except (ValueError, TypeError):
         raise InvalidGenotypeError(
             f"{text[:_MAX_SHOWN]!r} is no NAS-Bench-101 cell; give [[0, 1, ...], ...], "
             "['input', ..., 'output'], or its hash"
@@ -150,9 +137,9 @@ def _two_values(node: ast.expr) -> tuple[Any, Any]:
     if isinstance(node, ast.Call):
         named = {str(keyword.arg): keyword.value for keyword in node.keywords}
         parts = [*node.args, *(named[name] for name in ("matrix", "ops") if name in named)]
-        matrix, ops = (ast.literal_eval(part) for part in parts)
+        matrix, ops = (literal(part) for part in parts)
         return matrix, ops
-    value = ast.literal_eval(node)
+    value: Any = literal(node)
     if isinstance(value, dict):
         value = (
             value.get("matrix", value.get("module_adjacency")),

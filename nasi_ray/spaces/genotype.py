@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.registry import import_from
+from nasi_ray.spaces.literals import literal, parse_expression
 
 SCHEMA = "nasi_ray.genotype/1"
 
@@ -109,8 +109,8 @@ class Genotype:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidGenotypeError(
-                f"not a DARTS genotype ({type(error).__name__}: {_reason(error)}); it needs normal and "
-                "reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
+                f"not a DARTS genotype ({type(error).__name__}: {_reason(error)}); it needs normal "
+                "and reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
                 "[node, ...]"
             ) from error
 
@@ -174,9 +174,7 @@ def _check_schema(fields: Any) -> None:
 def _from_source(text: str) -> dict[str, Any]:
     """The arguments of ``Genotype(...)``, of which only the syntax is looked at."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes within texts
-            call = ast.parse(text.strip(), mode="eval").body
+        call = parse_expression(text)
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             raise ValueError("there is more than one call of Genotype")
         given = {_FIELDS[i]: argument for i, argument in enumerate(call.args)}
@@ -184,8 +182,7 @@ def _from_source(text: str) -> dict[str, Any]:
         if unknown := sorted(given.keys() - set(_FIELDS)):
             raise ValueError(f"{unknown[0]!r} is none of {', '.join(_FIELDS)}")
         return {name: _literal(node) for name, node in given.items()}
-    # A parser that runs out of stack raises MemoryError.
-    except (SyntaxError, ValueError, TypeError, LookupError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise InvalidGenotypeError(
             f"{_start_of(text)} cannot be read as a genotype ({_reason(error)}); give DARTS's "
             "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
@@ -195,13 +192,13 @@ def _from_source(text: str) -> dict[str, Any]:
 def _literal(node: ast.expr) -> Any:
     """A literal, or the numbers of ``range(...)`` and ``list(range(...))``."""
     if not isinstance(node, ast.Call):
-        return ast.literal_eval(node)
+        return literal(node)
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if node.keywords or name not in ("range", "list", "tuple"):
         raise ValueError("only literals and range(...) are read")
     if name != "range":
         return _literal(node.args[0])
-    numbers = range(*(_node(ast.literal_eval(argument)) for argument in node.args))
+    numbers = range(*(_node(literal(argument)) for argument in node.args))
     return list(numbers[:_MAX_NODES])
 
 
@@ -241,7 +238,8 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         node = position // 2
         if op not in DARTS_OPS:
             raise InvalidGenotypeError(
-                f"{name} node {node} has operation {_start_of(op)}; choose one of {', '.join(DARTS_OPS)}"
+                f"{name} node {node} has operation {_start_of(op)}; choose one of "
+                f"{', '.join(DARTS_OPS)}"
             )
         if not 0 <= source < NUM_INPUT_NODES + node:
             raise InvalidGenotypeError(
@@ -251,6 +249,6 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
     is_allowed = all(NUM_INPUT_NODES <= i < last for i in concat)
     if not concat or not is_allowed or len(set(concat)) < len(concat):
         raise InvalidGenotypeError(
-            f"{name}_concat is {_start_of(list(concat))}; allowed are intermediate nodes 2 to {last - 1}, "
-            "each once"
+            f"{name}_concat is {_start_of(list(concat))}; allowed are intermediate nodes 2 to "
+            f"{last - 1}, each once"
         )

@@ -107,7 +107,7 @@ def test_missing_columns_name_what_is_there(tmp_path: Path) -> None:
     image = write_parquet(tmp_path / "a.parquet", IMAGES, [0] * 4, image_column="picture")
     with pytest.raises(
         DataError,
-        match=r"lacks an image column img or image; it has picture, label: name one of them with --image",
+        match=r"lacks an image column img or image; it has picture, label: name one of",
     ):
         load_images(str(image), image_size=8)
     label = write_parquet(tmp_path / "b.parquet", IMAGES, [0] * 4, label_column="class")

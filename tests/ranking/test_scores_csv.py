@@ -36,6 +36,7 @@ def test_every_digit_is_there_and_a_missing_score_is_empty() -> None:
             np.array([3, 900]),
             [scores("num_params", [5.0, 6.0]), scores("snip", [third, np.nan], [third, 2.0])],
             np.array([6.25, 7.5]),
+            {},
         )
     )
     assert [row["architecture"] for row in found] == [
@@ -51,5 +52,5 @@ def test_every_digit_is_there_and_a_missing_score_is_empty() -> None:
 
 
 def test_without_accuracies_there_is_no_column_of_them() -> None:
-    (row,) = read(scores_csv("nb201", np.array([7]), [scores("snip", [1.0])], None))
+    (row,) = read(scores_csv("nb201", np.array([7]), [scores("snip", [1.0])], None, {}))
     assert row == {"architecture": NB201.architecture(7).to_string(), "snip": "1.0"}

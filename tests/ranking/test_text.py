@@ -25,6 +25,8 @@ def proxy(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
         "spearman": interval,
         "kendall": interval,
         "deciles": [{"num": 4, "score": 1.0, "error": 6.5, "std": 0.25}],
+        "highest_ranked": [{"architecture": "a|b", "score": 2.0}],
+        "lowest_ranked": [{"architecture": "c|d", "score": -1.25}],
         "best": {"architecture": "a|b", "score": 2.0, "error_percent": 6.25, "num_better": 3},
         **changes,
     }
