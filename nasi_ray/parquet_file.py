@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nasi_ray.errors import DataError
 from nasi_ray.files import open_regular
 
-_TABLE_BYTES = 1 << 31
+_TABLE_BYTES = 1 << 30
 _TABLE_READ_BYTES = 1 << 28
+_MAX_TEXT_BYTES = 1 << 16
+"""Of one text in a table."""
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
 """What reading a broken file raises; ``ValueError`` also for names that are not UTF-8."""
@@ -53,7 +56,7 @@ def read_batches(
         most_bytes: Of the text and encoded images of a read; one row is always read.
 
     Raises:
-        DataError: If the numbers of a row group take more than 2 GiB.
+        DataError: If the numbers of a row group take more than 1 GiB.
         pyarrow.ArrowException: If the file is broken.
     """
     metadata = file.metadata
@@ -70,10 +73,10 @@ def read_batches(
 
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
-    """Read a whole file of at most 2 GiB in memory.
+    """Read a whole file of at most 1 GiB in memory, without texts of more than 64 KiB.
 
     Raises:
-        DataError: If it is larger.
+        DataError: If it is larger, or has a longer text.
         OSError: As ``open_regular``.
         pyarrow.ArrowException: If it is no Parquet file, or broken.
     """
@@ -82,9 +85,20 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
         for batch in read_batches(file, None, most_rows=1 << 16, most_bytes=_TABLE_READ_BYTES):
             batches.append(batch)
             size += batch.nbytes
+            _refuse_long_texts(batch)
             if size > _TABLE_BYTES:
                 raise DataError(f"it takes more than {_TABLE_BYTES / 1e9:.1f} GB of memory")
         return pa.Table.from_batches(batches, schema=file.schema_arrow).combine_chunks()
+
+
+def _refuse_long_texts(batch: Any) -> None:
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            longest = pc.max(pc.binary_length(column)).as_py() or 0
+            if longest > _MAX_TEXT_BYTES:
+                raise DataError(
+                    f"it has a text of {longest} bytes; a table's have at most {_MAX_TEXT_BYTES}"
+                )
 
 
 def _sizes(group: Any, schema: Any, columns: Sequence[str] | None) -> tuple[int, int]:
