@@ -19,7 +19,7 @@ _TABLE_READ_BYTES = 1 << 28
 _MAX_TEXT_BYTES = 1 << 16
 """Of one text in a table."""
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 """What reading a broken file raises; ``ValueError`` also for names that are not UTF-8."""
 
 
@@ -59,17 +59,21 @@ def read_batches(
         DataError: If the numbers of a row group take more than 1 GiB.
         pyarrow.ArrowException: If the file is broken.
     """
-    metadata = file.metadata
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        text, numbers = _sizes(group, file.schema, columns)
+    for number in range(file.metadata.num_row_groups):
+        # pyarrow aborts the process when it is asked for the sizes of a broken column, and raises
+        # an exception when it is to read it.
+        for _ in file.iter_batches(1, row_groups=[number], columns=columns):
+            break
+        text, numbers = _sizes(file.metadata.row_group(number), file.schema, columns)
         if numbers > _TABLE_BYTES:
             raise DataError(
                 f"row group {number} takes {numbers / 1e9:.1f} GB of memory, and "
                 f"{_TABLE_BYTES / 1e9:.1f} GB are allowed; write smaller row groups"
             )
         rows = max(1, min(most_rows, most_bytes // max(1, text)))
-        yield from file.iter_batches(rows, row_groups=[number], columns=columns)
+        for batch in file.iter_batches(rows, row_groups=[number], columns=columns):
+            batch.validate(full=True)  # also that texts are UTF-8
+            yield batch
 
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
@@ -104,13 +108,13 @@ def _refuse_long_texts(batch: Any) -> None:
 def _sizes(group: Any, schema: Any, columns: Sequence[str] | None) -> tuple[int, int]:
     """Bytes that one row of text and binary columns can take, and that all numbers take."""
     text = numbers = 0
-    for position in range(group.num_columns):
-        column = group.column(position)
-        if columns is not None and column.path_in_schema.split(".")[0] not in columns:
+    for position in range(len(schema)):
+        about = schema.column(position)
+        if columns is not None and about.path.split(".")[0] not in columns:
             continue
-        if column.physical_type == "BYTE_ARRAY":
+        column = group.column(position)
+        if about.physical_type == "BYTE_ARRAY":
             text += max(0, column.total_uncompressed_size)
         else:
-            width = max(8, schema.column(position).length)
-            numbers += width * max(0, column.num_values)
+            numbers += max(8, about.length) * max(0, column.num_values)
     return text, numbers

@@ -68,7 +68,7 @@ def _common_columns(files: Sequence[Path], options: ReadOptions) -> tuple[Column
         try:
             with open_parquet(path) as file:
                 columns = find_columns(path, file.schema_arrow, options)
-                num_rows += file.metadata.num_rows
+                num_rows += max(0, file.metadata.num_rows)
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
         if found is not None and columns != found:
@@ -123,8 +123,11 @@ def _batches(path: Path, columns: list[str]) -> Iterator[Any]:
 
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[int, bytes | None, str, Any]]:
     """Row number, image bytes, image name and label of every row."""
-    row = 0
+    row, num_rows = 0, _num_rows(path)
     for batch in _batches(path, [columns.image, columns.label]):
+        if row + len(batch) > num_rows:
+            row += len(batch)
+            break
         images = batch.column(columns.image).to_pylist()
         for image, label in zip(images, batch.column(columns.label).to_pylist(), strict=True):
             if isinstance(image, dict):
@@ -133,6 +136,16 @@ def _rows(path: Path, columns: Columns) -> Iterator[tuple[int, bytes | None, str
             else:
                 yield row, image, "", label
             row += 1
+    if row != num_rows:
+        raise DataError(f"{path}: broken: it does not have the {num_rows} rows that it promises")
+
+
+def _num_rows(path: Path) -> int:
+    try:
+        with open_parquet(path) as file:
+            return int(file.metadata.num_rows)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
 
 
 def _checked_number(label: int | None, columns: Columns, where: str) -> int:

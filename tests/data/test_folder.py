@@ -233,6 +233,26 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     assert "left out: 30 linked folders met before" in summary
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("top", ["", "train/"])
+def test_links_between_classes_bring_no_image_of_another_class(tmp_path: Path, top: str) -> None:
+    names = "abcdefghi"
+    _write(tmp_path, {f"{top}{name}/x.png": i for i, name in enumerate(names)})
+    root = tmp_path / top
+    for name in names:
+        for other in {*(root / n for n in names), root, tmp_path}:
+            (root / name / f"to-{other.name}").symlink_to(other)
+    assert _seeds(tmp_path) == [(i, i) for i in range(len(names))]
+
+
+def test_a_folder_that_two_classes_share_is_read_in_both(tmp_path: Path) -> None:
+    _write(tmp_path, {"a/x.png": 0, "b/y.png": 1})
+    shared = _write(tmp_path.parent / f"{tmp_path.name}-shared", {"z.png": 2})
+    for name in "ab":
+        (tmp_path / name / "more").symlink_to(shared)
+    assert sorted(_seeds(tmp_path)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folder_that_may_not_be_read_is_not_left_out(tmp_path: Path) -> None:
     _write(tmp_path, {"a/x.png": 0, "b/x.png": 1})

@@ -51,21 +51,21 @@ def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 @pytest.mark.parametrize("kind", [pa.binary(), IMAGE_TYPE, pa.large_binary()], ids=str)
 def test_one_image_in_every_row_is_decoded_a_few_at_a_time(tmp_path: Path, kind: Any) -> None:
-    value = png(0) + bytes(20 * MIB)
-    rows = [{"bytes": value, "path": "x"} if kind == IMAGE_TYPE else value] * 20
-    table = {"img": pa.array(rows, kind), "label": [0, 1] * 10}
+    value = png(0) + bytes(8 * MIB)
+    rows = [{"bytes": value, "path": "x"} if kind == IMAGE_TYPE else value] * 24
+    table = {"img": pa.array(rows, kind), "label": [0, 1] * 12}
     path = write(tmp_path / "a.parquet", table, dictionary_pagesize_limit=1 << 30)
-    with bounded(300 * MIB):
-        assert len(load_images(str(path), image_size=8)) == 20
+    with bounded(250 * MIB):
+        assert len(load_images(str(path), image_size=8)) == 24
 
 
 def test_one_long_label_in_every_row_is_refused(tmp_path: Path) -> None:
-    label = pa.array(["x" * 20 * MIB] * 20)
-    table = {"img": [png(0)] * 20, "label": label}
+    label = pa.array(["x" * 8 * MIB] * 24)
+    table = {"img": [png(0)] * 24, "label": label}
     path = write(tmp_path / "a.parquet", table, dictionary_pagesize_limit=1 << 30)
     with (
-        bounded(300 * MIB),
-        pytest.raises(DataError, match=r"row 0: label is 20971520 characters long"),
+        bounded(250 * MIB),
+        pytest.raises(DataError, match=r"row 0: label is 8388608 characters long"),
     ):
         load_images(str(path), image_size=8)
 
@@ -111,8 +111,8 @@ def test_what_a_long_image_is_enlarged_to_is_bounded(
 
 TABLES: dict[str, tuple[dict[str, Callable[[], Any]], str]] = {
     "a key": (
-        {"arch": lambda: pa.array(["x" * 20 * MIB] * 20)},
-        r"has a text of 20971520 bytes; a table's",
+        {"arch": lambda: pa.array(["x" * 8 * MIB] * 24)},
+        r"has a text of 8388608 bytes; a table's",
     ),
     "a key once": (
         {"arch": lambda: pa.array([NB201] * 2000 + ["x" * 60_000])},
@@ -133,7 +133,7 @@ def test_a_table_of_large_values_is_refused(tmp_path: Path, name: str) -> None:
     columns, message = TABLES[name]
     made = {column: make() for column, make in columns.items()}
     path = write(tmp_path / "t.parquet", made, dictionary_pagesize_limit=1 << 30)
-    with bounded(800 * MIB), pytest.raises(DataError, match=message):
+    with bounded(500 * MIB), pytest.raises(DataError, match=message):
         TabularBenchmark.open(path)
 
 
