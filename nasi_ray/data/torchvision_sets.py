@@ -103,7 +103,8 @@ def read_set(name: str, *, image_size: int, split: str) -> ImageSet:
         raise DataError(f"{name}: no split {split!r}; it has {', '.join(how.splits)}")
     dataset = _open(name, how, split)
     pixels = np.asarray(dataset.data)
-    labels = np.array(getattr(dataset, "targets", getattr(dataset, "labels", ())), dtype=np.int64)
+    given = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    labels = np.asarray(given).astype(np.int64)
     names = list(getattr(dataset, "classes", ()))
     num_classes = len(names) or int(labels.max(initial=-1)) + 1
     _check(name, pixels, labels, num_classes)
