@@ -43,7 +43,7 @@ CELL = Genotype(
 )
 
 
-def image(image_format: str) -> bytes:
+def image(image_format: str, folder: Path) -> bytes:
     picture = Image.fromarray(pixels(1, 16, 12))
     return encode(picture.quantize(16) if image_format == "GIF" else picture, image_format)
 
@@ -77,11 +77,7 @@ def cells(folder: Path) -> bytes:
 
 FILES: dict[str, tuple[Callable[[Path], bytes], str, Use]] = {
     **{
-        name: (
-            lambda folder, name=name: image(name),
-            "x",
-            lambda path: decode(path.read_bytes(), 8, "x"),
-        )
+        name: (partial(image, name), "x", lambda path: decode(path.read_bytes(), 8, "x"))
         for name in FORMATS
     },
     "Parquet": (

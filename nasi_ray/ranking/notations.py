@@ -20,9 +20,9 @@ _MAX_SHOWN = 100
 _HASH = re.compile(r"[0-9a-fA-F]{32}")
 _HEADINGS = {"architecture", "arch", "arch_str", "given", "hash", "matrix", "genotype"}
 # NAS-Bench-201's string within ``Structure(4 nodes with |...|+|...|+|...|)`` and the like.
-_NODE = r"(?:\|\s?\w{1,20}~\d\s?)+\|"
-_NODES = re.compile(rf"{_NODE}(?:\s?\+\s?{_NODE})+")
-_INDEX = re.compile(r"\s*\d+\s*[:,\t ]\s*(?=\S)")
+_NODE = r"(?:\|\s?\w{1,20}~\d\s?){1,3}\|"
+_NODES = re.compile(rf"{_NODE}(?:\s?\+\s?{_NODE}){{2}}")
+_INDEX = re.compile(r"\A\d+\s?[:,\t ]\s?(?=\S)")
 _OP_NAMES = {
     "conv3x3": "conv3x3-bn-relu",
     "conv1x1": "conv1x1-bn-relu",

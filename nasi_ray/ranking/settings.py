@@ -142,7 +142,7 @@ class RankJob:
     ] = DEFAULT_PROXIES
     architectures: str = "all"
     """all: every distinct architecture of the space | a number of random ones | a file with one
-    architecture string a line."""
+    architecture a line: strings, NAS-Bench-101 hashes or matrices (docs/ranking.md)."""
     subset_seed: int = 0
     """Seed of the choice of random architectures."""
     seeds: tuple[int, ...] = (0,)

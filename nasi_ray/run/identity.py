@@ -13,6 +13,7 @@ from typing import Any
 
 from nasi_ray.data.hub import cache_folder
 from nasi_ray.data.left_out import walk
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
@@ -22,13 +23,9 @@ SAMPLING_VERSION = 1
 SOURCE_NAME = "config.json"
 """File of a run that says where the data of its last evaluation were."""
 
-_LEFT_OUT_DEFAULTS = {
-    "init_per": "search",
-    "split": "train",
-    "image_column": "",
-    "label_column": "",
-    "skip_broken": False,
-}
+_DATA_SET_DEFAULTS = dataclasses.asdict(ReadOptions())
+
+_LEFT_OUT_DEFAULTS = {"init_per": "search", **_DATA_SET_DEFAULTS}
 """Settings that are newer than some records -> the value those records were made with. A setting
 with that value is left out, so that older runs keep their identity."""
 
@@ -40,6 +37,8 @@ def sample_settings(samples: Any) -> dict[str, Any]:
         samples: ``SampleConfig``, or ``RankConfig`` for scores.
     """
     settings = dataclasses.asdict(samples)
+    if samples.data == "random":
+        settings |= _DATA_SET_DEFAULTS  # they have no effect
     return {
         k: v
         for k, v in settings.items()

@@ -32,11 +32,14 @@ def folder(root: Path, *names: str) -> Path:
 
 def test_options_are_those_of_the_settings() -> None:
     options = dataclasses.asdict(ReadOptions())
-    for config in (SampleConfig(), RankConfig()):
+    configs: tuple[SampleConfig | RankConfig, ...] = (SampleConfig(), RankConfig())
+    for config in configs:
         for name, value in options.items():
             assert getattr(config, name) == value
             assert name not in sample_settings(config)  # as before there were any
-            other = dataclasses.replace(config, **{name: True if value is False else "x"})
+            changes: dict[str, Any] = {name: True if value is False else "x"}
+            assert name not in sample_settings(dataclasses.replace(config, **changes))
+            other = dataclasses.replace(config, data="CIFAR10", **changes)
             assert sample_settings(other)[name] == getattr(other, name)
     changed = SampleConfig(split="test", image_column="a", label_column="b", skip_broken=True)
     assert dataclasses.astuple(ReadOptions.of(changed)) == ("test", "a", "b", True)

@@ -428,6 +428,6 @@ def test_identity_has_every_setting_that_changes_a_score() -> None:
     assert left_out == {"num_cells", *data_options}  # as in runs from before there were any
     for name, value in data_options.items():
         changes: dict[str, Any] = {name: value}
-        assert identity_of(replace(TINY, **changes))[name] == value
+        assert identity_of(replace(TINY, data="CIFAR10", **changes))[name] == value
     identity = identity_of(replace(TINY, network="supernet"))
     assert identity["num_cells"] == 9
