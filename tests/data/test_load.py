@@ -110,3 +110,14 @@ def test_class_folders_beside_an_arrow_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "old.arrow").write_bytes(b"ARROW1")
     data = load_images(str(tmp_path), image_size=8)
     assert "left out: 1 .arrow" in data.summary
+
+
+@pytest.mark.parametrize("name", ["cifar10", "Cifar10", "CIFAR-10"])
+def test_a_name_that_is_nearly_right_gets_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"; did you mean CIFAR10\?$"):
+        load_images(name, image_size=8)
+    with pytest.raises(UnknownNameError, match=r", random$"):
+        load_images("zzz", image_size=8)

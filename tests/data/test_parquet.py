@@ -369,3 +369,42 @@ def test_label_too_large_is_named_with_its_row(
     )
     with pytest.raises(DataError, match=rf"a.parquet: row 2 \(2.png\): label is {label}[; ]"):
         load_images(str(path), image_size=8)
+
+
+@pytest.mark.parametrize("name", ["label", "extra"])
+def test_a_name_of_a_column_that_is_not_utf_8_is_one_line(tmp_path: Path, name: str) -> None:
+    table = pa.table({"img": IMAGES, "label": [0, 1] * 2, "extra": [0] * 4})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"\xff" * 5))
+    with pytest.raises(
+        DataError, match=r"a.parquet: not a readable Parquet file \(.*utf-8"
+    ) as caught:
+        load_images(str(path), image_size=8)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["img", "label"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, column: str) -> None:
+    columns = {"img": pa.array(IMAGES), "label": pa.array([0, 1] * 2)}
+    names = [*columns, column]
+    table = pa.Table.from_arrays([columns[name] for name in names], names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=rf"a.parquet: has more than one column {column}; keep one"):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("values", [[["a"]] * 4, [[0]] * 4, [0.5] * 4, [True] * 4], ids=str)
+def test_labels_of_another_type_are_refused(tmp_path: Path, values: list[Any]) -> None:
+    pq.write_table(pa.table({"img": IMAGES, "label": values}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column label is of type .*; it must be integers or text"):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("names", [5, {"a": 1}, [1, 2], [["a"], ["b"]], "ab", True])
+def test_names_of_classes_of_another_type_are_refused(tmp_path: Path, names: Any) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1])
+    text = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": text}), path)
+    with pytest.raises(DataError, match=r"metadata 'huggingface' does not describe column label;"):
+        load_images(str(path), image_size=8)
