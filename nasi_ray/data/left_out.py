@@ -10,6 +10,9 @@ from pathlib import Path
 _HOUSEKEEPING = {"thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin"}
 _MAX_NAMED = 5
 
+Identity = tuple[int, int]
+"""What tells one folder from another, however it is reached."""
+
 
 def is_housekeeping(name: str) -> bool:
     """Whether a file or folder is hidden, or made by a system and not by the user."""
@@ -45,10 +48,6 @@ def describe(left_out: Iterable[str]) -> str:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-Identity = tuple[int, int]
-"""What tells one folder from another, however it is reached."""
 
 
 def walk(
