@@ -154,6 +154,7 @@ OWN_FILES = {
     "records/parts.py": "on bytes",
     "data/decode.py": "/proc",
     "run/provenance.py": "/proc",
+    "cluster/allow_list.py": "the package's own list",
     "cluster/job_api.py": "the package's own template",
     "cluster/render.py": "a folder",
 }
