@@ -64,7 +64,8 @@ def rank(
     """Rank architectures by training-free proxies, and compare with accuracies if given a table.
 
     Args:
-        space: Name of a space that can be enumerated: ``s1``, ``s2``, ``s3``, ``nb201``, ...
+        space: Name of a space that can be enumerated: ``s1``, ``s2``, ``s3``, ``nb201``, ...; or
+            ``darts``, with ``architectures`` naming a file of cells.
         progress: As for ``search``.
         settings: Any option of ``nasi-ray rank``, with underscores: ``proxies``,
             ``architectures``, ``seeds``, ``table``, ``metric``, ``num_workers``, ``out``, ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import platform
 import shlex
 import sys
@@ -124,6 +125,19 @@ def _convert(argv: Sequence[str]) -> int:
     return 0
 
 
+def _describe(argv: Sequence[str]) -> int:
+    from nasi_ray.describe.settings import parse_describe
+
+    job = parse_describe(argv)
+    from nasi_ray.describe.job import describe, describe_lines
+
+    content = describe(job)
+    _print(json.dumps(content) if job.json else describe_lines(content))
+    if job.picture is not None and not job.json:
+        _print(f"picture written to {job.picture}")
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -154,6 +168,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "rank": ("rank architectures by training-free proxies", _rank),
     "study": ("test searches against tables of accuracies", _study),
     "convert": ("convert benchmark files to tables of accuracies", _convert),
+    "describe": ("count and draw the network of a cell", _describe),
     "show": ("list the answers of a run side by side", _show),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
@@ -192,6 +207,7 @@ def _complete(argv: Sequence[str]) -> int:
     """Handle tyro's own flags, which print completion scripts for shells."""
     import tyro
 
+    from nasi_ray.describe.settings import DescribeJob
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
@@ -204,6 +220,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[RankJob, subcommand("rank")]
         | Annotated[studies, subcommand("study")]
         | Annotated[ConvertJob, subcommand("convert")]
+        | Annotated[DescribeJob, subcommand("describe")]
     )
     tyro.cli(
         jobs,

@@ -30,6 +30,7 @@ DECIDED_AT = 0.95
 
 _MIN_PAIRS_OF_A_SEED = 3
 _MAX_BLOCK = 2_000_000
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +90,33 @@ def coefficients(x: FloatArray, y: FloatArray, kind: Kind) -> FloatArray:
 def coefficient(x: FloatArray, y: FloatArray, kind: Kind) -> float:
     """Correlate two lists of numbers, shape (pairs,) each; NaN with fewer than two pairs."""
     return float(coefficients(x[None], y[None], kind)[0]) if len(x) > 1 else float("nan")
+
+
+def partial_spearman(x: FloatArray, y: FloatArray, given: FloatArray) -> float:
+    """Spearman's ρ of x and y with a third quantity held fixed.
+
+    The partial correlation of the ranks: (ρ_xy - ρ_xz ρ_yz) / √((1 - ρ_xz²)(1 - ρ_yz²)), z being
+    what is given.
+
+    Args:
+        x: shape (pairs,), finite
+        y: shape (pairs,), finite
+        given: shape (pairs,), finite
+
+    Returns:
+        In [-1, 1]. ρ of x and y if the third is constant; NaN if it has the order of x or y (or the
+        reverse), x or y is constant, or there are fewer than three pairs.
+    """
+    if len(x) < _MIN_PAIRS_OF_A_SEED:
+        return float("nan")
+    rho = coefficient(x, y, "spearman")
+    if np.ptp(given) == 0:
+        return rho
+    rho_x, rho_y = (coefficient(of, given, "spearman") for of in (x, y))
+    left = (1 - rho_x**2) * (1 - rho_y**2)
+    if not left > _ROUNDING:
+        return float("nan")
+    return float(np.clip((rho - rho_x * rho_y) / np.sqrt(left), -1.0, 1.0))
 
 
 def rank_correlations(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nasi_ray.config import EstimateConfig
 from nasi_ray.records.rows import Sample
 from nasi_ray.spaces.darts import NUM_NODES
-from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
+from nasi_ray.spaces.genotype import GENOTYPE_OPS, NUM_INPUT_NODES, Edge, Genotype
 from tests.contracts.samples import a_sample
 from tests.nasi.cases import Setting
 
@@ -33,7 +33,7 @@ def supernet_settings() -> st.SearchStrategy[Setting]:
 def _cells(draw: st.DrawFn) -> tuple[tuple[Edge, ...], tuple[int, ...]]:
     num_nodes = draw(st.integers(1, NUM_NODES))
     edges = tuple(
-        (draw(st.sampled_from(DARTS_OPS)), draw(st.integers(0, node + NUM_INPUT_NODES - 1)))
+        (draw(st.sampled_from(GENOTYPE_OPS)), draw(st.integers(0, node + NUM_INPUT_NODES - 1)))
         for node in range(num_nodes)
         for _ in range(2)
     )

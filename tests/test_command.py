@@ -45,7 +45,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("serch",), "unknown command 'serch'; choose one of cluster, convert, rank, search"),
+        (("serch",), "unknown command 'serch'; choose one of cluster, convert, describe, rank"),
         (("cluster", "up"), "unknown cluster tool 'up'; choose one of render, submit, validate"),
         (("search", "--num-samples", "0"), "num_samples is 0; it must be at least 1"),
         (("search", "--space", "s1", "--num-cells", "2"), "num_cells is 2; s1 needs at least 3"),
@@ -53,6 +53,12 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (("rank", "--proxies", "snap"), "unknown proxy 'snap'"),
         (("rank", "--labels", "true"), "which has no labels"),
         (("study", "cells", "--preset", "best"), "unknown preset 'best'"),
+        (("describe",), "give a cell: either --genotype with a file or run directory"),
+        (("describe", "--architecture", "x"), "architecture: no genotype can be read"),
+        (("describe", "--genotype", "x", "--space", "y"), "unknown space 'y'"),
+        (("describe", "--genotype", "x", "--max-params", "4T"), "max_params is '4T'; give a"),
+        (("describe", "--genotype", "x", "--picture", "cell.gif"), "it must end with .svg or"),
+        (("rank", "--space", "darts"), "architectures is all, but DARTS cells cannot be"),
     ],
 )
 def test_slips_are_one_line_and_status_2(
@@ -72,6 +78,8 @@ def test_slips_are_one_line_and_status_2(
         ("study", "--help"),
         ("convert", "--help"),
         ("show", "--help"),
+        ("describe", "--help"),
+        ("describe", "--genotype", "x", "--max-madds", "much"),
         ("search", "--num-samples", "thirty"),
         ("search", "--num-samples", "0"),
     ],

@@ -21,6 +21,7 @@ from nasi_ray.statistics import (
     deciles,
     finite_or_none,
     mean_over_seeds,
+    partial_spearman,
     percentile_interval,
     rank_correlations,
     seed_agreement,
@@ -242,3 +243,25 @@ def test_seeds_agree_by_the_architectures_that_both_have() -> None:
 def test_importing_it_does_not_import_scipy() -> None:
     program = "import sys, nasi_ray.statistics; sys.exit('scipy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_partial_correlation_is_that_of_the_residuals_of_ranks() -> None:
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=60)
+    x, y = given + rng.normal(size=60), np.exp(given) + rng.normal(size=60)
+    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (x, y, given)]
+    design = np.stack([np.ones(60), ranks[2]], axis=1)
+    residuals = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2]]
+    expected = np.corrcoef(*residuals)[0, 1]
+    assert partial_spearman(x, y, given) == pytest.approx(expected, abs=1e-12)
+    assert partial_spearman(y, x, given) == pytest.approx(expected, abs=1e-12)
+    assert partial_spearman(-x, y, np.exp(given)) == pytest.approx(-expected, abs=1e-12)
+
+
+def test_a_partial_correlation_is_undefined_where_nothing_is_left_to_explain() -> None:
+    x, y = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 1.0, 4.0, 3.0])
+    assert math.isnan(partial_spearman(x, y, 5 - x**3))
+    assert math.isnan(partial_spearman(x, y, y))
+    assert math.isnan(partial_spearman(x[:2], y[:2], np.ones(2)))
+    assert math.isnan(partial_spearman(np.ones(4), y, x))
+    assert partial_spearman(x, y, np.ones(4)) == coefficient(x, y, "spearman")

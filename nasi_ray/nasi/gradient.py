@@ -7,7 +7,8 @@ that was not chosen, so for a choice point with output x = Σ_j h_j y_j
 
 where a dot is the derivative along v. One forward-over-reverse pass along the sampled path gives
 δ and δ̇ at each choice point; there a candidate that was not chosen needs a forward and a tangent
-pass, whose activations are not kept. ``reference.py`` computes the same by double backward.
+pass, whose activations are not kept, and which stop before a batch norm at its end (see
+``nasi_ray.networks.normalized``). ``reference.py`` computes the same by double backward.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from nasi_ray.networks.mixture import Candidate, PathMixer, add
+from nasi_ray.networks.mixture import Applied, Candidate, PathMixer, add
+from nasi_ray.networks.normalized import Cotangents, Normalized
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (batch, classes), labels (batch,)) -> mean loss, a scalar."""
@@ -133,21 +135,17 @@ class _Measurement:
         return out
 
     def _measure(self, cell: int, decision: int, grad: Tensor) -> None:
-        delta, delta_dot = forward_ad.unpack_dual(grad)
         with torch.no_grad():
+            cotangents = Cotangents(*forward_ad.unpack_dual(grad))
             rows = [
-                _sensitivity(delta, delta_dot, candidate)
+                _sensitivity(cotangents, candidate)
                 for candidate in self._pending.pop((cell, decision))
             ]
         self.gradients[cell, decision] = torch.stack(rows)
 
 
-def _sensitivity(delta: Tensor, delta_dot: Tensor | None, candidate: Candidate) -> Tensor:
+def _sensitivity(cotangents: Cotangents, candidate: Candidate) -> Tensor:
     """∂e/∂h_j = 2 (⟨δ̇, y_j⟩ + ⟨δ, ẏ_j⟩) of one candidate, as a float64 scalar."""
-    y, y_dot = forward_ad.unpack_dual(candidate())
-    result = torch.zeros((), dtype=torch.float64, device=delta.device)
-    if delta_dot is not None:
-        result += (delta_dot * y).sum()
-    if y_dot is not None:
-        result += (delta * y_dot).sum()
-    return 2 * result
+    if isinstance(candidate, Applied) and isinstance(candidate.op, Normalized):
+        return 2 * cotangents.normalized_products(candidate.op, candidate.x())
+    return 2 * cotangents.products(candidate())

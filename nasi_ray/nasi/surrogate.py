@@ -3,7 +3,8 @@
 φ(A) are the multi-hot choices of an architecture and, for second order, the products of two
 choices, of different decisions or of one that takes several. β = argmin Σ_t (u_t − β·φ_t)² +
 λ‖β‖², with φ and u centred. With main effects alone it is the score-function estimate of
-∇_α E[u] at α = 0, up to scale.
+∇_α E[u] at α = 0, up to scale. Products are penalised ten times as much as main effects
+(``PAIR_PENALTY``): there are many more of them, and each is mostly small.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from nasi_ray.spaces.options import incidence
 MAX_DENSE_SAMPLES = 4096
 """With more samples the normal equations are solved by conjugate gradients on sparse features."""
 
+PAIR_PENALTY = 10.0
+"""Ridge of a product of two choices, in units of that of a main effect."""
+
 _TOLERANCE = 1e-10
+_PAIR_SCALE = PAIR_PENALTY**-0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,7 +186,8 @@ class Design:
 
     @cached_property
     def _dense(self) -> FloatArray:
-        products = self._chosen[:, self._first] * self._chosen[:, self._second]
+        # A feature of half the size is penalised four times as much.
+        products = self._chosen[:, self._first] * self._chosen[:, self._second] * _PAIR_SCALE
         return np.hstack([self._chosen, products])
 
     @cached_property
@@ -213,7 +219,8 @@ class Design:
             found: FloatArray = features.T @ (projected - projected.mean()) + ridge * beta
             return found
 
-        scale = 1 / (len(rows) * (mean - mean**2) + ridge)
+        squares = np.where(np.arange(size) < self._chosen.shape[1], mean, mean * _PAIR_SCALE)
+        scale = 1 / (len(rows) * (squares - mean**2) + ridge)
         operator = LinearOperator((size, size), matvec=normal, dtype=np.float64)
         jacobi = LinearOperator((size, size), matvec=lambda v: scale * v.ravel(), dtype=np.float64)
         right = features.T @ targets
@@ -237,13 +244,15 @@ class Design:
         kept = pairs >= 0  # the same in every row: which decisions a pair is of
         shape = (len(rows), len(self._first))
         indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-        products = csr_array((np.ones(int(kept.sum())), pairs[kept], indptr), shape=shape)
+        products = csr_array(
+            (np.full(int(kept.sum()), _PAIR_SCALE), pairs[kept], indptr), shape=shape
+        )
         return hstack([csr_array(chosen), products], format="csr")
 
     def _surrogate(self, beta: FloatArray) -> Surrogate:
         size = self._chosen.shape[1]
         products = np.zeros((size, size))
-        products[self._first, self._second] = beta[size:]
+        products[self._first, self._second] = beta[size:] * _PAIR_SCALE
         taken = [incidence(decision) for decision in self._space.decisions]
         slices = self._space.slices
         unary = tuple(

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 EPSILON = 1e-5
 
@@ -75,7 +76,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor | None, grad_r: Tensor | None) -> Tensor | None:
         y, r = ctx.saved_tensors
-        grad_x = None if grad_y is None else _jacobian(y, r, grad_y)[0]
+        grad_x = None if grad_y is None else _dual_jacobian(y, r, grad_y)
         if grad_r is not None:  # only in a double backward
             through_r = grad_r * r**2 * y * (-r.numel() / y.numel())
             grad_x = through_r if grad_x is None else grad_x + through_r
@@ -91,7 +92,22 @@ class _Normalize(torch.autograd.Function):
 def _jacobian(y: Tensor, r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """J u, and m(y u), shape (1, channels, 1, 1)."""
     correlation = _mean(y * u)
-    return torch.addcmul(u - _mean(u), y, correlation, value=-1).mul_(r), correlation
+    return (u - _mean(u)).addcmul_(y, correlation, value=-1).mul_(r), correlation
+
+
+def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor) -> Tensor:
+    """J u of dual tensors: automatic differentiation would take twice as many operations."""
+    (y, y_dot), (r, r_dot), (u, u_dot) = map(forward_ad.unpack_dual, (y, r, u))
+    result, correlation = _jacobian(y, r, u)
+    if u_dot is None and y_dot is None:
+        return result
+    tangent = torch.zeros_like(u) if u_dot is None else _jacobian(y, r, u_dot)[0]
+    if y_dot is not None and r_dot is not None:
+        tangent.addcmul_(y, _mean(y_dot * u) * -r)
+        tangent.addcmul_(y_dot, correlation * -r)
+        tangent.addcmul_(result, r_dot / r)
+    dual: Tensor = forward_ad.make_dual(result, tangent)
+    return dual
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ class SpaceNetworks:
     chosen: Callable[[Any], Chosen] | None = None
     """Architecture -> its path through the supernet; None: no sub-network can be ranked."""
     standalone: Callable[..., nn.Module] | None = None
-    """Architecture, and keywords num_channels and num_classes -> the benchmark's own network,
-    called as ``net(x)``; None: the space has none."""
+    """Architecture, and keywords num_channels and num_classes (and num_cells, where the benchmark
+    does not fix it) -> the benchmark's own network, called as ``net(x)``; None: the space has
+    none."""
 
 
 @cache
@@ -52,7 +53,12 @@ def networks_of(space: SearchSpace) -> SpaceNetworks:
 
 
 def make_standalone(
-    space: str, architecture: Any, *, num_classes: int, num_channels: int | None = None
+    space: str,
+    architecture: Any,
+    *,
+    num_classes: int,
+    num_channels: int | None = None,
+    num_cells: int | None = None,
 ) -> nn.Module:
     """Build the benchmark's own network of an architecture, called as ``net(x)``.
 
@@ -61,6 +67,7 @@ def make_standalone(
         architecture: An architecture of that space.
         num_classes: Classes.
         num_channels: Channels of the first stage; None for the benchmark's.
+        num_cells: Cells, in spaces whose benchmark does not fix them; None for the usual number.
 
     Returns:
         The network; build it with ``initialization.build`` for parameters of a known seed.
@@ -74,5 +81,6 @@ def make_standalone(
         raise ConfigError(
             f"space {space!r} has no stand-alone networks; use --network supernet, or another space"
         )
-    width = {} if num_channels is None else {"num_channels": num_channels}
-    return standalone(architecture, num_classes=num_classes, **width)
+    given = {"num_channels": num_channels, "num_cells": num_cells}
+    asked = {name: number for name, number in given.items() if number is not None}
+    return standalone(architecture, num_classes=num_classes, **asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -10,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.networks.by_space import SpaceNetworks
-from nasi_ray.networks.mixture import Candidate, Mixer
+from nasi_ray.networks.mixture import Applied, Candidate, Mixer
 from nasi_ray.networks.ops import OPS, ConvNorm
-from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES, DartsSpace
+from nasi_ray.networks.standalone_darts import DartsNetwork
+from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES
+from nasi_ray.spaces.final_network import STEM_MULTIPLIER, reduction_cells
 from nasi_ray.spaces.genotype import DARTS_OPS
-
-STEM_MULTIPLIER = 3
 
 
 class MixedNode(nn.Module):
@@ -34,7 +34,7 @@ class MixedNode(nn.Module):
             cell,
             self._decision,
             [
-                partial(_apply, op, rectified if op.rectified else partial(_identity, x))
+                Applied(op, rectified if op.rectified else partial(_identity, x))
                 for op in self.ops.values()
             ],
         )
@@ -91,18 +91,14 @@ class DartsSupernet(nn.Module):
 
 def cell_types(num_cells: int) -> tuple[str, ...]:
     """Type of each cell; reduction at ⌊L/3⌋ and ⌊2L/3⌋."""
-    reductions = {num_cells // 3, 2 * num_cells // 3}
+    reductions = reduction_cells(num_cells)
     return tuple("reduce" if i in reductions else "normal" for i in range(num_cells))
 
 
-def networks(space: DartsSpace) -> SpaceNetworks:
-    """The networks of the space."""
-    return SpaceNetworks(supernet=DartsSupernet, cell_types=cell_types)
+def networks(space: SearchSpace) -> SpaceNetworks:
+    """The networks of the space, and of lists of its cells."""
+    return SpaceNetworks(supernet=DartsSupernet, cell_types=cell_types, standalone=DartsNetwork)
 
 
 def _identity(x: Tensor) -> Tensor:
     return x
-
-
-def _apply(op: Callable[[Tensor], Tensor], x: Candidate) -> Tensor:
-    return op(x())

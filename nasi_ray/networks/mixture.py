@@ -9,12 +9,25 @@ gradient, ``nasi_ray.nasi.gradient``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 Candidate = Callable[[], Tensor]
 """Evaluates one candidate; all candidates of a choice point give the same shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The candidate that applies an operation to an input, which it evaluates itself."""
+
+    op: Callable[[Tensor], Tensor]
+    x: Candidate
+
+    def __call__(self) -> Tensor:
+        """Evaluate."""
+        return self.op(self.x())
 
 
 class Mixer(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from nasi_ray.data.image_set import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
 from nasi_ray.ranking.architectures import Selection, select_architectures, table_keys
+from nasi_ray.ranking.listed import read_list, store_list
 from nasi_ray.ranking.result import (
     RankingResult,
     ScoreStore,
@@ -36,7 +38,9 @@ from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.run.tracker import CountProgress
 from nasi_ray.runner import Runner, SeriesRunner
-from nasi_ray.spaces import get_tabular_space
+from nasi_ray.spaces import get_space, get_tabular_space
+from nasi_ray.spaces.darts import DartsSpace
+from nasi_ray.spaces.listed import ListedSpace
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 SCORING_VERSION = 1
@@ -82,6 +86,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
         NasiRayError: For every failure that a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
+    asked, job = job, _with_list(job)
     wanted = _resolve(job)
     plan = plan_rank(job)
     for line in options_without_effect(job):
@@ -89,7 +94,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
     with Session(progress) as session, plan.storage.lock():
         stores = _complete_records(plan, wanted)
         if stores is None:
-            stores = _evaluate(job, plan, wanted, session)
+            stores = _evaluate(job, plan, wanted, session, asked)
 
         def run() -> dict[str, Any]:
             cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
@@ -107,6 +112,14 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
             bootstrap=BootstrapConfig(num_bootstrap=job.num_bootstrap, seed=0),
             run=run,
         )
+
+
+def _with_list(job: RankJob) -> RankJob:
+    """The job with the list of DARTS cells that it names as its space."""
+    if not isinstance(get_space(job.scores.space), DartsSpace):
+        return job
+    scores = dataclasses.replace(job.scores, space=read_list(job.architectures).name)
+    return dataclasses.replace(job, scores=scores, architectures="all")
 
 
 def _resolve(job: RankJob) -> _Wanted:
@@ -134,10 +147,8 @@ def plan_rank(job: RankJob) -> RunPlan:
     scores = job.scores
     settings: dict[str, IdentityValue] = sample_settings(scores)
     settings["num_channels"] = scores.resolved_channels
-    if scores.network == "supernet":
-        space = get_tabular_space(scores.space)
-        settings["num_cells"] = space.resolve_num_cells(scores.num_cells)
-    else:
+    settings["num_cells"] = scores.resolved_cells
+    if scores.resolved_cells is None:
         del settings["num_cells"]
     settings["scoring_version"] = SCORING_VERSION
     return plan_run(
@@ -166,7 +177,7 @@ def _complete_records(plan: RunPlan, wanted: _Wanted) -> dict[str, ScoreStore] |
 
 
 def _evaluate(
-    job: RankJob, plan: RunPlan, wanted: _Wanted, session: Session
+    job: RankJob, plan: RunPlan, wanted: _Wanted, session: Session, asked: RankJob
 ) -> dict[str, ScoreStore]:
     images = session.load(plan, job.scores.image_size)
     batches = make_batches(job.scores.sample_config(0), images)  # reports wrong settings
@@ -178,7 +189,11 @@ def _evaluate(
     stores = _open(plan, wanted, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
     resolved = {"out": plan.storage.uri, "data": plan.source.source, "device": device}
-    plan.storage.write("settings.yaml", settings_yaml(job, "rank", **resolved))
+    space = get_tabular_space(job.scores.space)
+    if isinstance(space, ListedSpace):
+        store_list(plan.storage, space)
+        resolved["architectures"] = os.path.abspath(os.path.expanduser(asked.architectures))
+    plan.storage.write("settings.yaml", settings_yaml(asked, "rank", **resolved))
     scores: RankConfig = dataclasses.replace(job.scores, device=plan.device)
     in_process = plan.compute.num_workers == 0
     with session.runner(

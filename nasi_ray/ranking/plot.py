@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from nasi_ray.arrays import FloatArray
 from nasi_ray.display.figures import BLUE, ORANGE, new_figure, render
 from nasi_ray.ranking.scores import ProxyScores
+from nasi_ray.ranking.text import error_name
 from nasi_ray.statistics import mean_over_seeds
 
 DPI = 130
@@ -33,7 +34,7 @@ def save_ranking_plots(
     Args:
         result: The content of ``ranking.json``.
         scores: Of every proxy, in the order of ``result["proxies"]``.
-        error_percent: Test errors, shape (architectures,).
+        error_percent: Errors, shape (architectures,).
 
     Returns:
         File name -> content: ``scatter`` and ``deciles``, each as svg and png.
@@ -46,9 +47,12 @@ def save_ranking_plots(
         _draw_deciles(axes, entry)
 
     title = f"{result['space']}, {result['architectures']['num']} architectures"
+    error = error_name(result["metric"])
+    scattered = f"{error.capitalize()} against score: {title}"
+    binned = f"Mean {error} by tenth of the score: {title}"
     figures = {
-        "scatter": _panels(f"Test error against score: {title}", result, scores, scatter),
-        "deciles": _panels(f"Mean test error by tenth of the score: {title}", result, scores, bins),
+        "scatter": _panels(scattered, result, scores, scatter),
+        "deciles": _panels(binned, result, scores, bins),
     }
     return {
         f"{name}.{kind}": data
@@ -76,7 +80,7 @@ def _panels(
         axes.set_title(_heading(entry), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if position % columns == 0:
-            axes.set_ylabel("test error, %", fontsize=8)
+            axes.set_ylabel(f"{error_name(result['metric'])}, %", fontsize=8)
         draw(axes, proxy, entry)
     return figure
 

@@ -24,6 +24,7 @@ from nasi_ray.records.rows import ProxyScore, ScoreTable
 from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.provenance import versions
 from nasi_ray.spaces import get_tabular_space
+from nasi_ray.statistics import mean_over_seeds
 from nasi_ray.storage import Storage
 from nasi_ray.tables.accuracies import Accuracies
 
@@ -146,7 +147,11 @@ def _proxy_fields(
     names: Sequence[str],
     bootstrap: BootstrapConfig,
 ) -> dict[str, Any]:
-    entries = [summarise_proxy(s, get_proxy(s.proxy), error_percent, bootstrap) for s in scores]
+    sizes = [mean_over_seeds(s.scores) for s in scores if s.proxy == "num_params"]
+    size = sizes[0] if sizes else None
+    entries = [
+        summarise_proxy(s, get_proxy(s.proxy), error_percent, bootstrap, size=size) for s in scores
+    ]
     for entry in entries:
         best = entry.get("best")
         if best is not None:

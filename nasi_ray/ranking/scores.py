@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.ranking.listed import restore_list
 from nasi_ray.ranking.settings import SIZE_PROXIES
 from nasi_ray.records import RecordStore, ScoreRows
 from nasi_ray.records.reader import identity_of
@@ -62,13 +64,21 @@ class RunScores:
         import pandas  # takes a second to import
 
         columns = {name: found.scores.mean(axis=0) for name, found in self.by_proxy.items()}
-        named = pandas.DataFrame([a.fields() for a in self.architectures()])
+        named = pandas.DataFrame([text_fields(a) for a in self.architectures()])
         return named.assign(**columns)
 
     def architectures(self) -> list[TabularArchitecture]:
         """The architectures, in the order of the columns of ``scores``."""
         space = get_tabular_space(self.space)
         return [space.architecture(position) for position in self.positions.tolist()]
+
+
+def text_fields(architecture: TabularArchitecture) -> dict[str, Any]:
+    """An architecture's fields for tables: a field that is a structure is JSON text."""
+    return {
+        key: json.dumps(value, separators=(",", ":")) if isinstance(value, dict) else value
+        for key, value in architecture.fields().items()
+    }
 
 
 def record_indices(
@@ -149,6 +159,7 @@ def read_scores(uri: str) -> RunScores:
     storage = open_storage(uri)
     identity, _ = identity_of(storage, "scores")
     name = str(identity["space"])
+    restore_list(storage, name)
     total = get_tabular_space(name).num_architectures
     proxies = sorted({path.split("/")[1] for path in storage.list("scores/") if "/part-" in path})
     tables = {

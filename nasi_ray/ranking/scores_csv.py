@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.ranking.scores import ProxyScores
+from nasi_ray.ranking.scores import ProxyScores, text_fields
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.statistics import mean_over_seeds
 
@@ -32,11 +32,12 @@ def scores_csv(
 
     Returns:
         UTF-8. Columns: ``given`` where there is a file, with a row for each spelling in it;
-        ``architecture``, ``hash`` (NAS-Bench-101 cells), ``error_percent``, then
-        per proxy its mean over seeds and, with several seeds, ``<proxy>_seed<n>`` each.
+        ``architecture``, ``hash`` (NAS-Bench-101 cells) or ``genotype`` (DARTS cells, as JSON),
+        ``error_percent``, then per proxy its mean over seeds and, with several seeds,
+        ``<proxy>_seed<n>`` each.
     """
     ranked = get_tabular_space(space)
-    named = [ranked.architecture(p).fields() for p in positions.tolist()]
+    named = [text_fields(ranked.architecture(p)) for p in positions.tolist()]
     columns: dict[str, Sequence[object]] = {
         key: [fields[key] for fields in named] for key in (named[0] if named else {})
     }

@@ -135,6 +135,7 @@ class ScoreEvaluator:
             architecture,
             num_classes=self._num_classes,
             num_channels=self._config.resolved_channels,
+            num_cells=self._config.resolved_cells,
         )
 
     def _make_supernet(self, seed: int) -> nn.Module:

@@ -24,7 +24,9 @@ from nasi_ray.run.settings import (
     read_settings,
     with_settings,
 )
-from nasi_ray.spaces import get_tabular_space
+from nasi_ray.spaces import TabularSpace, get_space, get_tabular_space
+from nasi_ray.spaces.darts import DartsSpace
+from nasi_ray.spaces.listed import ListedSpace
 
 SIZE_PROXIES = ("num_params", "multiply_adds")
 """Baselines of every ranking. They do not depend on seeds: their records have seed 0."""
@@ -40,7 +42,7 @@ class RankConfig:
     """How architectures are scored; a change to any of these gives different scores."""
 
     space: str = "s1"
-    """Space: s1 | s2 | s3 | nb201 | the name of a plug-in."""
+    """Space: s1 | s2 | s3 | nb201 | darts (the cells of a file) | the name of a plug-in."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
     hf:OWNER/NAME in the cache of Hugging Face's hub | CIFAR10 | CIFAR100 | MNIST | FashionMNIST |
@@ -64,13 +66,15 @@ class RankConfig:
     num_classes: int = 10
     """Classes of random data; data sets bring their own."""
     network: Literal["standalone", "supernet"] = "standalone"
-    """What is scored: the benchmark's own network of the architecture, or its sub-network of the
-    space's supernet (where all architectures share the parameters of a seed)."""
+    """What is scored: the benchmark's own network of the architecture (for darts one in the style
+    of the search: stride 1, max pooling before reduction cells), or its sub-network of the space's
+    supernet (where all architectures share the parameters of a seed)."""
     num_channels: int | Auto = "auto"
     """Channels of the network's first cells; auto: as in the benchmark (128 for s1 to s3, 16 for
-    nb201), or 16 for a supernet."""
+    nb201), or 16 for darts and for a supernet."""
     num_cells: int | Auto = "auto"
-    """Cells of the supernet; auto: 9 for s1 to s3, 15 for nb201."""
+    """Cells of the supernet, and of networks of darts; auto: 9 for s1 to s3, 15 for nb201, 8 for
+    darts."""
     init: Literal["default", "kaiming", "xavier"] = "default"
     """Initial parameters: PyTorch's default, Kaiming or Xavier normal. (Proxies that sum over
     weights are not defined for the NTK parameterisation.)"""
@@ -82,13 +86,21 @@ class RankConfig:
     """Where scores are evaluated; auto: cuda where workers hold GPUs, else cpu."""
 
     def __post_init__(self) -> None:
-        space = get_tabular_space(self.space)
+        space = self._space
         resolve_labels(self.labels, self.data)
         if self.num_channels != "auto" and not 1 <= self.num_channels <= _MAX_CHANNELS:
             raise ConfigError(
                 f"num_channels is {self.num_channels}; it must be auto, or 1 to {_MAX_CHANNELS}"
             )
         self.sample_config(0)  # checks the other ranges
+        if isinstance(space, DartsSpace | ListedSpace):
+            if self.network == "supernet":
+                raise ConfigError(
+                    "network is supernet, but a DARTS cell has two operations a node, and so is no "
+                    "path through the supernet; leave it out"
+                )
+            space.resolve_num_cells(self.num_cells)
+            return
         if self.network == "standalone" and self.num_cells != "auto":
             raise ConfigError(
                 f"num_cells is {self.num_cells}, but the benchmark fixes the cells of a "
@@ -103,13 +115,28 @@ class RankConfig:
             )
 
     @property
+    def _space(self) -> TabularSpace[Any] | DartsSpace:
+        """DARTS stands for a list of its cells, which is not known here."""
+        space = get_space(self.space)
+        return space if isinstance(space, DartsSpace) else get_tabular_space(self.space)
+
+    @property
     def resolved_channels(self) -> int:
         """``num_channels``, or what auto stands for."""
         if self.num_channels != "auto":
             return self.num_channels
-        if self.network == "supernet":
+        space = self._space
+        if self.network == "supernet" or isinstance(space, DartsSpace):
             return SampleConfig().init_channels
-        return get_tabular_space(self.space).num_channels
+        return space.num_channels
+
+    @property
+    def resolved_cells(self) -> int | None:
+        """``num_cells``, or what auto stands for; None where the benchmark fixes it."""
+        space = self._space
+        if self.network == "standalone" and not isinstance(space, DartsSpace | ListedSpace):
+            return None
+        return space.resolve_num_cells(self.num_cells)
 
     def sample_config(self, seed: int) -> SampleConfig:
         """The settings of batches and supernet at one seed."""
@@ -142,7 +169,8 @@ class RankJob:
     ] = DEFAULT_PROXIES
     architectures: str = "all"
     """all: every distinct architecture of the space | a number of random ones | a file with one
-    architecture a line: strings, NAS-Bench-101 hashes or matrices (docs/ranking.md)."""
+    architecture a line: strings, NAS-Bench-101 hashes or matrices (docs/ranking.md). For darts: a
+    file with one cell a line (JSON or Genotype(...)), or a Parquet file with a column genotype."""
     subset_seed: int = 0
     """Seed of the choice of random architectures."""
     seeds: tuple[int, ...] = (0,)

@@ -18,6 +18,7 @@ from nasi_ray.statistics import (
     deciles,
     finite_or_none,
     mean_over_seeds,
+    partial_spearman,
     rank_correlations,
     seed_agreement,
 )
@@ -40,7 +41,12 @@ class BootstrapConfig:
 
 
 def summarise_proxy(
-    scores: ProxyScores, proxy: Proxy, error_percent: FloatArray | None, bootstrap: BootstrapConfig
+    scores: ProxyScores,
+    proxy: Proxy,
+    error_percent: FloatArray | None,
+    bootstrap: BootstrapConfig,
+    *,
+    size: FloatArray | None = None,
 ) -> dict[str, Any]:
     """One entry of ``proxies`` in ``ranking.json`` (see ``docs/ranking.md``).
 
@@ -49,6 +55,7 @@ def summarise_proxy(
         proxy: The proxy.
         error_percent: Test errors, shape (architectures,), or None without a table.
         bootstrap: Settings of the intervals.
+        size: Numbers of parameters, shape (architectures,), NaN where missing; None: not known.
 
     Returns:
         JSON-ready; a correlation that is not defined is None.
@@ -80,6 +87,7 @@ def summarise_proxy(
     return summary | {
         "spearman": _correlation_fields(rho),
         "kendall": _correlation_fields(tau),
+        "beyond_size": _beyond_size(mean, error_percent, size),
         "per_seed": _per_seed(scores, error_percent),
         "deciles": [asdict(decile) for decile in deciles(mean[there], error)],
         "best": _best(mean, error_percent, higher_is_better=proxy.higher_is_better),
@@ -116,6 +124,15 @@ def warnings_of(proxies: Sequence[dict[str, Any]]) -> list[str]:
 def _correlation_fields(found: Correlation) -> dict[str, float | None]:
     ends = {key: finite_or_none(getattr(found, key)) for key in ("value", "low", "high")}
     return {**ends, "n": found.num_pairs}
+
+
+def _beyond_size(
+    mean: FloatArray, error_percent: FloatArray, size: FloatArray | None
+) -> float | None:
+    if size is None:
+        return None
+    there = np.isfinite(mean) & np.isfinite(size)
+    return finite_or_none(partial_spearman(mean[there], 100.0 - error_percent[there], size[there]))
 
 
 def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, Any]]:

@@ -15,9 +15,13 @@ from nasi_ray.display.formats import (
 )
 from nasi_ray.display.tables import markdown_table, text_table
 from nasi_ray.ranking.settings import SIZE_PROXIES
+from nasi_ray.tables.metric import SPLIT_NAMES
 
-_HEADINGS = ("proxy", "n", "missing", "Spearman", "Kendall τ-b", "seeds agree", "error of best, %")
-_TERMINAL_TABLES = ((0, 1, 3, 4), (0, 2, 5, 6))
+_HEADINGS = (
+    *("proxy", "n", "missing", "Spearman", "Kendall τ-b", "beyond size", "seeds agree"),
+    "error of best, %",
+)
+_TERMINAL_TABLES = ((0, 1, 3, 4), (0, 2, 5, 6, 7))
 """Columns of ``_HEADINGS`` that share a table of at most 80 columns."""
 
 
@@ -91,6 +95,7 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             *_counts(p),
             _interval(p["spearman"]),
             _interval(p["kendall"]),
+            _signed(p.get("beyond_size")),
             _signed(p["seed_agreement"]),
             "?" if p["best"] is None else f"{p['best']['error_percent']:.2f}",
         )
@@ -127,11 +132,13 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     else:
         lines = [
             f"Accuracy: {metric['column']} of {result['table']} ({metric['dataset']} "
-            f"{metric['split']}, {metric['epochs']} epochs).",
+            f"{metric['split']}, {_schedule(metric)}).",
             "Spearman and Kendall: rank correlation of raw score and accuracy, with its 95 % "
             "bootstrap interval in brackets.",
+            "beyond size: Spearman correlation with the number of parameters held fixed (partial "
+            "correlation of ranks); ? where the number of parameters gives the same order.",
             "seeds agree: mean Spearman correlation of the scores of two seeds.",
-            "error of best: test error of the architecture with the best score.",
+            f"error of best: {error_name(metric)} of the architecture with the best score.",
         ]
     if not all(proxy["higher_is_better"] for proxy in result["proxies"]):
         lines.append("A * marks proxies for which a lower score is better.")
@@ -144,6 +151,17 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
             "others; the same command tries them again."
         )
     return lines
+
+
+def _schedule(metric: Mapping[str, Any]) -> str:
+    epochs = metric["epochs"]
+    return "epochs not stated" if epochs is None else f"{epochs} epochs"
+
+
+def error_name(metric: Mapping[str, Any]) -> str:
+    """``test error``, or the error of the metric's split."""
+    split = metric["split"]
+    return f"{SPLIT_NAMES.get(split, split)} error"
 
 
 def _missing(proxy: Mapping[str, Any]) -> str:
@@ -160,7 +178,7 @@ def _deciles(result: Mapping[str, Any]) -> list[str]:
     if not result["metric"]:
         return []
     lines = [
-        "## Mean test error by tenth of the score",
+        f"## Mean {one_line(error_name(result['metric']))} by tenth of the score",
         "",
         "In percent, ± the standard deviation within the tenth; lowest scores first.",
         "",

@@ -106,7 +106,11 @@ class Session:
             on_failed: Index and reason -> the record of a sample that no attempt completed.
             is_equal: Whether two evaluations of an index agree bit for bit.
             label: What messages call a record.
+
+        Raises:
+            RecordConflictError: If the run's records are of another ``sampling_version``.
         """
+        plan.refuse_other_version()
         if plan.compute.num_workers == 0:
             with explain_out_of_memory():
                 evaluate = factory(*args)

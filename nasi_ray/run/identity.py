@@ -17,7 +17,7 @@ from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
-SAMPLING_VERSION = 1
+SAMPLING_VERSION = 2
 """Increased when the same settings give different samples than before."""
 
 SOURCE_NAME = "config.json"

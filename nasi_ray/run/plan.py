@@ -11,10 +11,10 @@ from typing import Any
 from nasi_ray.config import ComputeSettings, Device, SampleConfig
 from nasi_ray.data.labels import resolve_labels
 from nasi_ray.data.options import ReadOptions
-from nasi_ray.errors import ConfigError
+from nasi_ray.errors import ConfigError, RecordConflictError
 from nasi_ray.pool.cost import PriceList, load_prices
 from nasi_ray.records import IdentityValue, RowFormat, read_identity, refuse_other_settings
-from nasi_ray.run.identity import DataSource, find_source, read_source
+from nasi_ray.run.identity import SAMPLING_VERSION, DataSource, find_source, read_source
 from nasi_ray.storage import Storage, open_storage
 
 _KNOWN_LATER = ("data", "device", "torch")
@@ -90,6 +90,20 @@ class RunPlan:
             resolved["data"] = self.source.source
         refuse_other_settings(self.storage, self._resolved(resolved), rows)
 
+    def refuse_other_version(self) -> None:
+        """Refuse to add samples to those of a version that would evaluate others.
+
+        Raises:
+            RecordConflictError: If the records were made with another ``sampling_version``.
+        """
+        version = self.settings.get("sampling_version", SAMPLING_VERSION)
+        if version != SAMPLING_VERSION:
+            raise RecordConflictError(
+                f"{self.storage.uri} holds samples made with sampling_version={version}; this "
+                f"program's have {SAMPLING_VERSION} and differ in the last digits: ask for samples "
+                "that are there, use another --out, or the version of nasi_ray that made them"
+            )
+
     @property
     def _names_known_later(self) -> tuple[str, ...]:
         # A data set brings its own classes.
@@ -163,7 +177,10 @@ def plan_run(
         device = stored["device"]
     if device == "cpu" and compute.gpus_per_worker == "auto":
         compute = dataclasses.replace(compute, gpus_per_worker=0.0)
-    threads = compute.threads_per_worker
+    resolved = {**settings, "labels": labels, "threads_per_worker": compute.threads_per_worker}
+    if stored is not None and "sampling_version" in settings:
+        # Complete records answer whatever made them; refuse_other_version guards the others.
+        resolved["sampling_version"] = stored.get("sampling_version")
     return RunPlan(
         storage=storage,
         data=samples.data,
@@ -172,7 +189,7 @@ def plan_run(
         device=device,
         compute=compute,
         prices=prices,
-        settings={**settings, "labels": labels, "threads_per_worker": threads},
+        settings=resolved,
         stored=stored,
         is_same_source=stored is not None and read_source(storage) == source,
     )

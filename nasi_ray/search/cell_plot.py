@@ -14,7 +14,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from nasi_ray.display.figures import BLUE, DPI, GREEN, GREY, INK, YELLOW, render
+from nasi_ray.display.figures import BLUE, DPI, GREEN, GREY, INK, ORANGE, YELLOW, render
 from nasi_ray.search.cell_layout import Box, CellLayout, Point, Wire, layout_cell
 from nasi_ray.spaces.genotype import Edge, Genotype
 
@@ -23,22 +23,31 @@ KINDS = {
     "skip connection": (GREY, "#EFEFEF"),
     "separable convolution": (BLUE, "#D6E8F4"),
     "dilated convolution": (GREEN, "#D3EFE6"),
+    "convolution": (ORANGE, "#F9DFCF"),
+    "none": ("#B4B4B4", "white"),
 }
 """Kind of operation -> outline and fill (Okabe and Ito's palette and tints of it)."""
 
+USUAL_KINDS = tuple(KINDS)[:4]
+"""Those of the operations that a search chooses from; the legend always has them."""
+
 OP_KINDS = {
+    "none": "none",
     "max_pool_3x3": "pooling",
     "avg_pool_3x3": "pooling",
     "skip_connect": "skip connection",
     "sep_conv_3x3": "separable convolution",
     "sep_conv_5x5": "separable convolution",
+    "sep_conv_7x7": "separable convolution",
     "dil_conv_3x3": "dilated convolution",
     "dil_conv_5x5": "dilated convolution",
+    "conv_7x1_1x7": "convolution",
 }
 
 _WIRE, _CONCAT_WIRE = "#4A4A4A", "#B4B4B4"
 _MARGIN, _MIN_WIDTH = 0.30, 6.4
 _HEADING, _LEGEND, _CELL_GAP = 0.36, 0.50, 0.38
+_LEGEND_PITCH = 0.22
 _TITLE_LINE = 0.24
 _CORNER = 0.09
 
@@ -66,7 +75,9 @@ def plot_genotype(
     width = max(_MIN_WIDTH, *(layout.width + 2 * _MARGIN for layout in layouts))
     lines = textwrap.wrap(title, width=int((width - 2 * _MARGIN) * 7))
     top = _MARGIN + len(lines) * _TITLE_LINE + (0.12 if lines else 0)
+    legend = _legend_rows(genotype)
     height = top + sum(_HEADING + c.height + _CELL_GAP for c in layouts) - _CELL_GAP + _LEGEND
+    height += (len(legend) - 1) * _LEGEND_PITCH
     figure = Figure(figsize=(width, height + 0.08), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = _inch_axes(figure)
@@ -80,7 +91,8 @@ def plot_genotype(
         _draw_cell(axes, layout, edges, (_MARGIN, y))
         _draw_margins(axes, layout, cell_type, margins or {}, (_MARGIN, y))
         y += layout.height + _CELL_GAP
-    _draw_legend(axes, (_MARGIN, height - 0.12))
+    for i, kinds in enumerate(reversed(legend)):
+        _draw_legend(axes, kinds, (_MARGIN, height - 0.12 - i * _LEGEND_PITCH))
     return figure
 
 
@@ -143,9 +155,17 @@ def _short(margin: float) -> str:
     return f"{margin:.2g}" if math.isfinite(margin) else "unknown"
 
 
-def _draw_legend(axes: Axes, at: Point) -> None:
+def _legend_rows(genotype: Genotype) -> list[tuple[str, ...]]:
+    """The usual kinds of operations, and below them the others that the cell has."""
+    used = {OP_KINDS[op] for op, _ in (*genotype.normal, *genotype.reduce)}
+    others = tuple(kind for kind in KINDS if kind in used and kind not in USUAL_KINDS)
+    return [USUAL_KINDS, others] if others else [USUAL_KINDS]
+
+
+def _draw_legend(axes: Axes, kinds: Sequence[str], at: Point) -> None:
     x, y = at
-    for kind, (edge, fill) in KINDS.items():
+    for kind in kinds:
+        edge, fill = KINDS[kind]
         _draw_box(axes, Box(x + 0.09, y, 0.18, 0.13), (0, 0), "", edge=edge, fill=fill, size=8)
         label = _text(axes, (x + 0.25, y), kind, size=8, color="#444444", align="left")
         x = axes.transData.inverted().transform(label.get_window_extent().max)[0] + 0.28

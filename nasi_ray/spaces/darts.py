@@ -14,6 +14,7 @@ from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
 NUM_NODES = 4
 CELL_TYPES = ("normal", "reduce")
 PAIRINGS = ("rank", "shared-op")
+NETWORKS = "nasi_ray.networks.darts:networks"
 
 
 def input_names(node: int) -> tuple[str, ...]:
@@ -37,7 +38,7 @@ class DartsSpace(SearchSpace):
     @property
     def networks(self) -> str:
         """See ``SearchSpace``."""
-        return "nasi_ray.networks.darts:networks"
+        return NETWORKS
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

@@ -11,7 +11,7 @@ from nasi_ray.progress import Progress
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import machine, versions
 from nasi_ray.run.settings import settings_yaml
-from nasi_ray.study import ablation, agnosticism, cells, effectiveness, table2, tradeoff
+from nasi_ray.study import ablation, agnosticism, cells, effectiveness, presets, table2, tradeoff
 from nasi_ray.study.outcome import Outcome, StudyResult, about_runs, write_outcome
 from nasi_ray.study.searches import RunSource, run_source
 from nasi_ray.study.settings import (
@@ -20,6 +20,7 @@ from nasi_ray.study.settings import (
     AgnosticStudy,
     CellsStudy,
     EffectivenessStudy,
+    PresetsStudy,
     Study,
     Table2Study,
     TradeoffStudy,
@@ -32,6 +33,7 @@ RUN: dict[type[Study], Callable[[Any, RunSource], Outcome]] = {
     Table2Study: table2.run,
     CellsStudy: cells.run,
     AblationStudy: ablation.run,
+    PresetsStudy: presets.run,
 }
 """Settings of a study -> what runs it."""
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasi_ray.config import EstimateConfig, SampleConfig
+from nasi_ray.config import PATH, EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
-from nasi_ray.records.rows import SampleTable
+from nasi_ray.records.rows import SampleTable, SearchRecords
 from nasi_ray.run.compute import Session
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
@@ -70,7 +70,7 @@ class RunSource:
     """What ``result.json`` of a study says of every run used."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Run directory -> the search's own result."""
-    _tables: dict[str, SampleTable] = field(default_factory=dict)
+    _records: dict[tuple[str, bool], SearchRecords] = field(default_factory=dict)
 
     def plan(
         self, samples: SampleConfig, mode: Mode, estimates: Sequence[EstimateConfig]
@@ -114,7 +114,7 @@ class RunSource:
         tables: dict[Mode, list[SampleTable]] = {}
         for mode, searches in plans.items():
             tables[mode] = self.tables(searches)
-            first = self._job(searches, self.settings.seeds[0])
+            first = self._job(searches, self.settings.estimate, self.settings.seeds[0])
             num_classes = self.results[first.run_uri]["samples"]["num_classes"]
             if num_classes != samples.num_classes:
                 raise ConfigError(
@@ -123,10 +123,30 @@ class RunSource:
                 )
         return tables
 
+    def records(self, searches: Searches, estimate: EstimateConfig) -> list[SearchRecords]:
+        """All records of every seed that an estimate reads, in the order of the settings' seeds.
+
+        Raises:
+            NasiRayError: As ``tables``.
+        """
+        return [self._run(searches, estimate, seed) for seed in self.settings.seeds]
+
     def _table(self, searches: Searches, seed: int) -> SampleTable:
-        job = self._job(searches, seed)
-        known = self._tables.get(job.run_uri)
-        if known is not None and len(known) >= searches.num_samples:
+        estimate = self.settings.estimate
+        if not estimate.needs_gradient:
+            raise ConfigError(
+                f"objective is {estimate.objective}; this study is of e and its gradient: give "
+                "--objective trace-norm, or use the study `presets`"
+            )
+        table = self._run(searches, estimate, seed).samples
+        assert table is not None  # as the objective is made of e
+        return table
+
+    def _run(self, searches: Searches, estimate: EstimateConfig, seed: int) -> SearchRecords:
+        job = self._job(searches, estimate, seed)
+        place = job.run_uri, estimate.needs_gradient
+        known = self._records.get(place)
+        if known is not None and _length(known, estimate) >= searches.num_samples:
             return known
         space = searches.samples.space
         found = run_search(
@@ -136,12 +156,7 @@ class RunSource:
             title=f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}",
         )
         result = self.results[job.run_uri] = found.to_dict()
-        if found.table is None:
-            raise ConfigError(
-                f"objective is {job.estimate.objective}; this study is of e and its gradient: give "
-                "--objective trace-norm, or use the study `selection`"
-            )
-        self._tables[job.run_uri] = found.table
+        self._records[place] = found.records
         self.runs.append(
             {
                 "run": job.run_uri,
@@ -154,9 +169,9 @@ class RunSource:
                 "samples": result["samples"],
             }
         )
-        return self._tables[job.run_uri]
+        return found.records
 
-    def _job(self, searches: Searches, seed: int) -> SearchJob:
+    def _job(self, searches: Searches, estimate: EstimateConfig, seed: int) -> SearchJob:
         settings = self.settings
         # Workers need not import what a study is.
         samples = SampleConfig(**{**dataclasses.asdict(searches.samples), "seed": seed})
@@ -165,12 +180,17 @@ class RunSource:
             samples = dataclasses.replace(samples, num_classes=SampleConfig().num_classes)
         job = SearchJob(
             samples=samples,
-            estimate=dataclasses.replace(settings.estimate, num_samples=searches.num_samples),
+            estimate=dataclasses.replace(estimate, num_samples=searches.num_samples),
             compute=settings.compute,
         )
         name = job.run_uri.removeprefix("runs/")
         out = f"{settings.out.rstrip('/')}/runs/{searches.mode}-{name}"
         return dataclasses.replace(job, out=out)
+
+
+def _length(records: SearchRecords, estimate: EstimateConfig) -> int:
+    table = records.samples if estimate.needs_gradient else records.measurements[PATH]
+    return 0 if table is None else len(table)
 
 
 @contextlib.contextmanager

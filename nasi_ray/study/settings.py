@@ -154,6 +154,22 @@ class AblationStudy(OneModeStudy):
     the same records."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresetsStudy(Study):
+    """Presets side by side, with and without a limit on size; what each measurement tells."""
+
+    presets: tuple[str, ...] = ("nasi-panel", "nasi-balanced", "nasi-relative")
+    """Presets; each brings its own settings of samples and estimate."""
+    spaces: tuple[str, ...] = ()
+    """Spaces, each with a table in the directory --table; empty: --space alone."""
+    modes: tuple[Mode, ...] = ("true", "random-data")
+    """Data modes; true needs --data."""
+
+    def __post_init__(self) -> None:
+        for preset in self.presets:
+            get_preset(preset)
+
+
 STUDIES: dict[str, type[Study]] = {
     "agnostic": AgnosticStudy,
     "effectiveness": EffectivenessStudy,
@@ -161,6 +177,7 @@ STUDIES: dict[str, type[Study]] = {
     "table2": Table2Study,
     "cells": CellsStudy,
     "ablation": AblationStudy,
+    "presets": PresetsStudy,
 }
 """Name on the command line -> settings."""
 

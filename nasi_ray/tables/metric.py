@@ -21,6 +21,9 @@ METADATA_KEY = b"nasi_ray.metric"
 """Key of a Parquet column's metadata that holds ``Metric.to_json``."""
 
 _COLUMN = re.compile(r"([a-z][a-z0-9_]*?)_(valid|test)_accuracy_([1-9][0-9]*)ep")
+_GENOTYPE_COLUMN = re.compile(
+    r"(?:([a-z][a-z0-9_]*?)_)?(val|valid|validation|test)_acc(?:uracy)?(?:_([1-9][0-9]*)ep)?"
+)
 _NB201_DATASETS = ("cifar10", "cifar100", "imagenet16_120")
 _NB201_TRIALS = {"cifar10_test_accuracy_12ep": 1, "cifar10_valid_accuracy_12ep": 2}
 
@@ -35,8 +38,8 @@ class Metric:
     """``cifar10``, ``cifar100`` or ``imagenet16_120``."""
     split: Split
     """The images it was measured on."""
-    epochs: int
-    """Length of the training schedule; the accuracy is the one at its end."""
+    epochs: int | None
+    """Length of the training schedule; the accuracy is the one at its end. None: not stated."""
     unit: Unit
     """``fraction`` in [0, 1] or ``percent`` in [0, 100], as stored."""
     trained_on: str
@@ -48,8 +51,8 @@ class Metric:
         """One line for people."""
         trials = "trials: not stated" if self.num_trials is None else f"trials: {self.num_trials}"
         return (
-            f"{self.column} ({self.dataset} {SPLIT_NAMES[self.split]} accuracy after "
-            f"{self.epochs} epochs, {self.unit}, {trials}, trained on: {self.trained_on})"
+            f"{self.column} ({self.dataset} {SPLIT_NAMES[self.split]} accuracy "
+            f"{after(self.epochs)}, {self.unit}, {trials}, trained on: {self.trained_on})"
         )
 
     def to_json(self) -> str:
@@ -65,13 +68,19 @@ class Metric:
         return 100.0 - self.to_percent(values)
 
 
+def after(epochs: int | None) -> str:
+    """``after 200 epochs``."""
+    return f"after {'an unstated number of' if epochs is None else epochs} epochs"
+
+
 def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str) -> Metric | None:
     """Find out what a column means.
 
     Args:
         column: Its name.
         metadata: Its Parquet metadata, in which converted tables store the meaning.
-        key: The table's key column: ``hash`` (NAS-Bench-101 cells) or ``arch`` (NAS-Bench-201).
+        key: The table's key column: ``hash`` (NAS-Bench-101 cells), ``arch`` (NAS-Bench-201) or
+            ``genotype`` (DARTS cells).
 
     Returns:
         None if the column does not hold accuracies of a known meaning.
@@ -83,16 +92,16 @@ def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str)
         return _from_json(column, metadata[METADATA_KEY])
     if key == "hash":
         return _NB101_TEST if column == _NB101_TEST.column else None
-    match = _COLUMN.fullmatch(column)
+    match = (_GENOTYPE_COLUMN if key == "genotype" else _COLUMN).fullmatch(column)
     if match is None:
         return None
     dataset, split, epochs = match.groups()
-    if dataset not in _NB201_DATASETS:
+    if key == "genotype" or dataset not in _NB201_DATASETS:
         return Metric(
             column=column,
-            dataset=dataset,
-            split="valid" if split == "valid" else "test",
-            epochs=int(epochs),
+            dataset=dataset or "data set not stated",
+            split="test" if split == "test" else "valid",
+            epochs=None if epochs is None else int(epochs),
             unit="percent",
             trained_on="not stated",
             num_trials=None,

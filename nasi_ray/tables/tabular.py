@@ -17,6 +17,7 @@ from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.parquet_file import UNREADABLE, read_table, reason_of
 from nasi_ray.spaces.base import TabularArchitecture
+from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
@@ -24,20 +25,20 @@ from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
 Key = TabularArchitecture | str | bytes
 """An architecture or its string (``to_string``), or a hash (hexadecimal or 16 bytes)."""
 
-_KEY_COLUMNS = ("hash", "arch")
+_KEY_COLUMNS = ("hash", "arch", "genotype")
 _HASH_BYTES = 16
 _MAX_KEY_BYTES = 1000
 _MAX_TRIALS = 100
 
 
 class TabularBenchmark:
-    """A table in memory, keyed by NAS-Bench-101 hash or by NAS-Bench-201 string."""
+    """A table in memory, keyed by NAS-Bench-101 hash, NAS-Bench-201 string or DARTS genotype."""
 
     def __init__(self, table: pa.Table, name: str) -> None:
         """Index a table.
 
         Args:
-            table: Has a column ``hash`` (16 bytes) or ``arch`` (string).
+            table: Has a column ``hash`` (16 bytes), ``arch`` or ``genotype`` (strings).
             name: For error messages.
 
         Raises:
@@ -49,7 +50,8 @@ class TabularBenchmark:
         self.key = next((k for k in _KEY_COLUMNS if k in table.column_names), "")
         if not self.key:
             raise DataError(
-                f"{name} has columns {', '.join(table.column_names)}; it needs 'hash' or 'arch'"
+                f"{name} has columns {', '.join(table.column_names)}; it needs 'hash', 'arch' "
+                "or 'genotype'"
             )
         self._table = table
         found = (column_metric(f.name, f.metadata, self.key) for f in table.schema)
@@ -237,7 +239,9 @@ class TabularBenchmark:
 
     def _encode(self, key: Key) -> bytes:
         digest = key if isinstance(key, str | bytes) else key.key
-        if self.key == "arch":
+        if self.key == "genotype" and isinstance(key, str):
+            digest = _genotype_key(key, self.name)
+        if self.key != "hash":
             if isinstance(digest, str):
                 return digest.encode()
             raise DataError(f"{self.name} is keyed by architecture strings; it has no {key!r}")
@@ -284,14 +288,23 @@ def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.b
             raise DataError(f"column 'hash' of {name} must have {_HASH_BYTES} bytes in every row")
         return np.frombuffer(b"".join(values), dtype=f"S{_HASH_BYTES}")
     if not all(isinstance(value, str) and value for value in values):
-        raise DataError(f"column 'arch' of {name} must have a string in every row")
+        raise DataError(f"column {key!r} of {name} must have a string in every row")
+    if key == "genotype":
+        values = [_genotype_key(value, name) for value in values]
     keys = [value.encode() for value in values]
     if (longest := max(map(len, keys), default=0)) > _MAX_KEY_BYTES:
         raise DataError(
-            f"column 'arch' of {name} has a string of {longest} bytes; an architecture has at most "
-            f"{_MAX_KEY_BYTES}"
+            f"column {key!r} of {name} has a string of {longest} bytes; an architecture has at "
+            f"most {_MAX_KEY_BYTES}"
         )
     return np.array(keys, dtype=np.bytes_)
+
+
+def _genotype_key(text: str, name: str) -> str:
+    try:
+        return parse_genotype(text).key
+    except InvalidGenotypeError as error:
+        raise DataError(f"{name} has no genotype {text[:60]!r}: {error}") from None
 
 
 def _check_unit(metric: Metric, values: FloatArray, name: str) -> None:

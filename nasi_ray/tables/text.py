@@ -6,8 +6,14 @@ import numpy as np
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.display.formats import plural, wrapped
-from nasi_ray.tables.metric import SPLIT_NAMES, Metric
+from nasi_ray.tables.metric import SPLIT_NAMES, Metric, after
 from nasi_ray.tables.tabular import TabularBenchmark
+
+_KINDS = {
+    "hash": "NAS-Bench-101 hash",
+    "arch": "NAS-Bench-201 string",
+    "genotype": "DARTS genotype",
+}
 
 
 def table_lines(benchmark: TabularBenchmark) -> list[str]:
@@ -19,7 +25,7 @@ def table_lines(benchmark: TabularBenchmark) -> list[str]:
         Lines of at most 80 columns; longer names and architectures stand alone.
     """
     metrics = list(benchmark.metrics.values())
-    kind = "NAS-Bench-101 hash" if benchmark.key == "hash" else "NAS-Bench-201 string"
+    kind = _KINDS[benchmark.key]
     lines = [
         benchmark.name,
         f"{plural_large(len(benchmark), 'row')}, "
@@ -31,8 +37,9 @@ def table_lines(benchmark: TabularBenchmark) -> list[str]:
         lines.append("accuracies: none whose split and schedule are known")
         return _wrapped(lines)
     splits = dict.fromkeys(SPLIT_NAMES[metric.split] for metric in metrics)
-    schedules = ", ".join(map(str, sorted({metric.epochs for metric in metrics})))
-    lines += [f"splits: {', '.join(splits)}", f"schedules: {schedules} epochs"]
+    stated = sorted({metric.epochs for metric in metrics if metric.epochs is not None})
+    schedules = f"{', '.join(map(str, stated))} epochs" if stated else "not stated"
+    lines += [f"splits: {', '.join(splits)}", f"schedules: {schedules}"]
     shared = _shared(metrics)
     lines = _wrapped([*lines, *(f"{name}: {value}" for name, value in shared.items())])
     for metric in metrics:
@@ -77,7 +84,7 @@ def _facts(benchmark: TabularBenchmark, metric: Metric, shared: dict[str, str]) 
     present = ~np.isnan(trials)
     counts = present.sum(axis=1)
     own = {name: value for name, value in _properties(metric).items() if name not in shared}
-    what = f"{SPLIT_NAMES[metric.split]} accuracy after {metric.epochs} epochs"
+    what = f"{SPLIT_NAMES[metric.split]} accuracy {after(metric.epochs)}"
     lines = [
         f"{what}, {_num_trials(benchmark, metric, counts)}",
         *(f"{name}: {value}" for name, value in own.items()),

@@ -118,7 +118,7 @@ def test_real_accuracies_give_correlations_pictures_and_a_warning(
 @pytest.mark.parametrize(
     ("args", "status", "expected"),
     [
-        (("--space", "darts"), 2, "choose one of nb201, s1, s2, s3"),
+        (("--space", "darts"), 2, "DARTS cells cannot be enumerated; give a file"),
         (("--proxies", "snap"), 2, "unknown proxy 'snap'; choose one of fisher"),
         (("--architectures", "no-such"), 1, "give all, a number of random ones, or a file"),
     ],

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from nasi_ray.networks.batch_norm import BatchNorm
 from nasi_ray.networks.initialization import build
-from nasi_ray.networks.ops import OPS, avg_pool_3x3, max_pool_3x3
-from nasi_ray.spaces.genotype import DARTS_OPS
+from nasi_ray.networks.ops import OPS, FactorizedReduce, avg_pool_3x3, final_op, max_pool_3x3
+from nasi_ray.spaces.genotype import GENOTYPE_OPS
 
 X = torch.randn((3, 4, 7, 6), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -25,10 +25,10 @@ def weights_of(op: nn.Module, name: str) -> list[Tensor]:
 
 
 def test_every_operation_of_the_space_is_built() -> None:
-    assert tuple(OPS) == DARTS_OPS
+    assert {"none", *OPS} == set(GENOTYPE_OPS)
 
 
-@pytest.mark.parametrize("name", DARTS_OPS)
+@pytest.mark.parametrize("name", OPS)
 def test_stride_is_one(name: str) -> None:
     assert build_op(name)(X).shape == X.shape
 
@@ -43,13 +43,17 @@ def test_stride_is_one(name: str) -> None:
         ("sep_conv_5x5", 2 * (4 * 25 + 16)),
         ("dil_conv_3x3", 4 * 9 + 16),
         ("dil_conv_5x5", 4 * 25 + 16),
+        ("sep_conv_7x7", 2 * (4 * 49 + 16)),
+        ("conv_7x1_1x7", 2 * 7 * 16),
     ],
 )
 def test_number_of_parameters(name: str, num_params: int) -> None:
     assert sum(p.numel() for p in build_op(name).parameters()) == num_params
 
 
-@pytest.mark.parametrize(("name", "size"), [("sep_conv_3x3", 3), ("sep_conv_5x5", 5)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("sep_conv_3x3", 3), ("sep_conv_5x5", 5), ("sep_conv_7x7", 7)]
+)
 def test_separable_convolution_is_depthwise_and_pointwise_twice(name: str, size: int) -> None:
     op, norm = build_op(name), BatchNorm(1, affine=False)
     x = X.relu()
@@ -69,6 +73,36 @@ def test_dilated_convolution_skips_every_other_pixel(name: str, size: int) -> No
     torch.testing.assert_close(op(X.relu()), BatchNorm(1, affine=False)(F.conv2d(x, pointwise)))
 
 
+def test_the_factorized_convolution_sees_a_row_then_a_column() -> None:
+    op = build_op("conv_7x1_1x7")
+    (row,), (column,) = weights_of(op, "row"), weights_of(op, "column")
+    assert (row.shape[2:], column.shape[2:]) == ((1, 7), (7, 1))
+    x = F.conv2d(F.conv2d(X.relu(), row, padding=(0, 3)), column, padding=(3, 0))
+    torch.testing.assert_close(op(X.relu()), BatchNorm(1, affine=False)(x))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", GENOTYPE_OPS)
+def test_final_operations_halve_maps_of_every_size_alike(name: str, stride: int) -> None:
+    op = final_op(name, 4, stride).double()
+    for height, width in ((8, 6), (7, 5), (1, 2)):
+        y = op(torch.randn(3, 4, height, width, dtype=torch.float64))
+        assert y.shape == (3, 4, -(-height // stride), -(-width // stride))
+        assert bool(y.any()) == (name != "none")
+    norms = [m for m in op.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(isinstance(m, BatchNorm) for m in op.modules())
+    assert bool(norms) == (any(True for _ in op.parameters()))
+
+
+def test_the_skip_of_stride_2_sees_even_and_odd_pixels() -> None:
+    op = FactorizedReduce(4, 5, norm=partial(nn.BatchNorm2d, affine=False)).double()
+    x = X[:, :, :6]
+    even = F.conv2d(x[:, :, ::2, ::2], op.even.weight)
+    odd = F.conv2d(x[:, :, 1::2, 1::2], op.odd.weight)
+    expected = BatchNorm(5, affine=False)(torch.cat([even, odd], dim=1))
+    torch.testing.assert_close(op(x), expected)
+
+
 def test_pooling_takes_what_lies_within_the_image() -> None:
     largest, mean = max_pool_3x3(X), avg_pool_3x3(X)
     for row in range(X.shape[2]):
@@ -78,7 +112,7 @@ def test_pooling_takes_what_lies_within_the_image() -> None:
             torch.testing.assert_close(mean[:, :, row, column], window.mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize("name", DARTS_OPS)
+@pytest.mark.parametrize("name", OPS)
 def test_output_is_normalised_per_channel(name: str) -> None:
     if name == "skip_connect":
         assert build_op(name)(X) is X

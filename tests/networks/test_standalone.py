@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.errors import ConfigError, InvalidGenotypeError
-from nasi_ray.networks.by_space import make_standalone
+from nasi_ray.networks import darts
+from nasi_ray.networks.by_space import SpaceNetworks, make_standalone
+from nasi_ray.networks.darts import DartsSupernet
 from nasi_ray.networks.initialization import build
 from nasi_ray.networks.standalone_nb101 import NB101Cell, NB101Network
+from nasi_ray.spaces import SPACES
+from nasi_ray.spaces.darts import DartsSpace
 from nasi_ray.spaces.graph import (
     CONV1X1,
     CONV3X3,
@@ -195,6 +199,16 @@ def test_nb201_network_without_any_operation_is_constant() -> None:
     torch.testing.assert_close(logits[0], logits[1])
 
 
-def test_space_without_stand_alone_networks_is_named() -> None:
-    with pytest.raises(ConfigError, match="'darts' has no stand-alone networks"):
-        make_standalone("darts", S1.architecture(0), num_classes=3)
+def bare_networks(space: DartsSpace) -> SpaceNetworks:
+    return SpaceNetworks(supernet=DartsSupernet, cell_types=darts.cell_types)
+
+
+def test_space_without_stand_alone_networks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare(DartsSpace):
+        @property
+        def networks(self) -> str:
+            return f"{__name__}:bare_networks"
+
+    monkeypatch.setitem(SPACES._added, "bare", Bare())
+    with pytest.raises(ConfigError, match="'bare' has no stand-alone networks"):
+        make_standalone("bare", S1.architecture(0), num_classes=3)

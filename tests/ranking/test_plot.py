@@ -43,7 +43,12 @@ def result(scores: list[ProxyScores], error: FloatArray) -> dict[str, Any]:
                 "deciles": [asdict(d) for d in deciles(mean[there], error[there])],
             }
         )
-    return {"space": "s1", "architectures": {"num": len(error)}, "proxies": entries}
+    return {
+        "space": "s1",
+        "architectures": {"num": len(error)},
+        "metric": {"split": "test"},
+        "proxies": entries,
+    }
 
 
 def a_case() -> tuple[dict[str, Any], list[ProxyScores], FloatArray]:

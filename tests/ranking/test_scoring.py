@@ -204,7 +204,7 @@ def test_the_same_score_agrees_in_every_bit(change: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": "darts"}, "choose one of nb201, s1"),
+        ({"space": "darts", "network": "supernet"}, "network is supernet, but a DARTS cell"),
         ({"space": "x"}, "unknown space 'x'"),
         ({"batch_size": 1}, "batch_size is 1"),
         ({"num_channels": 1}, "num_channels is 1; cells of s1 concatenate 2"),

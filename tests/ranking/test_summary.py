@@ -10,7 +10,7 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies import get_proxy
 from nasi_ray.ranking.scores import ProxyScores
 from nasi_ray.ranking.summary import BootstrapConfig, summarise_proxy, warnings_of
-from nasi_ray.statistics import coefficient
+from nasi_ray.statistics import coefficient, partial_spearman
 
 BOOTSTRAP = BootstrapConfig(num_bootstrap=50, seed=0)
 NAN = np.nan
@@ -116,3 +116,17 @@ def test_both_ends_of_the_ranking_hold_each_architecture_once(
     columns = [row["column"] for row in (*found["highest_ranked"], *found["lowest_ranked"])]
     assert columns == ([*best[:5], *best[-5:]] if num > 10 else best)
     assert all(row["score"] == sign * values[row["column"]] for row in found["lowest_ranked"])
+
+
+def test_beyond_size_leaves_out_what_has_no_score_or_no_size() -> None:
+    error = np.array([9.0, 7.5, 8.0, 6.0, 5.5, 7.0, 1.0, 2.0])
+    scores = [3.0, 1.0, 5.0, 2.0, 6.0, 4.0, NAN, 7.0]
+    size = np.array([10.0, 30.0, 20.0, 50.0, 40.0, 60.0, 70.0, NAN])
+    found = summarise_proxy(scores_of(scores), get_proxy("snip"), error, BOOTSTRAP, size=size)
+    x = np.array(scores[:6])
+    assert found["beyond_size"] == partial_spearman(x, 100 - error[:6], size[:6])
+    same = summarise_proxy(
+        scores_of(size.tolist()), get_proxy("num_params"), error, BOOTSTRAP, size=size
+    )
+    assert same["beyond_size"] is None
+    assert summary(scores_of(scores), error)["beyond_size"] is None

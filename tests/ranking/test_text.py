@@ -61,16 +61,19 @@ def test_proxies_are_listed_by_signed_correlation_undefined_ones_last() -> None:
     assert "+0.500 [+0.400, +0.600]" in lines[3]
     assert "-0.400 [-0.500, -0.300]" in lines[4]
     assert lines[5].split()[1:] == ["9", "?", "?"]
-    assert lines[10].split()[1:] == ["1", "?", "6.25"]
+    assert lines[10].split()[1:] == ["1", "?", "?", "6.25"]
 
 
 def test_the_table_of_the_markdown_file_has_all_columns() -> None:
     text = ranking_markdown(result(proxy("snip", -0.4)))
     assert (
-        "| proxy | n | missing | Spearman | Kendall τ-b | seeds agree | error of best, % |" in text
+        "| proxy | n | missing | Spearman | Kendall τ-b | beyond size | seeds agree | "
+        "error of best, % |" in text
     )
     interval = "-0.400 [-0.500, -0.300]"
-    assert f"| snip | 9 | 1 | {interval} | {interval} | ? | 6.25 |" in text
+    assert f"| snip | 9 | 1 | {interval} | {interval} | ? | ? | 6.25 |" in text
+    text = ranking_markdown(result(proxy("snip", -0.4, beyond_size=-0.25)))
+    assert f"| {interval} | {interval} | -0.250 | ? | 6.25 |" in text
 
 
 @pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])

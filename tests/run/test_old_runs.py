@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nasi_ray.errors import RecordConflictError
 from nasi_ray.ranking.job import run_rank
 from nasi_ray.ranking.settings import parse_rank
 from nasi_ray.runner import InProcessRunner
@@ -69,6 +70,14 @@ def test_a_search_gives_the_same_alpha_to_the_bit_and_the_same_cell(
     assert len(found) == 6
     for then, now in found:
         assert now == then
+
+
+def test_a_search_of_an_older_sampling_version_is_not_continued(tmp_path: Path) -> None:
+    run = records_only("search_darts", tmp_path)
+    sizes = ("--num-cells", "3", "--init-channels", "4", "--num-samples", "13")
+    asked = parse_search([*sizes, *TINY, "--out", str(run)])
+    with pytest.raises(RecordConflictError, match=r"sampling_version=1; this program's have 2"):
+        run_search(asked, Quiet())
 
 
 def rank(run: Path, *flags: str) -> None:

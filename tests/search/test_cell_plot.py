@@ -18,9 +18,16 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from nasi_ray.search.cell_plot import KINDS, OP_KINDS, plot_genotype, save_genotype_plot
+from nasi_ray.search.cell_plot import (
+    KINDS,
+    OP_KINDS,
+    USUAL_KINDS,
+    plot_genotype,
+    save_genotype_plot,
+)
 from nasi_ray.spaces import Genotype, get_space
-from nasi_ray.spaces.genotype import DARTS_OPS, Edge
+from nasi_ray.spaces.genotype import DARTS_OPS, GENOTYPE_OPS, Edge
+from tests.spaces.cells import random_genotype
 
 CONCAT = (2, 3, 4, 5)
 WORST_INPUTS = {
@@ -102,7 +109,7 @@ def test_every_operation_input_node_and_output_is_labelled() -> None:
     assert sorted(label for label in labels if label in DARTS_OPS) == sorted(ops)
     for name in ("$c_{k-2}$", "$c_{k-1}$", "0", "1", "2", "3", "$c_k$"):
         assert labels.count(name) == 2
-    assert set(KINDS) <= set(labels)
+    assert set(USUAL_KINDS) == set(labels) & set(KINDS)
 
 
 def test_a_partial_set_of_margins_is_written_where_it_belongs() -> None:
@@ -113,8 +120,24 @@ def test_a_partial_set_of_margins_is_written_where_it_belongs() -> None:
 
 
 def test_every_operation_has_a_kind_with_a_colour() -> None:
-    assert set(OP_KINDS) == set(DARTS_OPS)
+    assert set(OP_KINDS) == set(GENOTYPE_OPS)
     assert set(OP_KINDS.values()) == set(KINDS)
+    assert {OP_KINDS[op] for op in DARTS_OPS} == set(USUAL_KINDS)
+
+
+def test_published_cells_of_any_operation_and_number_of_nodes_are_readable() -> None:
+    generator = random.Random(0)
+    for _ in range(20):
+        cell = random_genotype(generator, max_nodes=6)
+        figure = plot_genotype(cell)
+        _assert_readable(figure)
+        labels = [name for name, _ in _texts(figure)]
+        ops = [op for op, _ in (*cell.normal, *cell.reduce)]
+        kinds = {*USUAL_KINDS, *(OP_KINDS[op] for op in ops)}
+        # "none" is both an operation and its kind.
+        shown = [label for label in labels if label in GENOTYPE_OPS]
+        assert sorted(shown) == sorted([*ops, *(["none"] if "none" in ops else [])])
+        assert kinds <= set(labels)
 
 
 def test_a_title_with_a_dollar_sign_is_shown_as_it_is() -> None:

@@ -57,8 +57,8 @@ def test_json_names_its_schema_and_space() -> None:
         ({"normal": ()}, "normal has 0 pairs; two per node are needed"),
         ({"reduce": CELL.reduce[:1]}, "reduce has 1 pairs; two per node are needed"),
         (
-            {"reduce": (("none", 0), ("skip_connect", 1))},
-            "reduce node 0 has operation 'none'; choose one of max_pool_3x3, .*, dil_conv_5x5",
+            {"reduce": (("noise", 0), ("skip_connect", 1))},
+            "reduce node 0 has operation 'noise'; choose one of none, .*, conv_7x1_1x7",
         ),
         (
             {"normal": (*CELL.normal[:3], ("skip_connect", 3))},

@@ -43,6 +43,28 @@ def test_other_columns_have_no_meaning_made_up(column: str, key: str) -> None:
     assert column_metric(column, {}, key) is None
 
 
+@pytest.mark.parametrize(
+    ("column", "dataset", "split", "epochs"),
+    [
+        ("cifar10_val_accuracy", "cifar10", "valid", None),
+        ("cifar100_test_accuracy_600ep", "cifar100", "test", 600),
+        ("imagenet_validation_acc", "imagenet", "valid", None),
+        ("test_accuracy", "data set not stated", "test", None),
+    ],
+)
+def test_columns_of_darts_cells_say_what_their_names_do(
+    column: str, dataset: str, split: str, epochs: int | None
+) -> None:
+    metric = column_metric(column, None, "genotype")
+    assert metric is not None
+    assert (metric.dataset, metric.split, metric.epochs) == (dataset, split, epochs)
+    assert (metric.unit, metric.num_trials) == ("percent", None)
+    schedule = "an unstated number of" if epochs is None else epochs
+    assert f"accuracy after {schedule} epochs" in metric.describe()
+    for other in ("cifar10_test_error", "params", "accuracy", "cifar10_surrogate"):
+        assert column_metric(other, None, "genotype") is None
+
+
 def test_metadata_round_trip() -> None:
     for metric in (
         nb101_metric("valid", 36, num_trials=3),

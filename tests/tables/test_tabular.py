@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray.errors import DataError
+from nasi_ray.spaces.genotype import Genotype
+from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
 from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
 from nasi_ray.tables.tabular import TabularBenchmark
+from nasi_ray.tables.text import table_lines
+from tests.spaces.cells import DARTS_V1, DARTS_V2
 
 FIRST, LAST = S1.architecture(0), S1.architecture(14_579)
 NONE = NB201Architecture(("none",) * 6)
@@ -208,7 +213,7 @@ def test_rows_of_one_key_must_agree() -> None:
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"name": pa.array(["a"])}, "has columns name; it needs 'hash' or 'arch'"),
+        ({"name": pa.array(["a"])}, "has columns name; it needs 'hash', 'arch' or 'genotype'"),
         ({"hash": pa.array(["ab" * 16])}, "must have 16 bytes in every row"),
         ({"hash": pa.array([None], pa.binary(16))}, "must have 16 bytes in every row"),
         ({"arch": pa.array([None], pa.string())}, "must have a string in every row"),
@@ -385,3 +390,26 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
     table = pa.Table.from_arrays([pa.array(ARCHS)] * 2, ["arch", "arch"])
     with pytest.raises(DataError, match=r"^t has more than one column 'arch'; keep one$"):
         TabularBenchmark(table, "t")
+
+
+def test_a_table_of_darts_cells_is_asked_in_any_notation() -> None:
+    cell = parse_genotype(DARTS_V2)
+    spaced = json.dumps(cell.to_dict(), indent=1)
+    columns = {"genotype": pa.array([spaced]), "cifar10_val_accuracy": pa.array([86.5])}
+    table = TabularBenchmark(pa.table(columns), "t")
+    (metric,) = table.metrics.values()
+    keys: tuple[Genotype | str, ...] = (cell, cell.key, cell.to_json(), DARTS_V2)
+    assert [table.accuracy(metric, key) for key in keys] == [86.5] * 4
+    other = parse_genotype(DARTS_V1)
+    for key in (other, "nonsense"):
+        with pytest.raises(DataError, match="t has no "):
+            table.accuracy(metric, key)
+    assert "1 architecture by DARTS genotype" in "\n".join(table_lines(table))
+    assert "schedules: not stated" in table_lines(table)
+
+
+@pytest.mark.parametrize("cell", ["nonsense", "{}", ""])
+def test_a_table_of_what_are_no_darts_cells_is_refused(cell: str) -> None:
+    columns = {"genotype": pa.array([cell]), "test_accuracy": pa.array([86.5])}
+    with pytest.raises(DataError, match=r"t has no genotype|must have a string in every row"):
+        TabularBenchmark(pa.table(columns), "t")

@@ -1,0 +1,1 @@
+"""``nasi-ray describe``: how large the network of a cell is, and a picture of the cell."""

@@ -1,0 +1,65 @@
+"""Sizes of networks, counted on torch's meta device: no memory is taken, nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.proxies import multiply_adds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """What a network holds and what an image costs in evaluation mode."""
+
+    parameters: int
+    """Trainable parameters without the auxiliary tower."""
+    auxiliary_parameters: int
+    """Those of the auxiliary tower, which is used in training only."""
+    madds: int
+    """Multiply-adds of convolutions and linear layers."""
+    activations: int
+    """Elements of the outputs of convolutions."""
+
+
+def count(make: Callable[[], nn.Module], *, image_size: int) -> Counts:
+    """Count a network.
+
+    Args:
+        make: Constructor; the auxiliary tower, if there is one, is the child ``auxiliary``.
+        image_size: Height and width of the image in pixels.
+    """
+    with torch.device("meta"):
+        net = make().eval()
+        x, y = torch.empty((1, 3, image_size, image_size)), torch.empty(0, dtype=torch.int64)
+    tower = next((child for name, child in net.named_children() if name == "auxiliary"), None)
+    auxiliary = 0 if tower is None else _params(tower)
+    loss = LOSSES["cross-entropy"]
+    return Counts(
+        parameters=_params(net) - auxiliary,
+        auxiliary_parameters=auxiliary,
+        madds=int(multiply_adds.score(net, x, y, loss=loss)),
+        activations=_activations(net, x),
+    )
+
+
+def _params(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def _activations(net: nn.Module, x: Tensor) -> int:
+    elements: list[int] = []
+    hooks = [
+        module.register_forward_hook(lambda module, args, output: elements.append(output.numel()))
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.no_grad():
+        net(x)
+    for hook in hooks:
+        hook.remove()
+    return sum(elements)

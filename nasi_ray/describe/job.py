@@ -1,0 +1,217 @@
+"""The description: counts of a cell's network, the widest network within limits, a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from nasi_ray.describe.counts import Counts, count
+from nasi_ray.describe.settings import DescribeJob
+from nasi_ray.describe.subject import read_subject
+from nasi_ray.display.formats import wrapped
+from nasi_ray.display.tables import text_table
+from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.networks.by_space import make_standalone
+from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.spaces import TabularArchitecture, get_tabular_space
+from nasi_ray.spaces.final_network import (
+    MAX_CHANNELS,
+    NETWORKS,
+    FinalNetwork,
+    final_network,
+)
+from nasi_ray.spaces.genotype import Genotype
+from nasi_ray.spaces.network_costs import NetworkCost, costs_of
+
+_MEANINGS = {
+    "parameters": "without the auxiliary tower",
+    "auxiliary_parameters": "of the tower, for training only",
+    "madds": "multiply-adds, convolutions and linear",
+    "activations": "elements of convolutions' outputs",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Family:
+    """The networks of one architecture, by their number of channels."""
+
+    usual: int
+    """Channels unless asked otherwise."""
+    smallest: int
+    """Fewest channels that the architecture can have."""
+    cost: Callable[[int], NetworkCost]
+    """Channels -> parameters and multiply-adds, in both of which it grows."""
+    counts: Callable[[int], Counts]
+    """Channels -> everything there is to count."""
+    facts: dict[str, Any]
+    """What else determines the network."""
+
+
+def describe(job: DescribeJob) -> dict[str, Any]:
+    """Count, and draw if asked to.
+
+    Args:
+        job: Settings, with a cell.
+
+    Returns:
+        JSON-ready: ``space``, the architecture's fields, ``network``, ``init_channels``,
+        ``num_cells``, ``num_classes``, ``image_size`` (pixels), and the fields of ``Counts``.
+
+    Raises:
+        NasiRayError: For every failure that a user can cause.
+    """
+    space, architecture = read_subject(job)
+    if job.picture is not None:
+        _draw(architecture, Path(job.picture).expanduser())
+    if isinstance(architecture, Genotype):
+        family = _final_networks(job, architecture)
+    else:
+        family = _benchmark_networks(job, space, architecture)
+    channels = family.usual if job.init_channels == "auto" else job.init_channels
+    if job.max_madds or job.max_params:
+        channels = largest_channels(family.cost, *job.limits, smallest=family.smallest)
+    elif channels < family.smallest:
+        raise ConfigError(f"init_channels is {channels}; it must be at least {family.smallest}")
+    return {
+        "space": space,
+        **architecture.fields(),
+        "network": job.network,
+        "init_channels": channels,
+        **family.facts,
+        **dataclasses.asdict(family.counts(channels)),
+    }
+
+
+def largest_channels(
+    cost: Callable[[int], NetworkCost], max_params: float, max_madds: float, *, smallest: int = 1
+) -> int:
+    """The largest number of channels within limits.
+
+    Args:
+        cost: Channels -> cost, which grows with channels.
+        max_params: Most parameters.
+        max_madds: Most multiply-adds.
+        smallest: Fewest channels.
+
+    Raises:
+        ConfigError: If the narrowest network is above a limit, or the widest below all.
+    """
+
+    def fits(channels: int) -> bool:
+        found = cost(channels)
+        return found.params <= max_params and found.multiply_adds <= max_madds
+
+    if not fits(smallest):
+        least = cost(smallest)
+        raise ConfigError(
+            f"the narrowest network (C={smallest}) has {least.params:,} parameters and "
+            f"{least.multiply_adds:,} multiply-adds, which is above the limit; give higher limits"
+        )
+    low, high = smallest, 2 * smallest
+    while fits(high):
+        low, high = high, 2 * high
+        if high > MAX_CHANNELS:
+            raise ConfigError(f"C={low} is still within the limits; give lower limits")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _final_networks(job: DescribeJob, genotype: Genotype) -> _Family:
+    num_cells = None if job.num_cells == "auto" else job.num_cells
+
+    def network(channels: int) -> FinalNetwork:
+        return final_network(job.network, init_channels=channels, num_cells=num_cells)
+
+    def counts(channels: int) -> Counts:
+        made = network(channels)
+        return count(partial(GenotypeNetwork, genotype, made), image_size=made.image_size)
+
+    usual = NETWORKS[job.network]
+    facts = {
+        "num_cells": network(usual.init_channels).num_cells,
+        "num_classes": usual.num_classes,
+        "image_size": usual.image_size,
+    }
+    return _Family(
+        usual=usual.init_channels,
+        smallest=2 if usual.imagenet_stem else 1,
+        cost=lambda channels: costs_of(genotype, network(channels)).total(genotype),
+        counts=counts,
+        facts=facts,
+    )
+
+
+def _benchmark_networks(job: DescribeJob, space: str, architecture: TabularArchitecture) -> _Family:
+    if job.network == "imagenet":
+        raise ConfigError(
+            f"network is imagenet, but the benchmark of {space} has networks for images of 32 "
+            "pixels only; give cifar10 or cifar100"
+        )
+    if job.num_cells != "auto":
+        raise ConfigError(
+            f"num_cells is {job.num_cells}, but the benchmark of {space} fixes it; leave it out"
+        )
+    shape = NETWORKS[job.network]
+
+    @cache
+    def counts(channels: int) -> Counts:
+        if channels > MAX_CHANNELS:
+            raise ConfigError(f"init_channels is {channels}; it must be at most {MAX_CHANNELS}")
+        make = partial(
+            make_standalone,
+            space,
+            architecture,
+            num_classes=shape.num_classes,
+            num_channels=channels,
+        )
+        return count(make, image_size=shape.image_size)
+
+    def cost(channels: int) -> NetworkCost:
+        found = counts(channels)
+        return NetworkCost(found.parameters, found.madds)
+
+    tabular = get_tabular_space(space)
+    return _Family(
+        usual=tabular.num_channels,
+        smallest=tabular.min_channels,
+        cost=cost,
+        counts=counts,
+        facts={"num_classes": shape.num_classes, "image_size": shape.image_size},
+    )
+
+
+def _draw(architecture: TabularArchitecture, path: Path) -> None:
+    if not isinstance(architecture, Genotype):
+        raise ConfigError("only DARTS cells can be drawn; leave --picture out")
+    from nasi_ray.search.cell_plot import save_genotype_plot  # takes a second to import
+
+    drawn = save_genotype_plot(architecture)[path.suffix.lower().removeprefix(".")]
+    try:
+        path.write_bytes(drawn)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def describe_lines(content: dict[str, Any]) -> str:
+    """A description for a terminal.
+
+    Args:
+        content: Of ``describe``.
+    """
+    genotype = content.get("genotype")
+    cell = content.get("architecture") or Genotype.from_dict(genotype or {}).to_darts()
+    cells = f", {content['num_cells']} cells" if "num_cells" in content else ""
+    title = (
+        f"{content['space']} on {content['network']}: C={content['init_channels']}{cells}, "
+        f"{content['num_classes']} classes, {content['image_size']} px"
+    )
+    numbers = {name: f"{content[name]:,}" for name in _MEANINGS}
+    width = max(map(len, numbers.values()))
+    rows = [(n, number.rjust(width), _MEANINGS[n]) for n, number in numbers.items()]
+    table = text_table(("size", "number".rjust(width), "of one network, one image"), rows)
+    return "\n".join([*wrapped(title), *wrapped(str(cell), hanging="    "), "", *table])

@@ -1,0 +1,74 @@
+"""The architecture that a description is of: from a file, a run directory, or text."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nasi_ray.describe.settings import DescribeJob
+from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
+from nasi_ray.spaces import TabularArchitecture, get_tabular_space
+from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.storage import open_storage
+
+_RESULT = "result.json"
+_CELL = "genotype.json"
+
+
+def read_subject(job: DescribeJob) -> tuple[str, TabularArchitecture]:
+    """Name of the space, and the architecture.
+
+    Raises:
+        ConfigError: If the architecture's text is not in the notation of its space.
+        DataError: If the file cannot be read, or the run has no cell.
+        InvalidGenotypeError: If the file holds no cell.
+        StorageError: If the storage fails.
+    """
+    if job.architecture is not None:
+        try:
+            return job.space, _parse(job.space, job.architecture)
+        except InvalidGenotypeError as error:
+            raise ConfigError(f"architecture: {error}") from None
+    given = str(job.genotype)
+    path = Path(given).expanduser()
+    if given.startswith("s3://") or os.path.isdir(path):
+        return _of_run(given)
+    try:
+        return "darts", parse_genotype(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"genotype is {given!r}, which cannot be read ({reason}); give a file with a DARTS "
+            "cell, or the run directory of a search"
+        ) from None
+
+
+def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
+    storage = open_storage(uri)
+    try:
+        result: dict[str, Any] = json.loads(storage.read(_RESULT))
+        if "genotype" not in result:
+            space = str(result["space"])
+            return space, _parse(space, str(result["architecture"]))
+    except FileNotFoundError:
+        pass  # a run whose cell alone was copied
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(
+            f"{storage.uri}/{_RESULT} names no architecture; give the run directory of a search"
+        ) from None
+    try:
+        return "darts", parse_genotype(storage.read(_CELL).decode())
+    except FileNotFoundError:
+        raise DataError(
+            f"{storage.uri} has neither {_CELL} nor an architecture in {_RESULT}; give the run "
+            "directory of a search that is done"
+        ) from None
+
+
+def _parse(space: str, text: str) -> TabularArchitecture:
+    if space == "darts":
+        return parse_genotype(text)
+    architecture: TabularArchitecture = get_tabular_space(space).parse(text)
+    return architecture
