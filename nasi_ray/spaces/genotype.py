@@ -161,8 +161,9 @@ class Genotype:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidGenotypeError(
-                f"{_start_of(text)} is no genotype ({_reason(error)}); give JSON or DARTS's "
-                "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
+                f"no genotype can be read in {_start_of(text)} ({_reason(error)}); give JSON, "
+                "or DARTS's Genotype(normal=[...], normal_concat=[...], reduce=[...], "
+                "reduce_concat=[...])"
             ) from error
         if isinstance(fields, dict) and "schema" in fields:
             _check_schema(fields)
@@ -194,7 +195,7 @@ def _from_source(text: str) -> dict[str, Any]:
         return {name: _literal(node) for name, node in given.items()}
     except (ValueError, TypeError, LookupError) as error:
         raise InvalidGenotypeError(
-            f"{_start_of(text)} cannot be read as a genotype ({_reason(error)}); give DARTS's "
+            f"no genotype can be read in {_start_of(text)} ({_reason(error)}); give DARTS's "
             "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
         ) from error
 

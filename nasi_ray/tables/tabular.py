@@ -17,7 +17,7 @@ from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.parquet_file import UNREADABLE, read_table, reason_of
 from nasi_ray.spaces.base import TabularArchitecture
-from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
@@ -302,7 +302,7 @@ def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.b
 
 def _genotype_key(text: str, name: str) -> str:
     try:
-        return parse_genotype(text).key
+        return Genotype.parse(text).key
     except InvalidGenotypeError as error:
         raise DataError(f"{name} has no genotype {text[:60]!r}: {error}") from None
 

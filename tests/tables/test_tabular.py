@@ -12,7 +12,6 @@ import pytest
 
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.genotype import Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
 from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
@@ -393,14 +392,14 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
 
 
 def test_a_table_of_darts_cells_is_asked_in_any_notation() -> None:
-    cell = parse_genotype(DARTS_V2)
+    cell = Genotype.parse(DARTS_V2)
     spaced = json.dumps(cell.to_dict(), indent=1)
     columns = {"genotype": pa.array([spaced]), "cifar10_val_accuracy": pa.array([86.5])}
     table = TabularBenchmark(pa.table(columns), "t")
     (metric,) = table.metrics.values()
     keys: tuple[Genotype | str, ...] = (cell, cell.key, cell.to_json(), DARTS_V2)
     assert [table.accuracy(metric, key) for key in keys] == [86.5] * 4
-    other = parse_genotype(DARTS_V1)
+    other = Genotype.parse(DARTS_V1)
     for key in (other, "nonsense"):
         with pytest.raises(DataError, match="t has no "):
             table.accuracy(metric, key)
