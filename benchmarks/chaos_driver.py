@@ -6,9 +6,10 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import boto3
@@ -18,7 +19,9 @@ from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.display.progress import LogProgress
-from nasi_ray.run import plan, process
+from nasi_ray.records import RecordStore
+from nasi_ray.run import collect, plan, process
+from nasi_ray.run.recorder import Recorder, RecorderPolicy
 from nasi_ray.search import job as launch
 from nasi_ray.search.series import Record, make_series_evaluator
 from nasi_ray.search.settings import parse_search
@@ -30,6 +33,8 @@ LEASE_S = 3.0
 _CLIENT = Config(
     retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=2, read_timeout=2
 )
+_POLICY = RecorderPolicy(part_interval_s=0.2, poll_s=0.1)
+"""Many parts, so that there is something to be cut short."""
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
     *("--nu", "20"),
@@ -88,7 +93,15 @@ def drive(argv: list[str], ledger: Ledger, sleep_s: float, log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     factory = functools.partial(make_slow_evaluator, ledger, sleep_s)
+    append = RecordStore.append
+
+    def append_and_note(self: RecordStore[Any, Any], rows: Sequence[Any]) -> None:
+        append(self, rows)
+        ledger.note("stored", len(rows))
+
     with (
+        mock.patch.object(RecordStore, "append", append_and_note),
+        mock.patch.object(collect, "Recorder", functools.partial(Recorder, policy=_POLICY)),
         mock.patch.object(launch, "make_series_evaluator", factory),
         mock.patch.object(plan, "open_storage", quick_storage),
         process.reporting_errors(),

@@ -28,10 +28,10 @@ class FaultyS3:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._fault = context.Value("i", -1)
-        self._until = context.Value("d", 0.0)
+        self._num_left = context.Value("i", 0)
         self._port = context.Value("i", 0)
         self._process = context.Process(
-            target=_serve, args=(self._fault, self._until, self._port), daemon=True
+            target=_serve, args=(self._fault, self._num_left, self._port), daemon=True
         )
 
     def __enter__(self) -> FaultyS3:
@@ -55,14 +55,14 @@ class FaultyS3:
         self._process.kill()
         self._process.join()
 
-    def fail(self, kind: str, seconds: float) -> None:
-        """Have every request fail in this way (one of ``FAULTS``) for so long."""
+    def fail(self, kind: str, num_requests: int) -> None:
+        """Have so many requests fail in this way (one of ``FAULTS``)."""
         self._fault.value = FAULTS.index(kind)
-        self._until.value = time.time() + seconds
+        self._num_left.value = num_requests
 
     def heal(self) -> None:
         """Serve everything again."""
-        self._until.value = 0.0
+        self._num_left.value = 0
 
 
 class _Handler(WSGIRequestHandler):
@@ -73,18 +73,21 @@ class _Handler(WSGIRequestHandler):
         """Nor of clients that have gone: that is the point."""
 
 
-def _serve(fault: Any, until: Any, port: Any) -> None:
+def _serve(fault: Any, num_left: Any, port: Any) -> None:
     app = DomainDispatcherApplication(create_backend_app)
     server = make_server(
-        "127.0.0.1", 0, _faulty(app, fault, until), threaded=True, request_handler=_Handler
+        "127.0.0.1", 0, _faulty(app, fault, num_left), threaded=True, request_handler=_Handler
     )
     port.value = server.server_port
     server.serve_forever()
 
 
-def _faulty(app: Any, fault: Any, until: Any) -> Callable[..., Iterable[bytes]]:
+def _faulty(app: Any, fault: Any, num_left: Any) -> Callable[..., Iterable[bytes]]:
     def answer(environ: Any, start_response: Any) -> Iterable[bytes]:
-        if time.time() >= until.value:
+        with num_left.get_lock():
+            is_faulty = num_left.value > 0
+            num_left.value -= is_faulty
+        if not is_faulty:
             return _answer(app, environ, start_response)
         kind = FAULTS[fault.value]
         if kind in _ERRORS:

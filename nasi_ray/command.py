@@ -14,9 +14,11 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.run.process import (
     EXIT_INCOMPLETE,
@@ -24,6 +26,7 @@ from nasi_ray.run.process import (
     reporting_errors,
     stopping_once,
 )
+from nasi_ray.run.supervise import supervised
 from nasi_ray.version import __version__
 
 
@@ -40,8 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: After an error, on ``--help``, and on malformed flags.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    run = partial(_run, args)
+    return supervised(run) if args[:1] and args[0] in _ON_RAY else run()
+
+
+def _run(args: list[str]) -> int:
+    name = args[0] if args else "--help"
     with reporting_errors(), stopping_once():
-        name = args[0] if args else "--help"
         if name in ("-h", "--help"):
             _print(_help())
             return 0
@@ -68,11 +76,11 @@ def _search(argv: Sequence[str]) -> int:
         result = run_search(job, progress)
     _print(summary_lines(result.content, color=wants_color(sys.stdout)))
     if "cost" in result.content:
-        _print(str(result.content["cost"]))
+        _print_line(str(result.content["cost"]))
     cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result.content else ""
-    _print(f"written to {result.uri}: result.json, settings.yaml, {cell}samples/")
+    _print_line(f"written to {result.uri}: result.json, settings.yaml, {cell}samples/")
     if warning := lost_warning(result.content):
-        sys.stderr.write(f"{warning}\n")
+        sys.stderr.write(f"{escaped(warning)}\n")
         return EXIT_INCOMPLETE
     return 0
 
@@ -89,9 +97,9 @@ def _rank(argv: Sequence[str]) -> int:
         result = run_rank(job, progress)
     _print(ranking_lines(result.content))
     if "cost" in result.content:
-        _print(str(result.content["cost"]))
+        _print_line(str(result.content["cost"]))
     pictures = "scatter and deciles (svg, png), " if result.content["metric"] else ""
-    _print(f"written to {result.uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
+    _print_line(f"written to {result.uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
     return EXIT_INCOMPLETE if result.num_lost else 0
 
 
@@ -105,7 +113,7 @@ def _study(argv: Sequence[str]) -> int:
     command = shlex.join(["nasi-ray", "study", *argv])
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_study(study, progress, command=command)
-    _print(f"written to {result.uri}: {', '.join(result.files)}")
+    _print_line(f"written to {result.uri}: {', '.join(result.files)}")
     if num_lost := result.content["num_lost"]:
         sys.stderr.write(f"warning: {num_lost} samples were lost at every attempt\n")
         return EXIT_INCOMPLETE
@@ -175,6 +183,9 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
 """Name -> description, and the function that runs it."""
 
 
+_ON_RAY = ("search", "rank", "study")
+
+
 def _help() -> str:
     width = max(map(len, [*COMMANDS, "version"]))
     rows = {**{name: about for name, (about, _) in COMMANDS.items()}, "version": "print versions"}
@@ -231,7 +242,12 @@ def _complete(argv: Sequence[str]) -> int:
     return 0
 
 
+def _print_line(line: str) -> None:
+    _print(escaped(line))
+
+
 def _print(text: str) -> None:
+    """Write lines that are printable."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # ν and ± on a terminal without Greek
     sys.stdout.write(text.rstrip("\n") + "\n")

@@ -329,15 +329,18 @@ parameters and correct it by label-free measurements; ``nasi-relative`` reads tr
 NAS-Bench-201; it is kept for comparison (``docs/study.md``)."""
 
 
-def default_preset(space: str, *, has_budget: bool = False) -> str:
+def default_preset(space: str, *, knows_costs: bool = True, has_budget: bool = False) -> str:
     """Name of the preset that ``auto`` stands for.
 
     Args:
         space: Name of the space.
+        knows_costs: Whether the space knows what its networks cost.
         has_budget: Whether parameters or multiply-adds are limited.
     """
     if space == "darts":
         return "nasi-fix"
+    if not knows_costs:
+        return "nasi-relative"
     return "nasi-balanced" if has_budget else "nasi-panel"
 
 

@@ -87,6 +87,12 @@ class ClusterError(NasiRayError):
     is_retryable = True
 
 
+class ClusterRefusedError(ClusterError):
+    """No Ray can be used until something is changed (an address, a token, a directory)."""
+
+    is_retryable = False
+
+
 class NoCapacityError(NasiRayError):
     """No worker could be scheduled on the cluster in the time allowed."""
 

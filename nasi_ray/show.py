@@ -10,8 +10,15 @@ from typing import Annotated, Any
 
 import tyro
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.run.process import EXIT_STATUSES
+
+_NONE = "-"
+_SETTINGS = (
+    *("objective", "estimator", "method", "ν", "μ", "normalize", "pairing"),
+    *("max params", "max madds"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         args=list(argv),
         description=f"{ShowJob.__doc__}\n\n{EXIT_STATUSES}",
     )
-    sys.stdout.write("".join(f"{line}\n" for line in show_lines(job.run)))
+    sys.stdout.write("".join(f"{escaped(line)}\n" for line in show_lines(job.run)))
     return 0
 
 
@@ -72,28 +79,52 @@ def show_lines(uri: str) -> list[str]:
 
 
 def _search_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
-    from nasi_ray.display.formats import printable
+    from nasi_ray.display.formats import printable, wrapped
     from nasi_ray.display.tables import text_table
 
     first = answers[0]
     cells = list(dict.fromkeys(_cell(answer) for answer in answers))
+    ordered = sorted(answers, key=lambda a: (a["num_samples"], *_settings(a), str(a.get("nu"))))
+    table = [_settings(answer) for answer in ordered]
+    same = [len(set(column)) == 1 for column in zip(*table, strict=True)]
+    headings = [name for name, is_same in zip(_SETTINGS, same, strict=True) if not is_same]
     rows = [
         (
             str(answer["num_samples"]),
-            str(answer["method"]),
-            _short(answer.get("nu_asked")),
-            _short(answer["mu"]),
-            str(answer.get("normalize", "max")),
-            str(answer["pairing"]),
-            _significant(answer),
+            *(value for value, is_same in zip(settings, same, strict=True) if not is_same),
+            _stands(answer),
             f"cell {cells.index(_cell(answer)) + 1}",
         )
-        for answer in sorted(answers, key=lambda a: (a["num_samples"], a["method"], str(a["nu"])))
+        for answer, settings in zip(ordered, table, strict=True)
     ]
-    headings = ("T", "method", "ν", "μ", "normalize", "pairing", "significant", "selects")
-    lines = [printable(f"{uri}: search of {first['space']}, seed {first['seed']}"), ""]
-    lines += [*text_table(headings, rows), ""]
+    # What all answers share needs no column, and what none of them reads no mention.
+    shared = [
+        f"{name} {value}"
+        for name, value, is_same in zip(_SETTINGS, table[0], same, strict=True)
+        if is_same and value != _NONE
+    ]
+    lines = [printable(f"{uri}: search of {first['space']}, seed {first['seed']}")]
+    lines += [*wrapped(", ".join(shared)), ""]
+    lines += [*text_table(("T", *headings, "stands", "selects"), rows), ""]
     return [*lines, *(printable(f"cell {i}: {cell}") for i, cell in enumerate(cells, start=1))]
+
+
+def _settings(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an answer was made with; answers of earlier versions are all of the trace norm."""
+    of_e = (
+        str(answer.get("method", _NONE)),
+        _short(answer.get("nu_asked")),
+        _short(answer.get("mu")),
+        str(answer.get("normalize", "max")) if "mu" in answer else _NONE,
+    )
+    return (
+        str(answer.get("objective", "trace-norm")),
+        str(answer.get("estimator", "straight-through")),
+        *of_e,
+        str(answer["pairing"]),
+        _short(answer.get("max_params")),
+        _short(answer.get("max_madds")),
+    )
 
 
 def _cell(answer: Mapping[str, Any]) -> str:
@@ -104,9 +135,14 @@ def _cell(answer: Mapping[str, Any]) -> str:
     return Genotype.from_dict(answer["genotype"]).to_string()
 
 
-def _significant(answer: Mapping[str, Any]) -> str:
-    from nasi_ray.statistics import SIGNIFICANT_AT
+def _stands(answer: Mapping[str, Any]) -> str:
+    """How many decisions about what the cell keeps stand when samples are drawn again."""
+    from nasi_ray.statistics import DECIDED_AT, SIGNIFICANT_AT
 
+    if "kept_probabilities" in answer:
+        known = answer["kept_probabilities"].values()
+        return f"{sum(p is not None and p >= DECIDED_AT for p in known)} of {len(known)}"
+    # Answers of earlier versions have standard errors alone.
     margins, errors = answer["kept_margins"], answer["kept_margin_errors"]
     num = sum(
         errors[name] is not None and margin > 0 and margin >= SIGNIFICANT_AT * errors[name]
@@ -116,4 +152,6 @@ def _significant(answer: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return _NONE
     return f"{value:g}" if isinstance(value, float) else str(value)

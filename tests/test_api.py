@@ -12,6 +12,7 @@ import pytest
 
 import nasi_ray
 from nasi_ray import api
+from nasi_ray.config import PATH_MEASUREMENTS
 from nasi_ray.errors import ConfigError, RecordConflictError, UnknownNameError
 from tests.toy import Quiet
 
@@ -22,6 +23,14 @@ TINY = {"batch_size": 2, "image_size": 8, "init_channels": 2, "num_workers": 0}
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     out = str(tmp_path_factory.mktemp("runs") / "s1")
     nasi_ray.search("s1", num_samples=6, out=out, progress=None, **TINY)
+    return out
+
+
+@pytest.fixture(scope="module")
+def ntk_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with e and its gradient."""
+    out = str(tmp_path_factory.mktemp("runs") / "ntk")
+    nasi_ray.search("s1", preset="nasi-ntk", num_samples=6, out=out, progress=None, **TINY)
     return out
 
 
@@ -69,17 +78,47 @@ def test_a_result_has_what_result_json_has(run_dir: str) -> None:
     assert result._repr_svg_() is None
 
 
-def test_records_answer_other_settings(run_dir: str) -> None:
-    run = nasi_ray.open_run(run_dir)
+def test_records_answer_other_settings(ntk_dir: str) -> None:
+    run = nasi_ray.open_run(ntk_dir)
     assert run.space == "s1"
     assert run.result(num_samples=6).to_dict()["nu_asked"] == "sweep"
     first = run.result(num_samples=3, method="ada", nu=5.0)
     assert first.num_samples == 3
     assert run.cell(num_samples=3, method="ada", nu=5.0) == first.architecture
-    assert repr(run) == f"Run('s1', 6 samples, {run_dir!r})"
+    assert repr(run) == f"Run('s1', 6 samples, {ntk_dir!r})"
     frame = run.to_pandas()
-    assert frame.shape == (6, 3)
+    assert list(frame.columns) == ["ok", "trace_norm", "seconds"]
+    assert first.table is not None
+    assert frame["trace_norm"].tolist() == first.table.trace_norm.tolist()
     assert frame["ok"].all()
+
+
+def test_measurements_answer_other_objectives(run_dir: str) -> None:
+    run = nasi_ray.open_run(run_dir)
+    default = run.result(num_samples=6).to_dict()
+    assert (default["objective"], default["estimator"]) == ("panel", "second-order")
+    limit = 2e6
+    found = run.result(num_samples=6, objective="balanced", max_params=limit)
+    assert found.to_dict()["objective"] == "balanced"
+    assert found.to_dict()["num_params"] == found.architecture.num_params()
+    assert found.to_dict()["num_params"] <= limit
+    assert run.result(num_samples=6, max_params=limit).architecture == found.architecture
+    with pytest.raises(ConfigError, match="this run has no gradients"):
+        run.result(objective="trace-norm")
+    with pytest.raises(ConfigError, match="max_params is 5; no cell of s1 fits: the smallest has"):
+        run.result(max_params=5)
+    frame = run.to_pandas()
+    assert list(frame.columns) == ["ok", *PATH_MEASUREMENTS, "seconds"]
+    column = run.records.measurements["path"].values["naswot"]
+    np.testing.assert_array_equal(frame["naswot"], column)
+
+
+@pytest.mark.parametrize("name", ["panel", "relative", "expressive", "balanced"])
+def test_gradients_alone_refuse_other_objectives(ntk_dir: str, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        nasi_ray.open_run(ntk_dir).result(objective=name)
+    assert f"no measurements; objective {name} needs them" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -88,14 +127,15 @@ def test_records_answer_other_settings(run_dir: str) -> None:
         ({"num_samples": 7}, "num_samples is 7, which needs the first 7 samples, and .* has 6"),
         ({"nu": "auto"}, "needs the first 50 samples, and .* has 6 of them"),
         ({"mu": -1}, "mu is -1.0; it must be at least 0"),
-        ({"seed": 1}, "the estimate has no setting 'seed'; choose one of num_samples, method, nu"),
+        ({"seed": 1}, "the estimate has no setting 'seed'; choose one of num_samples, objective"),
+        ({"objective": "best"}, "objective is 'best' in the estimate"),
     ],
 )
 def test_records_refuse_what_they_cannot_answer(
-    run_dir: str, estimate: dict[str, object], message: str
+    ntk_dir: str, estimate: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        nasi_ray.open_run(run_dir).cell(**estimate)
+        nasi_ray.open_run(ntk_dir).cell(**estimate)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,17 @@ import pytest
 from ray._private.label_utils import validate_label_selector
 
 from nasi_ray.config import (
+    GRADIENT_ESTIMATORS,
     PRESETS,
     ComputeSettings,
     EstimateConfig,
     SampleConfig,
+    default_preset,
     get_preset,
     labels_of,
 )
 from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.nasi.objectives import OBJECTIVES
 
 NAN, INF = float("nan"), float("inf")
 
@@ -36,6 +39,11 @@ RULES = [
     (EstimateConfig, "nu", "median", "auto, sweep, a percentile like q10, or at least 0"),
     (EstimateConfig, "nu", INF, "auto, sweep, a percentile like q10, or at least 0"),
     (EstimateConfig, "nu", NAN, "auto, sweep, a percentile like q10, or at least 0"),
+    *(
+        (EstimateConfig, name, limit, "positive and finite")
+        for name in ("max_params", "max_madds")
+        for limit in (0.0, -1.0, INF, NAN)
+    ),
     (EstimateConfig, "mu", -1.0, "at least 0 and finite"),
     (EstimateConfig, "mu", INF, "at least 0 and finite"),
     (EstimateConfig, "mu", NAN, "at least 0 and finite"),
@@ -105,8 +113,11 @@ def test_defaults_are_those_of_the_paper() -> None:
     assert (estimate.method, estimate.nu, estimate.norm_epsilon) == ("fix", 100.0, 0.0)
 
 
-def test_presets_are_those_of_the_paper() -> None:
-    assert sorted(PRESETS) == ["nasi-1shot1", "nasi-ada", "nasi-fix", "nasi-ntk"]
+def test_three_presets_are_those_of_the_paper() -> None:
+    papers = {"nasi-1shot1", "nasi-ada", "nasi-fix"}
+    assert PRESETS.keys() - papers == {
+        *("nasi-ntk", "nasi-relative", "nasi-panel", "nasi-balanced"),
+    }
     fix, ada = get_preset("nasi-fix").estimate, get_preset("nasi-ada").estimate
     assert (fix.method, fix.nu, fix.mu, fix.num_samples) == ("fix", 100.0, 2.0, 100)
     assert (ada.method, ada.nu, ada.mu, ada.num_samples) == ("ada", 500.0, 2.0, 100)
@@ -138,9 +149,44 @@ def test_the_ntk_preset_needs_no_nu_and_half_an_epoch() -> None:
 
 def test_unknown_presets_are_refused() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*; did you mean nasi-ntk"
+        UnknownNameError, match=r"'nasi'; choose one of .*, nasi-relative; did you mean nasi-ntk"
     ):
         get_preset("nasi")
+
+
+def test_presets_of_measurements_sample_as_the_ntk_preset_does() -> None:
+    for objective in ("relative", "panel", "balanced"):
+        preset = get_preset(f"nasi-{objective}")
+        assert preset.samples == get_preset("nasi-ntk").samples
+        assert (preset.estimate.objective, preset.estimate.num_samples) == (objective, 800)
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "name"),
+    [
+        ("darts", {}, "nasi-fix"),
+        ("darts", {"knows_costs": False}, "nasi-fix"),
+        ("s1", {}, "nasi-panel"),
+        ("s1", {"has_budget": True}, "nasi-balanced"),
+        ("mine", {"knows_costs": False}, "nasi-relative"),
+        ("mine", {"knows_costs": False, "has_budget": True}, "nasi-relative"),
+    ],
+)
+def test_auto_is_a_preset_that_the_space_can_answer(
+    space: str, settings: dict[str, bool], name: str
+) -> None:
+    assert default_preset(space, **settings) == name
+    assert name in PRESETS
+
+
+@pytest.mark.parametrize("estimator", GRADIENT_ESTIMATORS)
+def test_gradients_are_of_the_trace_norm_alone(estimator: Any) -> None:
+    EstimateConfig(estimator=estimator)
+    for objective in sorted(OBJECTIVES):
+        with pytest.raises(ConfigError) as caught:
+            EstimateConfig(estimator=estimator, objective=objective)  # type: ignore[arg-type]
+        assert "use estimator second-order or score-function, or objective" in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -82,6 +82,60 @@ def test_plugins_work_on_ray_workers_and_give_the_same_samples(package: Path) ->
     assert alphas[0] == alphas[1]
 
 
+def test_a_space_without_costs_is_told_what_it_cannot_do(package: Path) -> None:
+    search = ("-m", "nasi_ray", "search", "--space", "toy", "--num-workers", "0")
+    for flags, message in (
+        (("--preset", "nasi-panel"), "objective panel needs the number of parameters of every ce"),
+        (
+            ("--max-params", "1e6"),
+            "space 'toy' does not know what its networks cost; leave out max",
+        ),
+    ):
+        done = run(package, *search, *flags)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert message in line
+
+
+COSTS = """
+import numpy as np
+import torch
+
+from nasi_ray.nasi.loss import LOSSES
+from nasi_ray.proxies import get_proxy
+from nasi_ray.search.settings import auto_preset
+from nasi_ray import add_space
+from toy_networks import Network
+from toy_space import KERNEL_SIZES, OPS, ToySpace
+
+{method}
+
+class Known(ToySpace):
+    name = "known"
+    costs = costs
+
+add_space(ToySpace())
+add_space(Known())
+print(auto_preset("toy"), auto_preset("known"), auto_preset("known", has_budget=True))
+params, multiply_adds = Known().costs("params"), Known().costs("multiply_adds")
+x = torch.zeros(2, 3, 32, 32)
+for cell, num, madds in zip(ToySpace(), params.flat, multiply_adds.flat, strict=True):
+    assert num == cell.num_params() == sum(p.numel() for p in Network(cell).parameters())
+    assert madds == get_proxy("multiply_adds").score(
+        Network(cell), x, torch.zeros(2), loss=LOSSES["mse"]
+    )
+"""
+
+
+def test_the_costs_of_the_page_are_those_of_its_networks(package: Path) -> None:
+    (method,) = re.findall(r"```python\n(def costs.*?)```", PAGE, flags=re.S)
+    (package / "check_costs.py").write_text(COSTS.format(method=method))
+    done = run(package, "check_costs.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["nasi-relative", "nasi-panel", "nasi-balanced"]
+
+
 BY_HAND = """
 import nasi_ray
 

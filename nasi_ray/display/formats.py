@@ -68,6 +68,11 @@ def printable(text: str) -> str:
     return "".join(c for c in _ESCAPE_SEQUENCE.sub("", text) if c.isprintable())
 
 
+def escaped(text: str) -> str:
+    """The text on one line, with escapes for line breaks and other control characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: str) -> str:
     """The text on one line: printable, and a single space for every run of white space."""
     return printable(" ".join(_ESCAPE_SEQUENCE.sub("", text).split()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from nasi_ray.spaces.options import (
     architecture_at,
     can_be_enumerated,
     chosen_candidates,
+    costs_of,
     incidence,
     position_of,
 )
@@ -67,6 +68,7 @@ def make_estimate(
         ConfigError: If the records lack what the estimate reads, or no cell fits the budget.
     """
     budget = _Budget(space, config)
+    budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
         table = _samples(records)
         if config.estimator != "straight-through":
@@ -115,10 +117,39 @@ def _path(records: SearchRecords, config: EstimateConfig) -> MeasurementTable:
     return records.measurements[PATH].below(config.num_samples)
 
 
-@cache
-def _costs(space: SearchSpace, kind: Cost) -> FloatArray | None:
-    # Of a million configurations they take a second.
-    return space.costs(kind)
+def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per: str) -> None:
+    """Refuse an estimate that no records of a space answer, before any are made.
+
+    Args:
+        space: The space.
+        config: Settings of the estimate.
+        sample_per: ``step`` or ``cell``.
+
+    Raises:
+        ConfigError: If no cell fits the budget, the space does not know costs that are needed, or
+            every cell has a draw of its own, which only the straight-through gradient can use.
+    """
+    _Budget(space, config).refuse_empty()
+    _num_params(space, config)
+    if sample_per == "cell" and config.estimator != "straight-through":
+        raise ConfigError(
+            f"sample_per is 'cell', so that no single cell is the sample, and estimator is "
+            f"{config.estimator!r}; use --sample-per step, or --estimator straight-through"
+        )
+
+
+def _num_params(space: SearchSpace, config: EstimateConfig) -> FloatArray | None:
+    """Parameters in standard deviations, of every configuration; None if they are no term."""
+    if config.needs_gradient or not get_objective(config.objective).has_num_params:
+        return None
+    params = costs_of(space, "params")
+    if params is None:
+        raise ConfigError(
+            f"objective {config.objective} needs the number of parameters of every cell, which "
+            f"space {space.name!r} does not know; choose objective relative or expressive, or give "
+            "the space a method `costs`"
+        )
+    return params / (params.std() or 1.0)
 
 
 class _Budget:
@@ -131,17 +162,17 @@ class _Budget:
             "multiply_adds": config.max_madds,
         }
         self.is_limited = any(limit is not None for limit in self._limits.values())
-        self._flags = {"params": "--max-params", "multiply_adds": "--max-madds"}
+        self._names = {"params": "max_params", "multiply_adds": "max_madds"}
 
     @cached_property
     def costs(self) -> dict[Cost, FloatArray] | None:
         """Kind -> cost of every configuration; None if the space does not know it."""
-        params, madds = (_costs(self._space, kind) for kind in COSTS)
+        params, madds = (costs_of(self._space, kind) for kind in COSTS)
         if params is None or madds is None:
             if self.is_limited:
                 raise ConfigError(
                     f"space {self._space.name!r} does not know what its networks cost; leave out "
-                    "--max-params and --max-madds, or give the space a method `costs`"
+                    "max_params and max_madds, or give the space a method `costs`"
                 )
             return None
         return {"params": params, "multiply_adds": madds}
@@ -157,10 +188,14 @@ class _Budget:
                 allowed &= self.costs[kind] <= limit
                 if not allowed.any():
                     raise ConfigError(
-                        f"{self._flags[kind]} is {limit:g}; no cell of {self._space.name} fits: "
+                        f"{self._names[kind]} is {limit:g}; no cell of {self._space.name} fits: "
                         f"the smallest has {self.costs[kind].min():.0f}"
                     )
         return allowed
+
+    def refuse_empty(self) -> None:
+        """Raise if there are limits, and no cell is known to fit them."""
+        _ = self.allowed if self.is_limited else None
 
     def at(self, position: IntArray) -> dict[Cost, float]:
         """Kind -> cost of one configuration; empty if the space does not know it."""
@@ -248,16 +283,7 @@ class _ObjectiveScorer:
         chosen = chosen_candidates(table.choices[there], space)
         self._design = Design(chosen, space, order=self._order)
         self.num_samples = len(chosen)
-        self._known = self._num_params(space) if self._objective.has_num_params else None
-
-    def _num_params(self, space: SearchSpace) -> FloatArray:
-        params = _costs(space, "params")
-        if params is None:
-            raise ConfigError(
-                f"objective needs the number of parameters of every cell, which space "
-                f"{space.name!r} does not know; choose objective expressive"
-            )
-        return params / (params.std() or 1.0)
+        self._known = _num_params(space, config)
 
     def score(self, rows: IntArray) -> _Score:
         targets = rewards(self._objective, {n: v[rows] for n, v in self._values.items()})

@@ -43,13 +43,11 @@ def replay(
         ConfigError: If every cell had a draw of its own.
     """
     good = np.flatnonzero(table.ok)
+    if not len(good):
+        return table
     chosen = chosen_candidates(table.choices[good], space)
     index = table.index[good]
-    p = (
-        np.stack([_softmaxes(space, seed, int(t), temperature) for t in index])
-        if len(good)
-        else chosen
-    )
+    p = np.stack([_softmaxes(space, seed, int(t), temperature) for t in index])
     grad = table.grad.copy()
     for decision, where in zip(space.decisions, space.slices, strict=True):
         k = decision.num_chosen

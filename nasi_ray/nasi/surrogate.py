@@ -237,10 +237,9 @@ class Design:
         number = np.full((chosen.shape[1],) * 2, -1)
         number[self._first, self._second] = np.arange(len(self._first))
         taken = np.nonzero(chosen)[1].reshape(len(rows), -1)
-        pairs = np.stack(
-            [number[taken[:, i], taken[:, j]] for i, j in combinations(range(taken.shape[1]), 2)],
-            axis=1,
-        )
+        both = combinations(range(taken.shape[1]), 2)
+        columns = [number[taken[:, i], taken[:, j]] for i, j in both]
+        pairs = np.array(columns, dtype=np.int64).reshape(-1, len(rows)).T
         kept = pairs >= 0  # the same in every row: which decisions a pair is of
         shape = (len(rows), len(self._first))
         indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])

@@ -47,9 +47,15 @@ def sub_network(
     result = copy.deepcopy(supernet, dict(off_path))
     for module in result.modules():
         if parametrize.is_parametrized(module, "weight"):
+            # torch removes the parametrization from the class, which the copy shares.
+            module.__class__ = _class_of_its_own(type(module))
             # Of the NTK parameterisation s θ is kept: proxies ask for the layer's own weight.
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
     return SubNetwork(result, PathMixer(chosen))
+
+
+def _class_of_its_own(shared: type) -> type:
+    return type(shared.__name__, shared.__bases__, dict(vars(shared)))
 
 
 def layers_used(

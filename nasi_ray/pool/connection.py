@@ -14,13 +14,20 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import grpc
 import ray
 from ray._private import ray_constants
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
+from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # type: ignore[attr-defined]
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from nasi_ray.config import ComputeSettings
-from nasi_ray.errors import ClusterError, ConfigError
+from nasi_ray.errors import ClusterError, ClusterRefusedError, ConfigError
+from nasi_ray.pool.temp_dir import delete_temp_dir, keep_temp_dir, make_temp_dir
 
 _PROBE_S = 5.0
+_ANSWER_S = 10.0
 _CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -43,22 +50,41 @@ def connect(
     Raises:
         ConfigError: If the address is malformed.
         ClusterError: If no cluster answers at the address, or no local Ray starts.
+        ClusterRefusedError: If the cluster refuses the token, or a local Ray cannot have its files
+            where ``RAY_TMPDIR`` or ``TMPDIR`` says.
     """
     if ray.is_initialized():
         yield
         return
     given = address or os.environ.get("RAY_ADDRESS") or "local"
     handler = signal.getsignal(signal.SIGTERM)
-    with _raylet_output_logged(), _shut_down_at_end():
-        if given == "local":
-            _start(workers, has_dashboard)
-        else:
+    with _raylet_output_logged(), contextlib.ExitStack() as at_end, _shut_down_at_end():
+        if given != "local":
             _join(given)
+        else:
+            temp_dir = make_temp_dir()
+            at_end.callback(delete_temp_dir, temp_dir)
+            try:
+                _start(workers, has_dashboard, temp_dir)
+            except ClusterError:
+                at_end.pop_all()
+                keep_temp_dir(temp_dir)  # the error names the logs in it
+                raise
         _restore_sigterm(handler)
         yield
 
 
-def _start(workers: ComputeSettings, has_dashboard: bool) -> None:
+def dead_process() -> str | None:
+    """Which process of a Ray started here has died though all need it; None if none has.
+
+    Ray ends the driver at its next use of the raylet's memory, or a minute after the GCS died.
+    """
+    node: Any = ray._private.worker._global_node
+    dead = {kind for kind, _ in node.dead_processes()} if node else set()
+    return next((kind for kind in ("raylet", "gcs_server") if kind in dead), None)
+
+
+def _start(workers: ComputeSettings, has_dashboard: bool, temp_dir: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _use_token()
     num_cpus = None
@@ -66,17 +92,43 @@ def _start(workers: ComputeSettings, has_dashboard: bool) -> None:
         num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
     try:
         with _on_loopback(), _in_own_process_group():
-            ray.init("local", num_cpus=num_cpus, include_dashboard=has_dashboard, **_quiet())
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        raise ClusterError(f"Ray did not start on this machine: {_first_line(error)}") from error
+            ray.init(
+                "local",
+                num_cpus=num_cpus,
+                include_dashboard=has_dashboard,
+                _temp_dir=temp_dir,
+                **_quiet(),
+            )
+    except Exception as error:  # Ray raises that class itself
+        raise ClusterError(
+            f"Ray did not start on this machine: {_first_line(error)}; see the logs in "
+            f"{temp_dir}/session_latest/logs, or try again"
+        ) from error
 
 
-def _join(address: str) -> None:
+def _join(given: str) -> None:
+    address = _find(given)
     _probe(address)
+    _ask(address)
     try:
         ray.init(address, **_quiet())
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+    except Exception as error:  # Ray raises that class itself
         raise ClusterError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+
+
+def _find(given: str) -> str:
+    if given != "auto":
+        return given
+    try:
+        address = canonicalize_bootstrap_address("auto")
+    except Exception as error:
+        raise ClusterError(f"no Ray runs on this machine: {_first_line(error)}") from error
+    if not address:
+        raise ClusterError(
+            "no Ray runs on this machine; start one with `ray start --head`, give --address "
+            "host:port, or leave it out to start Ray for this command"
+        )
+    return address
 
 
 @contextlib.contextmanager
@@ -136,8 +188,6 @@ def _quiet() -> dict[str, Any]:
 
 def _probe(address: str) -> None:
     # Ray itself would try for two minutes, print warnings, and then end the process.
-    if address == "auto":
-        return
     if "://" in address:
         raise ConfigError(
             f"{address} is not a cluster address; give host:port of the GCS (the default port is "
@@ -155,6 +205,34 @@ def _probe(address: str) -> None:
             f"no Ray cluster answers at {address} ({_first_line(error)}); check the address and "
             "that the cluster is up, or unset RAY_ADDRESS to run on this machine"
         ) from error
+
+
+def _ask(address: str) -> None:
+    """Make sure that a GCS answers; Ray itself would wait for anything else without an end."""
+    try:
+        channel = init_grpc_channel(address)
+    except Exception as error:  # no token, no certificate, ...
+        raise ClusterRefusedError(
+            f"cannot ask the Ray cluster at {address}: {_first_line(error)}; correct the RAY_AUTH_ "
+            "and RAY_TLS_ variables"
+        ) from error
+    try:
+        stub: Any = NodeInfoGcsServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub.CheckAlive(CheckAliveRequest(), timeout=_ANSWER_S)
+    except grpc.RpcError as error:
+        code = error.code()
+        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            raise ClusterRefusedError(
+                f"the Ray cluster at {address} refuses the token; set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
+            ) from error
+        raise ClusterError(
+            f"no Ray cluster answers at {address}, but something else ({code.name}); give the "
+            "host:port of its GCS (the default port is 6379), or unset RAY_ADDRESS to run on this "
+            "machine"
+        ) from error
+    finally:
+        channel.close()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,15 @@ from typing import Any, Generic, Literal, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from nasi_ray.errors import NasiRayError, NoCapacityError, UnequalResultsError, WorkerError
+from nasi_ray.errors import (
+    ClusterError,
+    NasiRayError,
+    NoCapacityError,
+    UnequalResultsError,
+    WorkerError,
+)
 from nasi_ray.pool import nodes as cluster
+from nasi_ray.pool.connection import dead_process
 from nasi_ray.pool.metrics import PoolMetrics
 from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.pool.reasons import loss_reason
@@ -178,6 +185,7 @@ class RayRunner(Generic[R]):
 
     def _decide(self, batch: list[R]) -> bool:
         """Carry out the scheduler's decisions; returns whether the run is finished."""
+        _check_ray()
         self._tick()
         decisions = self._scheduler.decide(time.monotonic())
         self._carry_out(decisions, batch)
@@ -234,6 +242,7 @@ class RayRunner(Generic[R]):
             time.sleep(_WAIT_S)
             return
         done, _ = ray.wait(refs, num_returns=1, timeout=_WAIT_S)
+        _check_ray()
         if done and len(refs) > 1:
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         for ref in done:
@@ -281,3 +290,12 @@ class RayRunner(Generic[R]):
         logger.info("worker %d lost: %s", worker, reason)
         self._kill(worker)
         self._scheduler.lost(worker, reason, preempted=is_preempted)
+
+
+def _check_ray() -> None:
+    # What comes of a call then, Ray decides, which may end this process.
+    if dead := dead_process():
+        raise ClusterError(
+            f"Ray's {dead} on this machine has died (killed, or out of memory?); what is stored is "
+            "kept, and the same command continues"
+        )

@@ -172,6 +172,8 @@ def _complete_records(plan: RunPlan, wanted: _Wanted) -> dict[str, ScoreStore] |
         plan.refuse_other_settings(ScoreRows(wanted.proxies[0]))
         return None
     stores = _open(plan, wanted, identity)
+    for store in stores.values():
+        store.compact_many()
     is_complete = not any(store.missing(wanted.indices(p)) for p, store in stores.items())
     return stores if is_complete else None
 

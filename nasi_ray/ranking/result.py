@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 ScoreStore = RecordStore[ProxyScore, ScoreTable]
 
-_MAX_PARTS = 100
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RankingResult:
@@ -99,8 +97,7 @@ def conclude(
     total, positions = get_tabular_space(space).num_architectures, selection.positions
     scores = []
     for proxy, store in stores.items():
-        if store.num_parts > _MAX_PARTS:
-            store.compact()
+        store.compact_many()
         scores.append(
             gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
         )

@@ -83,7 +83,7 @@ class MeasurementRows:
     def arrays(self, rows: Sequence[Measurement]) -> dict[str, pa.Array]:
         """See ``RowFormat``."""
         for row in rows:
-            if tuple(row.values) != (self.names if row.status == "ok" else ()):
+            if tuple(row.values) != (() if row.status in ("failed", "lost") else self.names):
                 raise ValueError(
                     f"measurement {row.index} ({row.status}) has {', '.join(row.values) or 'none'}"
                 )

@@ -92,9 +92,7 @@ def from_bytes(
     """
     where = f"{uri}/{name}"
     advice = _advice(rows_of)
-    match = _match(rows_of.folder, name)
-    if match is None or match[2] != _digest(data):
-        raise RecordCorruptError(f"{where} is torn or was altered (wrong checksum); {advice}")
+    check_digest(data, rows_of, name=name, uri=uri)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         _check_schema(file.schema_arrow, rows_of, where, fingerprint)
@@ -113,6 +111,19 @@ def from_bytes(
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise RecordCorruptError(f"{where} is no record file ({reason}); {advice}") from error
+
+
+def check_digest(data: bytes, rows_of: RowFormat[Any, Any], *, name: str, uri: str) -> None:
+    """Make sure that the content of a part is what was written.
+
+    Raises:
+        RecordCorruptError: If it is torn or altered.
+    """
+    match = _match(rows_of.folder, name)
+    if match is None or match[2] != _digest(data):
+        raise RecordCorruptError(
+            f"{uri}/{name} is torn or was altered (wrong checksum); {_advice(rows_of)}"
+        )
 
 
 def is_lost(table: pa.Table) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +17,28 @@ from nasi_ray.errors import RecordCorruptError, StorageError
 from nasi_ray.records import parts
 from nasi_ray.records.format import Row, RowFormat, index_of
 from nasi_ray.records.identity import IdentityValue, establish, fingerprint
-from nasi_ray.storage import Storage
+from nasi_ray.storage import MAX_CALLS, Storage
 
 _LOG = logging.getLogger(__name__)
 _MAX_TRIES = 5
+# ``compact`` is worth its time above so many parts.
+_MAX_PARTS = 100
+# ``merge_small``: parts with fewer records are small, and so many of them are merged at once.
+_FULL, _MAX_SMALL = 4096, 16
+# Bounds what one merge reads, for a run that was recorded without merging.
+_MERGE_PARTS, _MERGE_ROWS = 256, 65_536
 
 L = TypeVar("L")
 R = TypeVar("R", bound=Row)
 T = TypeVar("T")
+
+
+class _Part(NamedTuple):
+    """What is kept in memory of a part."""
+
+    settled: IntArray
+    """Indices of its records that are not lost."""
+    num_rows: int
 
 
 class RecordStore(Generic[R, T]):
@@ -38,7 +54,7 @@ class RecordStore(Generic[R, T]):
         self._fingerprint = fingerprint
         self._rows = rows
         self._next_number: int | None = None
-        self._index_of_part: dict[str, IntArray] = {}
+        self._known: dict[str, _Part] = {}
         self._foreign: set[str] = set()
 
     @classmethod
@@ -68,8 +84,13 @@ class RecordStore(Generic[R, T]):
         return self._rows.label
 
     @property
+    def uri(self) -> str:
+        """Where the run is."""
+        return self._storage.uri
+
+    @property
     def num_parts(self) -> int:
-        """Number of parts now; reading slows down with thousands (see ``compact``)."""
+        """Number of parts now."""
         return len(self._part_names())
 
     def append(self, rows: Sequence[R]) -> None:
@@ -110,33 +131,77 @@ class RecordStore(Generic[R, T]):
             RecordConflictError: If a part holds records of other settings.
             StorageError: If the storage fails.
         """
-        _, stored = self._of_every_part(self._load_index)
+        _, stored = self._of_every_part(self._load_settled)
         asked = np.asarray(indices, dtype=np.int64)
         is_stored = np.isin(asked, np.concatenate([np.empty(0, dtype=np.int64), *stored]))
         missing: list[int] = asked[~is_stored].tolist()
         return missing
 
     def compact(self) -> None:
-        """Merge all parts into one.
-
-        The new part is written before the old ones go, so a crash in between leaves records
-        stored twice, which ``read`` accepts.
+        """Merge all parts into one; see ``_merge`` for what a crash leaves.
 
         Raises:
             RecordCorruptError: If a part is torn or altered; nothing is deleted.
             RecordConflictError: If a part holds records of other settings; nothing is deleted.
             StorageError: If the storage fails.
         """
-        table, rows, names = self._load()
+        self._merge(*self._load())
+
+    def compact_many(self) -> None:
+        """Merge all parts if there are more than a hundred, so that reading stays fast.
+
+        Raises:
+            NasiRayError: As ``compact``.
+        """
+        if self.num_parts > _MAX_PARTS:
+            self.compact()
+
+    def merge_small(self) -> None:
+        """Merge the small parts once there are 16; to be called after each append.
+
+        So there are never more than 16 parts of fewer than 4096 records, however slowly records
+        come. Nothing happens if another driver merges at the same time.
+
+        Raises:
+            NasiRayError: As ``compact``.
+        """
+        known = {n: p.num_rows for n, p in self._known.items() if p.num_rows < _FULL}
+        if len(known) < _MAX_SMALL:
+            return
+        there = self._part_names()
+        for name in known.keys() - set(there):
+            del self._known[name]
+        small = [name for name in there if name in known][:_MERGE_PARTS]
+        ends = itertools.accumulate(known[name] for name in small)
+        names = [name for name, end in zip(small, ends, strict=True) if end <= _MERGE_ROWS]
+        if len(small) >= _MAX_SMALL:
+            with suppress(FileNotFoundError):
+                self._merge(*self._joined(names, _in_threads(self._load_part, names)))
+
+    def _merge(self, table: pa.Table, rows: IntArray, names: Sequence[str]) -> None:
+        """Put parts together.
+
+        The new part is written, and read again, before the old ones go: a crash in between leaves
+        records stored twice, which ``read`` accepts.
+        """
         if len(names) < 2:
             return
         is_in_order = np.array_equal(rows, np.arange(len(table)))
-        self._add_part(table if is_in_order else table.take(pa.array(rows)))
+        merged = self._add_part(table if is_in_order else table.take(pa.array(rows)))
+        try:
+            data = self._storage.read(merged)
+        except FileNotFoundError:
+            raise StorageError(
+                f"{self._storage.uri}/{merged} was written and is not there; the parts that it "
+                "merges are kept: try again, or use another storage"
+            ) from None
+        parts.check_digest(data, self._rows, name=merged, uri=self._storage.uri)
+        _in_threads(self._storage.delete, [name for name in names if name != merged])
         for name in names:
-            self._storage.delete(name)
-            self._index_of_part.pop(name, None)
+            if name != merged:
+                self._known.pop(name, None)
 
-    def _add_part(self, table: pa.Table) -> None:
+    def _add_part(self, table: pa.Table) -> str:
         if self._next_number is None:
             numbers = [self._number(name) or 0 for name in self._part_names()]
             self._next_number = max(numbers, default=0) + 1
@@ -148,7 +213,8 @@ class RecordStore(Generic[R, T]):
                 f"{self._storage.uri}/{name} is torn or was altered (wrong checksum); delete it"
             )
         self._next_number += 1
-        self._index_of_part[name] = _settled(table)
+        self._known[name] = _part_of(table)
+        return name
 
     def _number(self, name: str) -> int | None:
         return parts.part_number(self._rows.folder, name)
@@ -166,6 +232,11 @@ class RecordStore(Generic[R, T]):
     def _load(self) -> tuple[pa.Table, IntArray, list[str]]:
         """All rows in order of the parts, which of them to keep by index, and the parts."""
         names, tables = self._of_every_part(self._load_part)
+        return self._joined(names, tables)
+
+    def _joined(
+        self, names: list[str], tables: list[pa.Table]
+    ) -> tuple[pa.Table, IntArray, list[str]]:
         empty = parts.table_of([], self._rows, fingerprint=self._fingerprint)
         table = pa.concat_tables([empty, *tables])
         index = index_of(table)
@@ -184,12 +255,13 @@ class RecordStore(Generic[R, T]):
         for _ in range(_MAX_TRIES):
             names = self._part_names()
             try:
-                return names, [load(name) for name in names]
-            except FileNotFoundError:  # another driver is merging parts
-                continue
+                return names, _in_threads(load, names)
+            except FileNotFoundError as error:
+                gone = str(error)
+        # Another driver merges parts, or the storage lists what it does not hold.
         raise StorageError(
-            f"parts of {self._storage.uri}/{self._rows.folder} disappear while they are read: "
-            "another driver merges them; try again"
+            f"{gone}, though it is listed; if another driver works on this run, wait for it, else "
+            f"delete that file to have its {self.label}s evaluated again"
         )
 
     def _load_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -201,15 +273,21 @@ class RecordStore(Generic[R, T]):
             fingerprint=self._fingerprint,
             columns=columns,
         )
-        self._index_of_part[name] = _settled(table)
+        self._known[name] = _part_of(table)
         return table
 
-    def _load_index(self, name: str) -> IntArray:
-        if name not in self._index_of_part:
+    def _load_settled(self, name: str) -> IntArray:
+        if name not in self._known:
             self._load_part(name, columns=["index", "status"])
-        return self._index_of_part[name]
+        return self._known[name].settled
 
 
-def _settled(table: pa.Table) -> IntArray:
-    index: IntArray = index_of(table)[~parts.is_lost(table)]
-    return index
+def _part_of(table: pa.Table) -> _Part:
+    return _Part(index_of(table)[~parts.is_lost(table)], len(table))
+
+
+def _in_threads(call: Callable[[str], L], names: Sequence[str]) -> list[L]:
+    """The results of calls that wait for a storage, many at once, in the order of the names."""
+    with ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="records") as pool:
+        # Of those that wait, none is begun after a failure or Ctrl-C.
+        return list(pool.map(call, names))

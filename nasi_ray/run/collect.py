@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from nasi_ray.errors import NasiRayError, NoGoodSamplesError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, NoGoodSamplesError, SearchStoppedError, StorageError
 from nasi_ray.progress import Progress
 from nasi_ray.records import RecordStore, Row
 from nasi_ray.run.recorder import Recorder
@@ -15,6 +15,7 @@ from nasi_ray.runner import Runner
 
 _MAX_TOLD = 5
 _HOPELESS = 20
+_MAX_ROUNDS = 3
 
 R = TypeVar("R", bound=Row)
 
@@ -30,7 +31,9 @@ def collect_rows(
     named_in: str = "result.json names",
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Evaluate records of any kind and store every one; on return they are durable.
+    """Evaluate records of any kind and store every one; on return the store lists them.
+
+    What it does not list, though storing it has succeeded, is evaluated again.
 
     Args:
         indices: What to evaluate.
@@ -44,24 +47,52 @@ def collect_rows(
         clock: Seconds that never go back.
 
     Raises:
+        StorageError: If the store does not list records that were stored three times.
         NasiRayError: As ``collect``.
     """
     failures = _Failures(progress, tracker, store.label, named_in, may_fail=may_fail)
+    asked: Sequence[int] = indices
     with Recorder(store, progress, clock) as recorder:
         try:
-            for batch in runner.run(indices):
-                recorder.add(batch)
-                tracker.add(batch)
-                failures.tell(batch)
-                if tracker.is_due:
-                    progress.update(tracker.state(runner.status()))
-            recorder.flush()
-            progress.update(tracker.state(runner.status()))
+            for rounds_left in reversed(range(_MAX_ROUNDS)):
+                _evaluate(asked, runner, recorder, progress, failures)
+                asked = [i for i in store.missing(indices) if i not in failures.lost]
+                if not asked:
+                    return
+                failures.is_again = True
+                if rounds_left:
+                    progress.message(_vanished(asked, store, "evaluating them again"))
         except BaseException as error:
             _store_rest(recorder, progress, error)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             raise _stopped(indices, store, progress, tracker) from None
+    raise StorageError(_vanished(asked, store, "check the storage, or use another"))
+
+
+def _evaluate(
+    indices: Sequence[int],
+    runner: Runner[R],
+    recorder: Recorder[R],
+    progress: Progress,
+    failures: _Failures[R],
+) -> None:
+    tracker = failures.tracker
+    for batch in runner.run(indices):
+        recorder.add(batch)
+        failures.tell(batch)
+        if tracker.is_due:
+            progress.update(tracker.state(runner.status()))
+    recorder.flush()
+    progress.update(tracker.state(runner.status()))
+
+
+def _vanished(asked: Sequence[int], store: RecordStore[Any, Any], advice: str) -> str:
+    return (
+        f"{len(asked)} {store.label}s were stored and are not there, the first one "
+        f"{asked[0]}: {store.uri} confirms what it does not keep, or files in it were deleted; "
+        f"{advice}"
+    )
 
 
 def _store_rest(recorder: Recorder[Any], progress: Progress, end: BaseException) -> None:
@@ -92,7 +123,10 @@ def _stopped(
 
 
 class _Failures(Generic[R]):
-    """Reports records that are not ok, the first ones by name; ends a run if none is ok."""
+    """Reports records that are not ok, the first ones by name; ends a run if none is ok.
+
+    Once ``is_again`` is set, all that comes has come before.
+    """
 
     def __init__(
         self,
@@ -103,7 +137,11 @@ class _Failures(Generic[R]):
         *,
         may_fail: bool,
     ) -> None:
-        self._progress, self._tracker, self._label = progress, tracker, label
+        self.tracker = tracker
+        self.lost: set[int] = set()
+        """Indices no evaluation of which came to an end."""
+        self.is_again = False
+        self._progress, self._label = progress, label
         self._named_in, self._may_fail = named_in, may_fail
         self._num_bad = 0
         self._num_told = 0
@@ -115,6 +153,10 @@ class _Failures(Generic[R]):
         Raises:
             NoGoodSamplesError: If the first records of the run were all bad.
         """
+        self.lost.update(row.index for row in batch if row.status == "lost")
+        if self.is_again:
+            return
+        self.tracker.add(batch)
         for row in batch:
             if row.status == "ok":
                 self._num_good += 1
@@ -133,6 +175,6 @@ class _Failures(Generic[R]):
     def _tell_one(self, row: R) -> None:
         self._num_told += 1
         if self._num_told <= _MAX_TOLD:
-            self._progress.message(f"{self._tracker.name(row)} {row.status}: {row.error}")
+            self._progress.message(f"{self.tracker.name(row)} {row.status}: {row.error}")
         elif self._num_told == _MAX_TOLD + 1:
             self._progress.message(f"more {self._label}s failed; {self._named_in} them all")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import signal
 import sys
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError, NasiRayError, SearchStoppedError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ EXIT_SETTINGS = 2
 EXIT_INCOMPLETE = 4
 EXIT_RETRYABLE = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
+FORWARDED_STOP = signal.SIGUSR1
+"""A SIGINT or SIGTERM that came to the parent of the job's process (``run.supervise``)."""
 
 EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that stays until something is changed, or a bug; 2 a wrong "
@@ -36,11 +42,13 @@ EXIT_STATUSES = (
 def reporting_errors() -> Iterator[None]:
     """Print errors that users can cause as one line, and exit with the matching status.
 
+    Errors and warnings of the log go to standard error, too, unless the caller handles them.
     Inside, standard streams may be closed or broken: what cannot be printed is left out.
     """
     output = _tolerate_broken_streams()
     try:
-        yield
+        with _printable_log():
+            yield
     except SearchStoppedError as stopped:
         _exit(EXIT_STOPPED, str(stopped))
     except NasiRayError as error:
@@ -58,10 +66,40 @@ def _exit_status(error: NasiRayError) -> int:
 
 
 def _exit(status: int, message: str) -> None:
-    # Names of files and fields may hold anything: line breaks, escape codes, lone surrogates.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{escaped(message)}\n")
     sys.exit(status)
+
+
+class _LogToStderr(logging.Handler):
+    """Writes log records as people may see them, whatever they quote, where errors go.
+
+    Names of files, keys, hosts and fields and texts of services may hold anything: line breaks,
+    escape codes, lone surrogates.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = [escaped(record.getMessage())]
+        if record.exc_info:
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip().split("\n")
+            # Indented, so that a line of the exception's text is not taken for one of ours.
+            lines += [f"  {escaped(line)}" for line in told]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
+@contextlib.contextmanager
+def _printable_log() -> Iterator[None]:
+    handler = _LogToStderr()
+    # A caller with handlers of its own has the records.
+    is_needed = not logging.root.handlers
+    if is_needed:
+        logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -73,16 +111,22 @@ def stopping_once() -> Iterator[None]:
     for the rest of the process, so that they cannot change its exit status.
     """
     num_signals = 0
+    by_way = Counter[bool]()
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal num_signals
+        # What is sent to the whole process group comes here both ways.
+        by_way[signum == FORWARDED_STOP] += 1
+        if max(by_way.values()) == num_signals:
+            return
         num_signals += 1
         if num_signals == 1:
             raise KeyboardInterrupt
         if num_signals > 2:
             os._exit(EXIT_STOPPED)
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    stops = (signal.SIGINT, signal.SIGTERM, FORWARDED_STOP)
+    before = {s: signal.signal(s, interrupt) for s in stops}
     try:
         yield
     finally:
@@ -103,19 +147,23 @@ class _LenientFile(io.FileIO):
             return memoryview(data).nbytes
 
 
+def open_standard_streams() -> None:
+    """Open those that are closed, so that the next file opened is none of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+
+
 def _tolerate_broken_streams() -> _LenientFile | None:
     """Make closed and broken standard streams writable for the rest of the process.
 
     Returns:
         The file of standard output; None if a caller has replaced the stream.
     """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # Otherwise the next file opened, such as one of records, would be a standard stream.
-            os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(number, True)
+    open_standard_streams()
     if sys.stderr is None or sys.stderr is sys.__stderr__:
         sys.stderr = _wrap(_LenientFile(2, "w", closefd=False), sys.stderr)
     if sys.stdout is not None and sys.stdout is not sys.__stdout__:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from nasi_ray.errors import RunLockedError, StorageError
+from nasi_ray.errors import (
+    RecordConflictError,
+    RecordCorruptError,
+    RunLockedError,
+    StorageError,
+    StorageRefusedError,
+)
 from nasi_ray.progress import Progress
 from nasi_ray.records import RecordStore, Row
 
@@ -49,7 +55,7 @@ class RecorderPolicy:
 
 
 class StorageRetry(Generic[R]):
-    """Appends records; those that cannot be stored wait in memory and are tried again."""
+    """Appends records, and merges their parts; what cannot be stored waits and is tried again."""
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class StorageRetry(Generic[R]):
         self._clock, self._num_in_memory = clock, num_in_memory
         self._waiting: list[R] = []
         self._num_tried = 0
+        self._may_merge = True
         self._failing_since: float | None = None
         self._failed_at = 0.0
 
@@ -101,6 +108,8 @@ class StorageRetry(Generic[R]):
             is_long = now - self._failing_since > self._policy.grace_s
             if is_long or self._num_in_memory() >= self._policy.max_waiting:
                 raise
+        else:
+            self._merge()
 
     def flush(self, attempts: int) -> None:
         """Append the waiting records, with growing pauses between the attempts.
@@ -119,6 +128,17 @@ class StorageRetry(Generic[R]):
                     raise
                 self._report(f"{error}; trying again")
                 time.sleep(2**attempt / 2)
+
+    def _merge(self) -> None:
+        if not self._may_merge:
+            return
+        try:
+            self._store.merge_small()
+        except (RecordConflictError, RecordCorruptError, StorageRefusedError) as error:
+            self._may_merge = False
+            self._report(f"parts are not merged any more: {error}")
+        except StorageError:
+            pass  # the next append meets the same storage, and says so
 
     def _append(self) -> None:
         while self._waiting:

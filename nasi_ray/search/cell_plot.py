@@ -284,7 +284,9 @@ def cell_files(result: Mapping[str, Any]) -> dict[str, bytes]:
     if "genotype" not in result:
         return {}
     genotype = Genotype.from_dict(result["genotype"])
-    title = f"NASI-{result['method'].upper()}, seed {result['seed']}, T={result['num_samples']}"
+    # Only of the trace norm there is a method, fixed or adaptive.
+    method = f"NASI-{result['method'].upper()}" if "method" in result else result["objective"]
+    title = f"{method}, seed {result['seed']}, T={result['num_samples']}"
     drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
     return {
         "genotype.json": genotype.to_json().encode(),

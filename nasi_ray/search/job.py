@@ -13,6 +13,7 @@ import torch
 
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
+from nasi_ray.nasi.estimates import refuse_impossible
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, read_identity
@@ -36,8 +37,6 @@ from nasi_ray.search.series import (
 from nasi_ray.search.settings import SearchJob, options_without_effect
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
-
-_MAX_PARTS = 100
 
 Stores = Mapping[str, RecordStore[Any, Any]]
 """Series -> its records."""
@@ -64,6 +63,7 @@ def run_search(
     """
     start = time.perf_counter()
     space = get_space(job.samples.space)
+    refuse_impossible(space, job.estimate, sample_per=job.samples.sample_per)
     plan = plan_search(job)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
@@ -102,6 +102,8 @@ def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> Stor
         plan.refuse_other_settings(rows_of(SAMPLES, space.num_logits))
         return None
     stores = _open(job, plan, space, identity)
+    for store in stores.values():
+        store.compact_many()
     return None if any(_missing(job, stores).values()) else stores
 
 
@@ -169,8 +171,7 @@ def _conclude(
     job: SearchJob, plan: RunPlan, space: SearchSpace, stores: Stores, run: Mapping[str, Any]
 ) -> SearchResult:
     for store in stores.values():
-        if store.num_parts > _MAX_PARTS:
-            store.compact()
+        store.compact_many()
     tables = {series: store.read() for series, store in stores.items()}
     identity = (read_identity(plan.storage) or ({}, {}))[0]
     lost = sorted({index for indices in _missing(job, stores).values() for index in indices})

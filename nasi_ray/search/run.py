@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasi_ray.config import PATH, EstimateConfig, default_preset, get_preset
+from nasi_ray.config import PATH, EstimateConfig, get_preset
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.records.reader import identity_of, read_records
 from nasi_ray.records.rows import SampleTable, SearchRecords
 from nasi_ray.run.settings import with_settings
 from nasi_ray.search.result import SearchResult, make_result
+from nasi_ray.search.settings import auto_preset
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import Architecture
 from nasi_ray.storage import open_storage
@@ -88,10 +89,14 @@ class Run:
         )
 
     def _preset(self, estimate: Mapping[str, Any]) -> str:
-        objective = estimate.get("objective", "trace-norm" if self.records.samples else "panel")
-        if objective != "trace-norm":
-            return default_preset(self.space) if "objective" not in estimate else "nasi-panel"
-        return "nasi-fix" if self.space == "darts" else "nasi-ntk"
+        has_gradients = self.records.samples is not None
+        objective = estimate.get("objective", "trace-norm" if has_gradients else None)
+        if objective == "trace-norm":
+            return "nasi-fix" if self.space == "darts" else "nasi-ntk"
+        if objective is not None:
+            return "nasi-panel"
+        budgets = (estimate.get(name) for name in ("max_params", "max_madds"))
+        return auto_preset(self.space, has_budget=any(limit is not None for limit in budgets))
 
     def cell(self, **estimate: Any) -> Architecture:
         """The architecture that ``result`` selects; arguments and errors as there."""

@@ -33,6 +33,7 @@ from nasi_ray.run.settings import (
 )
 from nasi_ray.search.names import series_of
 from nasi_ray.spaces import get_space
+from nasi_ray.spaces.options import costs_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,8 @@ class SearchJob:
     config: ConfigFile = None
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
     """Settings that go together; flags override them. auto: nasi-fix (the paper's) for darts; for
-    the other spaces nasi-panel, or nasi-balanced if the network's size is limited."""
+    the other spaces nasi-panel, or nasi-balanced if the network's size is limited; nasi-relative
+    for a space that does not know what its networks cost."""
     measure: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
     """What to record of every sample beside what the estimate reads: proxies, or measurements
     (docs/selection.md); a later run adds others to the same samples."""
@@ -145,12 +147,23 @@ def _has_budget(settings: Mapping[str, Any]) -> bool:
     return any(settings.get(name) is not None for name in ("max_params", "max_madds"))
 
 
+def auto_preset(space: str, *, has_budget: bool = False) -> str:
+    """Name of the preset that ``auto`` stands for; see ``default_preset``.
+
+    Raises:
+        UnknownNameError: If the space is not known.
+    """
+    found = get_space(space)
+    knows_costs = space == "darts" or costs_of(found, "params") is not None
+    return default_preset(space, knows_costs=knows_costs, has_budget=has_budget)
+
+
 def _default(preset: str | None, space: str | None, *, has_budget: bool) -> SearchJob:
     """The defaults of a preset."""
     name = "auto" if preset is None else preset
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
     chosen = space or SampleConfig().space
-    found = get_preset(default_preset(chosen, has_budget=has_budget) if name == "auto" else name)
+    found = get_preset(auto_preset(chosen, has_budget=has_budget) if name == "auto" else name)
     samples = dataclasses.replace(found.samples, space=chosen)
     return SearchJob(preset=name, samples=samples, estimate=found.estimate)

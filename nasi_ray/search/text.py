@@ -28,6 +28,7 @@ from nasi_ray.spaces import Decision, Genotype, get_space
 from nasi_ray.statistics import DECIDED_AT
 
 _MAX_NAMED = 10
+_MAX_NAME = 60
 _HEADINGS = ("decision", "first choice", "second choice", "margin", "stands")
 _OF_E = (
     ("e", "squared norm of the loss gradient at initialization (eq. 11-12 of the paper)"),
@@ -198,7 +199,8 @@ def _finite(value: float | None) -> float | None:
 
 def _answer(result: Mapping[str, Any], rows: Sequence[DecisionRow]) -> list[str]:
     """The answer in a sentence, what it costs, and what to do next."""
-    name = "the cell below" if "genotype" in result else str(result["architecture"])
+    name = "the cell below" if result["space"] == "darts" else str(result["architecture"])
+    name = name if len(name) <= _MAX_NAME else "the architecture below"
     num_open = sum(not row.is_decided for row in rows)
     if not rows:
         sure = "there was nothing to decide"
@@ -245,8 +247,8 @@ def _head_lines(result: Mapping[str, Any]) -> list[str]:
         f"objective {objective}: {_OBJECTIVES.get(objective, objective)}; estimator "
         f"{result.get('estimator', 'straight-through')}",
     ]
-    if "trace_norm" in result:
-        nu = f", ν {_nu(result)}" if result.get("nu") is not None else ""
+    if objective == "trace-norm":
+        nu = f", ν {_nu(result)}" if result["nu"] is not None else ""
         lines.append(f"method {result['method']}{nu}, μ {format_number(result['mu'])}")
         lines.append(f"trace norm e: {_spread(result['trace_norm'])}")
     measured = result.get("measured", {})

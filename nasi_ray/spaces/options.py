@@ -5,6 +5,7 @@ An option is what a decision can take: a candidate, or a set of ``num_chosen`` c
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import combinations
 from math import comb, prod
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import ConfigError
-from nasi_ray.spaces.base import Architecture, Decision, SearchSpace
+from nasi_ray.spaces.base import Architecture, Cost, Decision, SearchSpace
 
 MAX_ENUMERATED = 20_000_000
 """Configurations up to which a space is searched by scoring every one."""
@@ -40,6 +41,12 @@ def grid_shape(space: SearchSpace) -> tuple[int, ...]:
 def can_be_enumerated(space: SearchSpace) -> bool:
     """Whether every configuration can be scored."""
     return prod(grid_shape(space)) <= MAX_ENUMERATED
+
+
+@cache
+def costs_of(space: SearchSpace, kind: Cost) -> FloatArray | None:
+    """``SearchSpace.costs``, once a process: of a million configurations they take a second."""
+    return space.costs(kind)
 
 
 def chosen_candidates(choices: npt.NDArray[np.int16], space: SearchSpace) -> FloatArray:

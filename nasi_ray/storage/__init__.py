@@ -7,6 +7,7 @@ import re
 
 from nasi_ray.errors import ConfigError
 from nasi_ray.storage.base import LOCK_NAME as LOCK_NAME
+from nasi_ray.storage.base import MAX_CALLS as MAX_CALLS
 from nasi_ray.storage.base import Storage as Storage
 from nasi_ray.storage.local import LocalStorage as LocalStorage
 

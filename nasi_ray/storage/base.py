@@ -11,6 +11,8 @@ from typing import Protocol
 
 LOCK_NAME = "run.lock"
 """Belongs to ``lock``: never listed, and no name to read, write or delete."""
+MAX_CALLS = 32
+"""How many threads may use a storage at once."""
 
 
 class Storage(Protocol):

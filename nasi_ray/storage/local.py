@@ -25,6 +25,7 @@ from nasi_ray.storage.local_files import (
     make_directory,
     open_below,
     read_file,
+    remove_empty,
     write_all,
 )
 from nasi_ray.storage.lock_file import open_lock_file
@@ -32,6 +33,7 @@ from nasi_ray.storage.lock_file import open_lock_file
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
+_MAX_TRIES = 5
 _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
 
 
@@ -41,6 +43,7 @@ class LocalStorage:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._root = Path(os.path.abspath(path))
         self._swept: set[Path] = set()
+        self._made: list[Path] = []
 
     @property
     def uri(self) -> str:
@@ -106,24 +109,44 @@ class LocalStorage:
         The lock is the file's, not its name's: who removes ``run.lock`` while it is held lets a
         second driver in, which neither notices. Both write whole parts that are never overwritten,
         equal where they hold the same samples, so that work is done twice and nothing is lost.
+        If nothing is stored by the end, the directories that were made for it go again.
         """
         path = self._root / LOCK_NAME
-        with _one_line_errors("lock", path), self._directory(LOCK_NAME, make=True) as directory:
-            descriptor = open_lock_file(path, dir_fd=directory)
+        descriptor: int | None = None
         try:
-            with _one_line_errors("lock", path):
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise RunLockedError(_locked_message(self.uri, descriptor)) from None
-                _write_holder(descriptor)
-            try:
-                yield
-            finally:
+            descriptor = self._take_lock(path)
+            yield
+        finally:
+            # Nothing was stored if there is still nothing else.
+            remove_empty(self._made, lock=path if descriptor is not None else None)
+            self._made.clear()
+            if descriptor is not None:
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
+                os.close(descriptor)
+
+    def _take_lock(self, path: Path) -> int:
+        with _one_line_errors("lock", path):
+            for _ in range(_MAX_TRIES):
+                with self._directory(LOCK_NAME, make=True) as directory:
+                    descriptor = open_lock_file(path, dir_fd=directory)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # A driver that stored nothing may have removed it meanwhile.
+                    if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                        _write_holder(descriptor)
+                        return descriptor
+                except BlockingIOError:
+                    message = _locked_message(self.uri, descriptor)
+                    os.close(descriptor)
+                    raise RunLockedError(message) from None
+                except FileNotFoundError:
+                    pass
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                os.close(descriptor)
+        raise RunLockedError(f"{self.uri} is being locked by other drivers; try again")
 
     def _path(self, name: str) -> Path:
         check_name(name)
@@ -138,13 +161,13 @@ class LocalStorage:
             OSError: If it is missing and shall not be made, or cannot be opened.
         """
         if make:
-            make_directory(self._root)
+            self._made += make_directory(self._root)
         path = self._root
         descriptor = os.open(path, DIRECTORY)
         try:
             for part in name.split("/")[:-1]:
                 path /= part
-                below = open_below(descriptor, path, make=make)
+                below = open_below(descriptor, path, self._made if make else None)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor

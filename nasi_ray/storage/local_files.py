@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ TEMP_PREFIX = ".tmp-"
 _TEMP = re.compile(r"\.tmp-\d+-[0-9a-f]{16}")
 # Long past any write, so that a file another process is still writing is never taken away.
 _STALE_TEMP_S = 900.0
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -72,12 +74,14 @@ def read_file(path: Path, directory: int) -> bytes:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path.name, flags, dir_fd=directory)
-    except FileNotFoundError:
-        with suppress(FileNotFoundError):
-            os.lstat(path.name, dir_fd=directory)
-            raise StorageRefusedError(
-                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
-            ) from None
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            with suppress(FileNotFoundError):
+                os.lstat(path.name, dir_fd=directory)
+                raise StorageRefusedError(
+                    f"cannot read {path}: it is a link to nothing; remove it, or use another "
+                    "directory"
+                ) from None
         raise
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
@@ -106,12 +110,21 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and those above it, durably; links on the way are followed."""
+def make_directory(path: Path) -> list[Path]:
+    """Make a directory and those above it, durably; links on the way are followed.
+
+    Returns:
+        Those that were missing, the lowest last.
+    """
     if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(exist_ok=True)
+        return []
+    made = make_directory(path.parent)
+    try:
+        path.mkdir()
+        made.append(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
     try:
         _fsync_directory(path.parent)
     except OSError:
@@ -119,15 +132,36 @@ def make_directory(path: Path) -> None:
         with suppress(OSError):
             path.rmdir()
         raise
+    return made
 
 
-def open_below(parent: int, path: Path, *, make: bool) -> int:
-    """Open ``path``, a directory of ``parent``, which is durably made if it is missing."""
+def remove_empty(made: Sequence[Path], *, lock: Path | None) -> None:
+    """Remove directories, the last one first, up to one in which there is something.
+
+    Args:
+        made: The directories.
+        lock: A file that is no reason to keep its directory; removed with it.
+    """
+    with suppress(OSError):
+        for path in reversed(made):
+            if lock is not None and path == lock.parent and os.listdir(path) == [lock.name]:
+                lock.unlink()
+            path.rmdir()
+
+
+def open_below(parent: int, path: Path, made: list[Path] | None) -> int:
+    """Open ``path``, a directory of ``parent``.
+
+    Args:
+        parent: An open directory.
+        path: What messages call it; only its last component is opened.
+        made: If given, a missing directory is durably made, and its path added.
+    """
     flags = DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(path.name, flags, dir_fd=parent)
     except FileNotFoundError:
-        if not make:
+        if made is None:
             raise
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
@@ -139,6 +173,7 @@ def open_below(parent: int, path: Path, *, make: bool) -> int:
         ) from None
     with suppress(FileExistsError):
         os.mkdir(path.name, dir_fd=parent)
+        made.append(path)
         try:
             os.fsync(parent)
         except OSError:

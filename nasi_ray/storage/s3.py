@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from nasi_ray.errors import StorageError, StorageRefusedError
-from nasi_ray.storage.base import LOCK_NAME, check_name
+from nasi_ray.storage.base import LOCK_NAME, MAX_CALLS, check_name
 from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
 from nasi_ray.storage.s3_lease import Lease
 from nasi_ray.storage.s3_objects import S3Objects
@@ -26,6 +26,7 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     connect_timeout=5,
     read_timeout=15,
+    max_pool_connections=MAX_CALLS + 2,  # the lock's and the recorder's threads
 )
 _MAX_TRIES = 3
 

@@ -22,13 +22,18 @@ from urllib3.exceptions import HTTPError
 from nasi_ray.errors import StorageError, StorageRefusedError
 
 _CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
+_TOKEN = "set AWS_SESSION_TOKEN to that of the access key, or unset it for a key that needs none"
+# S3 itself, its sister services, and services that are compatible name them differently.
+_EXPIRED_TOKENS = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+_BAD_TOKENS = ("InvalidToken", "InvalidTokenId", "InvalidClientTokenId", "InvalidSecurity")
 _ADVICE_OF_CODE = {
     "AccessDenied": "allow s3:ListBucket on the bucket and s3:GetObject, s3:PutObject and "
     "s3:DeleteObject below the prefix",
     "NoSuchBucket": "create the bucket, or correct its name",
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
-    "ExpiredToken": "renew the AWS session and start again",
+    **dict.fromkeys(_EXPIRED_TOKENS, "renew the AWS session and start again"),
+    **dict.fromkeys(_BAD_TOKENS, _TOKEN),
     "RequestTimeTooSkewed": "set the clock of this machine",
     "QuotaExceeded": "free some space there, or use another bucket",
     "NotImplemented": "use an S3 service with conditional writes",
@@ -53,7 +58,7 @@ _THROTTLING_CODES = {
 _PASSING_CODES = _THROTTLING_CODES | {
     "BadDigest",
     "ConditionalRequestConflict",
-    "ExpiredToken",
+    *_EXPIRED_TOKENS,
     "IncompleteBody",
     "OperationAborted",
     "QuotaExceeded",
@@ -65,7 +70,9 @@ _PASSING_CODES = _THROTTLING_CODES | {
 }
 _PASSING_STATUSES = {408, 429}
 _NOT_IMPLEMENTED = 501
-_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+_PRECONDITION_FAILED = 412
+# With another status: a write under way at the same time, and a name that is taken.
+_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "FileAlreadyExists"}
 _MISSING = {"NoSuchKey"}
 _TRANSIENT = (BotoConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 
@@ -109,7 +116,7 @@ def one_line_errors(action: str, uri: str) -> Iterator[None]:
 
 def is_condition_failed(error: ClientError) -> bool:
     """Whether a conditional request was refused because its condition does not hold."""
-    return _code(error) in _CONDITION_FAILED
+    return _status(error) == _PRECONDITION_FAILED or _code(error) in _CONDITION_FAILED
 
 
 def is_missing(error: ClientError) -> bool:
@@ -119,10 +126,10 @@ def is_missing(error: ClientError) -> bool:
 
 def is_of_no_s3(error: ClientError) -> bool:
     """Whether something refused that is no S3 service: it gives no reason as S3 does."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = _status(error)
     # botocore makes the code of the status where no XML tells it, and a status 500 of a 200 with a
     # page that it cannot parse. Services that fail, and conditions that do, may give no reason.
-    has_code = _code(error) != str(status) or _code(error) in _CONDITION_FAILED
+    has_code = _code(error) != str(status) or is_condition_failed(error)
     may_fail = _is_retryable(error) and not (status == 500 and is_html(error.response))
     return not has_code and not may_fail
 
@@ -137,9 +144,13 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def _is_retryable(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        status = _status(error)
         is_failing = status >= 500 and status != _NOT_IMPLEMENTED
         return is_failing or status in _PASSING_STATUSES or _code(error) in _PASSING_CODES
     if isinstance(error, _TRANSIENT):
@@ -165,7 +176,7 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
     code = _code(error)
     answer = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", 0)
+    status = _status(error)
     attempts = metadata.get("RetryAttempts", 0) + 1
     message = " ".join(str(answer.get("Message", "")).split()).rstrip(".")
     reason = f"{code} (HTTP {status}, attempt {attempts}) {message}".strip()
@@ -177,6 +188,8 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
         return reason, "the answer leads elsewhere: correct AWS_REGION or AWS_ENDPOINT_URL"
     if "checksum" in message.lower() or "x-amz-sdk" in message.lower():
         return reason, "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+    if status == 401:
+        return reason, _CREDENTIALS
     if status == 403:
         return reason, _ADVICE_OF_CODE["AccessDenied"]
     return reason, "check the AWS settings (environment and ~/.aws)"

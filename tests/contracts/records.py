@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from nasi_ray.records import RowFormat, SampleRows, ScoreRows
-from nasi_ray.records.rows import ProxyScore, SampleTable, ScoreTable
+from nasi_ray.config import PATH
+from nasi_ray.records import MeasurementRows, RowFormat, SampleRows, ScoreRows
+from nasi_ray.records.rows import (
+    Measurement,
+    MeasurementTable,
+    ProxyScore,
+    SampleTable,
+    ScoreTable,
+)
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 
 
@@ -47,12 +54,67 @@ def a_score(index: int, *, failed: bool = False) -> ProxyScore:
     )
 
 
-def score_table(scores: Sequence[ProxyScore]) -> ScoreTable:
+MEASUREMENT_ROWS = MeasurementRows(NUM_LOGITS, PATH)
+
+
+def a_measurement(index: int, *, failed: bool = False) -> Measurement:
+    """The same measurement for the same arguments; every other one has a value not defined."""
+    rng = np.random.default_rng([index, 78])
+    values: dict[str, float | None] = {name: float(rng.normal()) for name in MEASUREMENT_ROWS.names}
+    if index % 2:
+        values["naswot"] = None
+    return Measurement(
+        index=index,
+        status="failed" if failed else "ok",
+        values={} if failed else values,
+        choices=rng.integers(0, 8, size=4),
+        error=f"overflow in {index}" if failed else "",
+        seconds=float(rng.uniform()),
+        worker="worker-0",
+    )
+
+
+def _by_index(rows: Sequence[Any]) -> list[Any]:
     """By index; of an index given twice the first that is not lost."""
-    by_index: dict[int, ProxyScore] = {}
-    for score in sorted(scores, key=lambda s: s.status == "lost"):
-        by_index.setdefault(score.index, score)
-    rows = [by_index[i] for i in sorted(by_index)]
+    found: dict[int, Any] = {}
+    for row in sorted(rows, key=lambda r: r.status == "lost"):
+        found.setdefault(row.index, row)
+    return [found[i] for i in sorted(found)]
+
+
+def measurement_table(measurements: Sequence[Measurement]) -> MeasurementTable:
+    """What a store of them reads."""
+    rows = _by_index(measurements)
+    width = max((len(m.choices) for m in rows), default=0)
+    choices = [[*m.choices, *[-1] * (width - len(m.choices))] for m in rows]
+    return MeasurementTable(
+        index=np.array([m.index for m in rows], dtype=np.int64),
+        ok=np.array([m.status == "ok" for m in rows], dtype=np.bool_),
+        lost=np.array([m.status == "lost" for m in rows], dtype=np.bool_),
+        values={
+            name: np.array([m.values.get(name) for m in rows], dtype=np.float64)
+            for name in MEASUREMENT_ROWS.names
+        },
+        choices=np.array(choices, dtype=np.int16).reshape(len(rows), width),
+        errors={m.index: m.error for m in rows if m.status != "ok"},
+        seconds=np.array([m.seconds for m in rows], dtype=np.float64),
+    )
+
+
+def assert_same_measurements(one: MeasurementTable, other: MeasurementTable) -> None:
+    for name in ("index", "ok", "lost", "choices", "seconds"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
+        assert a.tobytes() == b.tobytes(), name
+    assert list(one.values) == list(other.values)
+    for name, column in one.values.items():
+        np.testing.assert_array_equal(column, other.values[name], strict=True)
+    assert one.errors == other.errors
+
+
+def score_table(scores: Sequence[ProxyScore]) -> ScoreTable:
+    """What a store of them reads."""
+    rows = _by_index(scores)
     return ScoreTable(
         index=np.array([s.index for s in rows], dtype=np.int64),
         ok=np.array([s.status == "ok" for s in rows], dtype=np.bool_),
@@ -83,5 +145,11 @@ KINDS = {
         make=a_score,
         table_of=score_table,
         assert_same=assert_same_scores,
+    ),
+    "measurements": Kind(
+        rows=MEASUREMENT_ROWS,
+        make=a_measurement,
+        table_of=measurement_table,
+        assert_same=assert_same_measurements,
     ),
 }

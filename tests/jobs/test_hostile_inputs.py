@@ -387,7 +387,7 @@ def test_data_that_are_no_parquet(refused: Callable[..., str], tmp_path: Path) -
         ("", 2),
         ("http://host/x.parquet", 1),
         ("s3://bucket/x", 1),
-        ("/nonexistent", 1),
+        ("{new}/nothing", 1),
         ("x\0y", 2),
         ("~nobody9/x", 1),
     ],
@@ -395,6 +395,7 @@ def test_data_that_are_no_parquet(refused: Callable[..., str], tmp_path: Path) -
 def test_data_sources_that_are_none(
     refused: Callable[..., str], tmp_path: Path, source: str, status: int
 ) -> None:
+    source = source.replace("{new}", str(tmp_path))
     assert "data" in refused("--data", source, out=tmp_path / "new", status=status)
 
 

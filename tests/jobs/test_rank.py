@@ -16,7 +16,7 @@ import pytest
 from nasi_ray import read_scores
 from nasi_ray.ranking.scoring import ScoreEvaluator
 from tests.jobs import command
-from tests.jobs.command import wait_for, worker_pids
+from tests.jobs.command import MOST_S, wait_for, worker_pids
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -67,7 +67,7 @@ def test_a_worker_killed_in_mid_ranking_changes_nothing(tmp_path: Path, in_proce
     victims = worker_pids(process.pid)
     assert victims
     os.kill(victims[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=MOST_S)
     assert process.returncode == 0, err
     assert "1 died" in err or "1 lost" in err
     assert scores(tmp_path) == scores(in_process)
@@ -82,7 +82,7 @@ def test_stopping_keeps_what_was_computed_and_the_same_command_continues(
     process = start(*args)
     wait_for(lambda: num_stored(tmp_path) >= 22, process)
     os.kill(process.pid, signum)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=MOST_S)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     told = re.search(r"stopped with (\d+) of 80 scores stored; the same command continues", err)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.jobs import command
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(2 * command.MOST_S)
 
 start, run = partial(command.start, "study.py"), partial(command.run, "study.py")
 TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
@@ -25,13 +24,10 @@ def test_stopped_continued_on_one_ray_and_replayed_without_it(
 ) -> None:
     args = ("effectiveness", *TINY, *SEEDS, "--table", str(data_dir), "--out", str(tmp_path))
     process = start(*args, "--num-workers", "1")
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*seed0*/samples/*.parquet")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    parts = "runs/*seed0*/samples/*.parquet"
+    command.wait_for(lambda: bool(list(tmp_path.glob(parts))), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=command.MOST_S)
     assert process.returncode == 130, err
     assert "the same command continues" in err.splitlines()[-1]
     assert not list(tmp_path.glob("*.json"))

@@ -306,24 +306,35 @@ def test_a_full_cluster_ends_the_run_at_the_deadline() -> None:
     holder: Any = ray.remote(Holder).options(num_cpus=4).remote()
     ray.get(holder.ping.remote())
     try:
-        start = time.monotonic()
         with (
             runner_of(noise_factory(), 1.0, capacity_timeout_s=2.0) as runner,
             pytest.raises(NoCapacityError, match=r"no worker \(1 CPU each\) could be started"),
         ):
             collect(runner, range(3))
-        assert time.monotonic() - start < 10.0
     finally:
         ray.kill(holder)
 
 
-def test_an_empty_batch_comes_at_least_every_second_while_samples_run() -> None:
-    with runner_of(noise_factory(), 1.0, 2.5, num_workers=1) as runner:
-        collect(runner, [])
-        times = [time.monotonic()]
-        for _ in runner.run([1]):
-            times.append(time.monotonic())
-    assert max(np.diff(times)) < 1.5
+def test_empty_batches_come_while_a_sample_runs(tmp_path: Path) -> None:
+    def factory(signal: str) -> Evaluate:
+        import time
+        from pathlib import Path
+
+        def evaluate(index: int) -> Row:
+            while not Path(signal).exists():
+                time.sleep(0.05)
+            return index, 1.0
+
+        return evaluate
+
+    signal = tmp_path / "go on"
+    with runner_of(factory, str(signal), num_workers=1) as runner:
+        num_empty = 0
+        for batch in runner.run([1]):
+            num_empty += not batch
+            if num_empty == 20:
+                signal.touch()
+    assert num_empty >= 20
 
 
 def test_more_workers_than_fit_leaves_the_rest_pending() -> None:
@@ -335,16 +346,14 @@ def test_more_workers_than_fit_leaves_the_rest_pending() -> None:
 
 
 def test_close_kills_the_workers_at_once_and_twice_does_no_harm(tmp_path: Path) -> None:
-    with runner_of(pids_factory(), str(tmp_path), 30.0) as runner:
+    with runner_of(pids_factory(), str(tmp_path), 3000.0) as runner:
         for _ in runner.run(range(4)):
             if runner.status().num_alive == 2:
                 break
         pids = [int(path.name) for path in tmp_path.iterdir()]
-        start = time.monotonic()
         runner.close()
         runner.close()
-        while any(Path(f"/proc/{pid}").exists() for pid in pids):
-            assert time.monotonic() - start < 5.0
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):  # each would run on for an hour
             time.sleep(0.05)
         with pytest.raises(RuntimeError, match="closed"):
             next(runner.run([1]))

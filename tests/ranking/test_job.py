@@ -405,7 +405,7 @@ def test_files_that_cannot_be_written_keep_the_scores(
 
 
 def test_many_parts_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nasi_ray.ranking.result._MAX_PARTS", 1)
+    monkeypatch.setattr("nasi_ray.records.store._MAX_PARTS", 1)
     for count in ("2", "3", "4"):
         rank(job(tmp_path, architectures=count), Quiet())
     assert len(list((tmp_path / "scores" / "synflow").iterdir())) == 1

@@ -52,7 +52,7 @@ def test_a_damaged_identity_is_named(local: LocalStorage, kind: Kind) -> None:
 
     def use() -> None:
         read_identity(local)
-        (read_run if kind.label == "sample" else read_scores)(local.uri)
+        (read_run if kind.rows.kind == "samples" else read_scores)(local.uri)
         store = RecordStore.open(local, identity=identity, rows=kind.rows)
         store.append([kind.make(0)])
 

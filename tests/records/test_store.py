@@ -5,13 +5,16 @@ Nothing acknowledged is lost, nothing wrong is read.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +26,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nasi_ray.errors import RecordConflictError, RecordCorruptError, StorageError
+from nasi_ray.errors import NasiRayError, RecordConflictError, RecordCorruptError, StorageError
 from nasi_ray.records import IdentityValue, RecordStore, SampleRows, ScoreRows, read_run
 from nasi_ray.records import parts as store_parts
+from nasi_ray.records import store as store_module
 from nasi_ray.records.rows import MAX_MAGNITUDE, ProxyScore, Sample
 from nasi_ray.storage import LocalStorage, Storage
 from tests.contracts.records import KINDS, Kind, a_score
@@ -313,12 +317,14 @@ def test_a_crash_during_compaction_loses_nothing(
         store.append(samples[start : start + 3])
     whole_delete = LocalStorage.delete
     deleted: list[str] = []
+    one_at_a_time = threading.Lock()
 
     def delete(self: LocalStorage, name: str) -> None:
-        if len(deleted) == num_deleted:
-            raise KeyboardInterrupt
-        whole_delete(self, name)
-        deleted.append(name)
+        with one_at_a_time:
+            if len(deleted) == num_deleted:
+                raise KeyboardInterrupt
+            whole_delete(self, name)
+            deleted.append(name)
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "delete", delete)
@@ -359,16 +365,166 @@ def test_reading_outlives_a_compaction_under_way(
         store.append([sample])
     reader = open_store(storage, kind)
     whole_read = type(storage).read
-    names_read = []
+    begun = itertools.count(1)
 
     def read(self: Storage, name: str) -> bytes:
-        names_read.append(name)
-        if len(names_read) == 3:
+        if next(begun) == 3:
             store.compact()
         return whole_read(self, name)
 
     monkeypatch.setattr(type(storage), "read", read)
     kind.assert_same(reader.read(), kind.table_of(samples))
+
+
+def test_small_parts_are_merged_as_they_come_and_whole_ones_left(
+    storage: Storage, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_FULL", 10)
+    store = open_store(storage, kind)
+    nums = []
+    for index in range(40):
+        store.append([kind.make(index, failed=index % 7 == 0)])
+        store.merge_small()
+        nums.append(store.num_parts)
+    assert max(nums) <= 16 + 40 // 10
+    whole = part_names(storage, kind)[0]
+    content = storage.read(whole)
+    reopened = open_store(storage, kind)
+    reopened.missing([0])
+    for index in range(40, 60):
+        reopened.append([kind.make(index, failed=index % 7 == 0)])
+        reopened.merge_small()
+    assert storage.read(whole) == content
+    table = kind.table_of([kind.make(i, failed=i % 7 == 0) for i in range(60)])
+    kind.assert_same(open_store(storage, kind).read(), table)
+
+
+def test_a_run_recorded_without_merging_is_merged_step_by_step(
+    local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_MERGE_PARTS", 20)
+    for index in range(70):
+        open_store(local, kind).append([kind.make(index)])
+    store = open_store(local, kind)
+    assert store.missing(range(71)) == [70]
+    nums = [store.num_parts]
+    while not nums[1:] or nums[-1] < nums[-2]:
+        store.merge_small()
+        nums.append(store.num_parts)
+    assert all(before - after < 20 for before, after in itertools.pairwise(nums))
+    assert nums[-1] < 16
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(70)]))
+
+
+def test_many_parts_are_compacted_and_few_are_not(local: LocalStorage, kind: Kind) -> None:
+    store = open_store(local, kind)
+    for index in range(101):
+        store.append([kind.make(index)])
+        if index == 99:
+            store.compact_many()
+            assert store.num_parts == 100
+    store.compact_many()
+    assert store.num_parts == 1
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(101)]))
+
+
+MERGES: dict[str, Callable[[RecordStore[Any, Any]], None]] = {
+    "compact": RecordStore.compact,
+    "merge_small": RecordStore.merge_small,
+}
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("fault", ["not stored", "torn"])
+def test_parts_go_only_if_what_they_were_merged_to_is_there(
+    storage: Storage, kind: Kind, monkeypatch: pytest.MonkeyPatch, merge: str, fault: str
+) -> None:
+    store = open_store(storage, kind)
+    for index in range(16):
+        store.append([kind.make(index)])
+    before = part_names(storage, kind)
+    create = type(storage).create
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(storage),
+            "create",
+            lambda self, name, data: fault == "not stored" or create(self, name, data[:-1]),
+        )
+        with pytest.raises(StorageError if fault == "not stored" else RecordCorruptError):
+            MERGES[merge](store)
+    assert set(before) <= set(part_names(storage, kind))
+
+
+@pytest.mark.parametrize("num_gone", [1, 16])
+def test_a_merge_gives_way_to_another_driver_that_merges(
+    local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch, num_gone: int
+) -> None:
+    store = open_store(local, kind)
+    for index in range(16):
+        store.append([kind.make(index)])
+    other = open_store(local, kind)
+    list_names = LocalStorage.list
+
+    def list_too_late(self: LocalStorage, prefix: str) -> list[str]:
+        names = list_names(self, prefix)
+        monkeypatch.undo()
+        other.compact()
+        return names
+
+    monkeypatch.setattr(LocalStorage, "list", list_too_late)
+    store.merge_small()
+    store.append([kind.make(16)])
+    store.merge_small()
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(17)]))
+
+
+def test_a_part_that_is_listed_and_cannot_be_read_is_named(
+    storage: Storage, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(storage, kind)
+    store.append([kind.make(0)])
+    store.append([kind.make(1)])
+    name = part_names(storage, kind)[1]
+    read = type(storage).read
+
+    def read_not_there(self: Storage, asked: str) -> bytes:
+        if asked == name:
+            raise FileNotFoundError(f"{self.uri}/{asked} does not exist")
+        return read(self, asked)
+
+    monkeypatch.setattr(type(storage), "read", read_not_there)
+    fresh = open_store(storage, kind)
+    for call in (fresh.read, fresh.compact, lambda: fresh.missing([0])):
+        with pytest.raises(StorageError, match=f"{name} does not exist, .*delete that file"):
+            call()
+
+
+NO_PART: dict[str, Callable[[Path, Path], object]] = {
+    "a link to nothing": lambda path, folder: path.symlink_to(folder / "gone"),
+    "a link to itself": lambda path, folder: path.symlink_to(path),
+    "a link into a file": lambda path, folder: path.symlink_to(folder / "file" / "x"),
+    "a link to a device": lambda path, folder: path.symlink_to("/dev/null"),
+    "a fifo": lambda path, folder: os.mkfifo(path),
+    "an empty file": lambda path, folder: path.touch(),
+}
+
+
+@pytest.mark.parametrize("what", NO_PART)
+def test_what_is_no_part_under_the_name_of_one_is_named(
+    local: LocalStorage, kind: Kind, tmp_path: Path, what: str
+) -> None:
+    store = open_store(local, kind)
+    store.append([kind.make(0)])
+    name = store_parts.part_name(kind.folder, 2, b"something")
+    (tmp_path / "file").touch()
+    NO_PART[what](Path(local.uri) / name, tmp_path)
+    fresh = open_store(local, kind)
+    for call in (fresh.read, fresh.compact, lambda: fresh.missing([0])):
+        with pytest.raises(NasiRayError) as caught:
+            call()
+        assert f"{local.uri}/{name}" in str(caught.value)
+        assert re.search("remove it|delete it", str(caught.value)), caught.value
+    assert not caught.value.is_retryable
 
 
 def test_an_append_repeated_after_it_went_through_adds_nothing(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nasi_ray.config import PATH_MEASUREMENTS
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.records import RecordStore, parts
 from nasi_ray.records.format import invalid_columns
@@ -44,10 +45,18 @@ OWN: dict[str, dict[str, list[Any]]] = {
         "choices": [[-1], [3, -(2**15)], [None], None],
     },
     "scores": {"score": [NAN, INF, -INF, None]},
+    "measurements": {
+        **{name: [NAN, INF, -INF] for name in PATH_MEASUREMENTS},
+        "choices": [[-1], [None], None],
+    },
 }
 NOT_OK: dict[str, dict[str, list[Any]]] = {
     "samples": {"trace_norm": [1.0], "grad": [grad(0.5)], "choices": [[-1], None]},
     "scores": {"score": [0.0, NAN]},
+    "measurements": {
+        **{name: [0.0, NAN] for name in PATH_MEASUREMENTS},
+        "choices": [[-1], None],
+    },
 }
 """The same of a failed or lost record; what does not depend on the status is left out."""
 BAD = [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import SearchStoppedError, StorageError, WorkerError
 from nasi_ray.nasi.estimator import Estimate, estimate
 from nasi_ray.records import RecordStore, SampleRows
-from nasi_ray.records.rows import Sample, SampleTable
+from nasi_ray.records.rows import Sample, SampleTable, SearchRecords
 from nasi_ray.runner import InProcessRunner, RunnerStatus
 from nasi_ray.search import tracker as search_tracker
 from nasi_ray.search.collect import collect
-from nasi_ray.search.result import describe_alpha
+from nasi_ray.search.result import describe_alpha, make_result
 from nasi_ray.search.tracker import SampleProgress
 from nasi_ray.storage import LocalStorage
 from tests.toy import SPACE, Quiet, toy_sample
@@ -56,6 +57,15 @@ def run(
         space=SPACE,
         config=EstimateConfig(num_samples=20),
     )
+
+
+def result_of(table: SampleTable, config: EstimateConfig) -> dict[str, Any]:
+    """The content of ``result.json``."""
+    records = SearchRecords(samples=table)
+    made = make_result(
+        records, space=SPACE, config=config, uri="", identity={"seed": 0}, lost=[], run={}
+    )
+    return made.to_dict()
 
 
 def test_collected_samples_are_stored_and_shown(tmp_path: Path) -> None:
@@ -117,7 +127,7 @@ def test_failed_samples_are_told_at_once_and_left_out(tmp_path: Path) -> None:
         progress,
     )
     assert progress.messages == ["sample 3 failed: trace norm inf"]
-    summary = describe_alpha(estimate(store.read(), EstimateConfig(num_samples=5)), SPACE)
+    summary = result_of(store.read(), EstimateConfig(num_samples=5))
     assert summary["num_failed"] == 1
     assert summary["failed"] == {"3": "trace norm inf"}
     good = SampleTable.from_samples(
@@ -184,7 +194,7 @@ def test_progress_counts_what_the_records_hold(tmp_path: Path) -> None:
 
 def test_a_summary_names_every_decision_and_fits_its_genotype() -> None:
     table = SampleTable.from_samples(map(toy_sample, range(30)), 84)
-    summary = describe_alpha(estimate(table, EstimateConfig(num_samples=30, nu="auto")), SPACE)
+    summary = result_of(table, EstimateConfig(num_samples=30, nu="auto"))
     names = [decision.name for decision in SPACE.decisions]
     assert list(summary["alpha"]) == list(summary["margins"]) == names
     ops = summary["alpha"]["normal/node0/op"]

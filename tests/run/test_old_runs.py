@@ -57,7 +57,7 @@ def answers(old: Path, new: Path) -> list[tuple[Any, Any]]:
     ("name", "flags"),
     [
         ("search_darts", ("--num-cells", "3")),
-        ("search_s1", ("--space", "s1")),
+        ("search_s1", ("--space", "s1", "--preset", "nasi-ntk")),
     ],
 )
 def test_a_search_gives_the_same_alpha_to_the_bit_and_the_same_cell(

@@ -16,6 +16,8 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import (
+    RecordConflictError,
+    RecordCorruptError,
     RunLockedError,
     SearchStoppedError,
     StorageError,
@@ -76,7 +78,7 @@ def parts(path: Path) -> list[list[int]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 200.0
     while not condition():
         assert time.monotonic() < deadline
         sleep(0.005)
@@ -104,21 +106,78 @@ def test_records_are_stored_in_order_a_part_an_interval(store: Store, tmp_path: 
 
 
 def test_a_slow_stream_has_rarer_parts_once_it_has_run_for_long(
-    store: Store, tmp_path: Path
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
+    appended: list[int] = []
+    append = store.append
+
+    def count(rows: Sequence[Sample]) -> None:
+        append(rows)
+        appended.append(len(rows))
+
+    monkeypatch.setattr(store, "append", count)
     with Recorder(store, Quiet(), clock) as recorder:
         for index in range(2000):
             recorder.add([toy_sample(index)])
             clock.now += 3.0
         recorder.flush()
-    lengths = [len(part) for part in parts(tmp_path)][1:-1]
+    lengths = appended[1:-1]
     assert lengths[0] == 2  # 6 s
     assert lengths == sorted(lengths)
     assert lengths[-1] == 20  # 60 s
     ends_s = 9.0 + 3.0 * np.cumsum(lengths)
     waits_s = 3.0 * np.array(lengths)
     assert (waits_s <= np.maximum(5.0, 0.02 * ends_s) + 3.0).all()
+
+
+def test_a_day_of_slow_samples_leaves_few_parts_at_any_time(
+    store: Store, tmp_path: Path, before_writes: list[Write]
+) -> None:
+    clock, nums = Clock(), []
+    before_writes.append(lambda: nums.append(store.num_parts))
+    with Recorder(store, Quiet(), clock) as recorder:
+        for index in range(1440):
+            recorder.add([toy_sample(index)])
+            clock.now += 60.0
+        recorder.flush()
+    assert len(nums) >= 1440 / 2
+    assert max(nums) <= 16
+    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(1440))
+
+
+MERGE_FAULTS: dict[str, tuple[Exception, int]] = {
+    "a refusal": (StorageRefusedError("not allowed"), 1),
+    "a torn part": (RecordCorruptError("torn"), 1),
+    "a part of other settings": (RecordConflictError("other settings"), 1),
+    "a failure that passes": (StorageError("503"), 0),
+}
+"""What a merge raises, and how often it is told."""
+
+
+@pytest.mark.parametrize("name", MERGE_FAULTS)
+def test_records_are_stored_though_their_parts_cannot_be_merged(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    error, num_told = MERGE_FAULTS[name]
+    tried: list[int] = []
+
+    def merge_small() -> None:
+        tried.append(len(parts(tmp_path)))
+        raise error
+
+    monkeypatch.setattr(store, "merge_small", merge_small)
+    clock, progress = Clock(), Quiet()
+    with Recorder(store, progress, clock) as recorder:
+        for index in range(30):
+            recorder.add([toy_sample(index)])
+            clock.now += 60.0
+            recorder.add([])
+        recorder.flush()
+        recorder.add([])
+    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(30))
+    assert progress.messages == [f"parts are not merged any more: {error}"] * num_told
+    assert len(tried) == 1 if num_told else len(tried) > 1
 
 
 @pytest.mark.parametrize("per_s", [20, 100])
@@ -296,15 +355,13 @@ def test_storage_that_hangs_holds_up_nobody_and_is_told_once(
     store: Store, tmp_path: Path, before_writes: list[Write]
 ) -> None:
     answers, clock, progress = threading.Event(), Clock(), Quiet()
-    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    before_writes.append(lambda: assert_true(answers.wait(200.0)))
     with Recorder(store, progress, clock, RecorderPolicy(silence_s=0.05)) as recorder:
         for index in range(10):
-            start = time.monotonic()
             recorder.add([toy_sample(index)])
-            assert time.monotonic() - start < 0.5
             clock.now += 6.0
         assert recorder.num_waiting == 10
-        sleep(0.1)
+        wait_until_shown(recorder, progress)
         for _ in range(3):
             recorder.add([])
         assert progress.messages == [
@@ -322,12 +379,11 @@ def assert_true(value: bool) -> None:
 def test_as_many_as_memory_holds_are_waited_for(store: Store, before_writes: list[Write]) -> None:
     policy = RecorderPolicy(max_waiting=4, max_part=2)
     answers = threading.Event()
-    before_writes.append(lambda: assert_true(answers.wait(10.0)))
+    before_writes.append(lambda: assert_true(answers.wait(200.0)))
     threading.Timer(0.3, answers.set).start()
     with Recorder(store, Quiet(), Clock(), policy) as recorder:
-        start = time.monotonic()
         recorder.add([toy_sample(index) for index in range(4)])
-        assert 0.2 < time.monotonic() - start < 5.0
+        assert answers.is_set()
         assert recorder.num_waiting == 0
 
 

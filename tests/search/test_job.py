@@ -29,7 +29,6 @@ from nasi_ray.records.rows import Sample
 from nasi_ray.run import compute as evaluation
 from nasi_ray.run.compute import Session
 from nasi_ray.runner import InProcessRunner
-from nasi_ray.search import job as launch
 from nasi_ray.search.job import plan_search, run_search
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces import Genotype, get_space
@@ -384,7 +383,7 @@ def test_a_disk_that_fills_at_the_result_keeps_the_samples_and_says_so(
 
 
 def test_many_parts_are_merged_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_MAX_PARTS", 1)
+    monkeypatch.setattr("nasi_ray.records.store._MAX_PARTS", 1)
     before = search(job(tmp_path, 2), Quiet())
     search(job(tmp_path, 4), Quiet())
     assert len(list((tmp_path / "samples").glob("*.parquet"))) == 1

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nasi_ray.errors import ConfigError, UnknownNameError
-from nasi_ray.search.settings import parse_search
+from nasi_ray.search.settings import make_search_job, parse_search
 
 
 def test_the_default_is_the_papers_fixed_preset() -> None:
@@ -18,9 +20,22 @@ def test_the_default_is_the_papers_fixed_preset() -> None:
 def test_spaces_with_tables_have_the_preset_settled_on_them(space: str) -> None:
     for argv in (["--space", space], [f"--space={space}", "--preset", "auto"]):
         job = parse_search([*argv, "--seed", "3"])
-        assert (job.samples.space, job.samples.init, job.estimate.nu) == (space, "ntk", "sweep")
+        assert (job.samples.space, job.samples.init) == (space, "ntk")
+        assert (job.estimate.objective, job.estimate.estimator) == ("panel", "second-order")
     paper = parse_search(["--space", space, "--preset", "nasi-fix"])
     assert (paper.samples.init, paper.estimate.nu) == ("default", 100.0)
+
+
+@pytest.mark.parametrize("limit", ["--max-params", "--max-madds"])
+def test_with_a_limit_the_preset_is_the_one_for_limits(limit: str, tmp_path: Path) -> None:
+    flags = ["--space", "s1", limit, "1e6"]
+    assert parse_search(flags).estimate.objective == "balanced"
+    assert parse_search([*flags, "--preset", "nasi-panel"]).estimate.objective == "panel"
+    name = limit.removeprefix("--").replace("-", "_")
+    (tmp_path / "my.yaml").write_text(f"space: s1\n{name}: 1000000.0\n")
+    from_file = parse_search(["--config", str(tmp_path / "my.yaml")])
+    assert from_file.estimate.objective == "balanced"
+    assert make_search_job({"space": "s1", name: 1e6}).estimate.objective == "balanced"
 
 
 def test_a_preset_may_change_what_is_sampled() -> None:
@@ -48,7 +63,7 @@ def test_auto_and_numbers_are_both_read() -> None:
 
 def test_unknown_preset_names_the_allowed_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match="'best'; choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"
+        UnknownNameError, match="'best'; choose one of auto, nasi-1shot1, nasi-ada, nasi-balanced"
     ):
         parse_search(["--preset", "best"])
 
@@ -62,6 +77,10 @@ def test_unknown_preset_names_the_allowed_ones() -> None:
         (["--temperature", "0"], "temperature is 0.0"),
         (["--threads-per-worker", "0"], "threads_per_worker is 0"),
         (["--gpus-per-worker", "1.5"], "gpus_per_worker is 1.5"),
+        (["--max-params", "0"], "max_params is 0.0; it must be positive"),
+        (["--measure", "snap"], "measure has 'snap'; choose some of ntk_trace_estimate, "),
+        (["--objective", "panel"], "estimator is 'straight-through', which needs the gradient"),
+        (["--space", "s1", "--estimator", "reinmax"], "objective is 'panel'; use estimator second"),
     ],
 )
 def test_values_out_of_range_are_told_in_one_line(argv: list[str], message: str) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasi_ray.config import PATH_MEASUREMENTS
 from nasi_ray.errors import (
     InvalidGenotypeError,
     NasiRayError,
     RecordCorruptError,
     UnknownNameError,
 )
+from nasi_ray.nasi.objectives import OBJECTIVES
 from nasi_ray.search.text import DecisionRow, decision_rows, lost_warning, summary_lines
 from nasi_ray.spaces import SPACES, get_space
 from nasi_ray.spaces.nb1shot1 import S1
@@ -39,6 +41,7 @@ def _result() -> dict[str, Any]:
         "alpha": {name: logits.tolist() for name, logits in alpha.items()},
         "margins": {name: float(x[0] - x[1]) for name, x in ordered.items()},
         "margin_errors": dict.fromkeys(alpha, 0.05),
+        "probabilities": dict(zip(alpha, np.linspace(0.5, 1.0, len(alpha)), strict=True)),
         **SPACE.select(alpha, pairing="rank").fields(),
         "trace_norm": {"mean": 123.456, "std": 7.5, "min": 100.0, "max": 150.0},
         "seconds": 3723.0,
@@ -56,6 +59,7 @@ def _result_of(name: str) -> dict[str, Any]:
         "alpha": {name: logits.tolist() for name, logits in alpha.items()},
         "margins": dict.fromkeys(free, 0.1),
         "margin_errors": dict.fromkeys(free, 0.05),
+        "probabilities": dict.fromkeys(free, 0.96),
         "kept_margins": dict.fromkeys(free, 0.2),
         "kept_margin_errors": dict.fromkeys(free, 0.05),
     }
@@ -102,18 +106,49 @@ def test_every_decision_has_a_line_with_its_choices_and_margin() -> None:
         assert float(cells[3].split(" ± ")[0]) == pytest.approx(
             result["margins"][decision.name], abs=0.006
         )
-        assert float(cells[4].removesuffix(" tied")) == pytest.approx(
-            result["margins"][decision.name] / 0.05, abs=0.11
+        assert float(cells[4].removesuffix(" open").removesuffix(" %")) == pytest.approx(
+            100 * result["probabilities"][decision.name], abs=1
         )
 
 
+def _head(text: str) -> list[str]:
+    """The paragraph of the settings, which is the second."""
+    return text.split("\n\n")[1].splitlines()
+
+
 def test_the_head_names_the_settings() -> None:
-    head = summary_lines(_result()).splitlines()[:3]
-    assert head == [
+    assert _head(summary_lines(_result())) == [
         "Search of darts, seed 3: 100 samples in 1:02:03",
+        "objective trace-norm: a large trace norm e, up to ν; estimator straight-through",
         "method fix, ν 100, μ 2",
         "trace norm e: mean 123.5, std 7.5, min 100, max 150",
     ]
+
+
+def test_of_measurements_the_head_shows_those_that_the_objective_reads() -> None:
+    spread = {"mean": 3.0, "std": 1.0, "min": 1.0, "max": 5.0}
+    measured = dict.fromkeys(PATH_MEASUREMENTS, spread)
+    for objective in OBJECTIVES:
+        result = _result_of("s1") | {
+            "objective": objective, "estimator": "second-order", "measured": measured,
+        }  # fmt: skip
+        for name in ("nu", "mu", "method", "trace_norm"):
+            del result[name]
+        head = _head(summary_lines(result))
+        assert f"objective {objective}: " in head[1]
+        assert "estimator second-order" in " ".join(head)
+        shown = {line.split(":")[0] for line in head if ": mean 3, std 1, min 1, max 5" in line}
+        assert shown == set(OBJECTIVES[objective].measurements)
+
+
+def test_the_first_lines_are_the_answer_its_size_and_what_to_do() -> None:
+    result = _result_of("s1") | {"num_params": 4_567_890.0, "multiply_adds": 7.2e8}
+    first = summary_lines(result).split("\n\n")[0]
+    answer = " ".join(first.split())
+    assert answer.startswith(f"s1: {result['architecture']}; decided: all 7 decisions stand. ")
+    assert "4.57 M parameters, 720 M multiply-adds. Next: train it" in answer
+    long = " ".join(summary_lines(_result_of("nb201")).split())
+    assert long.startswith("nb201: the architecture below; decided: all 6 decisions stand.")
 
 
 def test_a_sweep_names_no_single_constraint() -> None:
@@ -124,44 +159,53 @@ def test_a_sweep_names_no_single_constraint() -> None:
 
 def test_an_adapted_constraint_is_shown_as_its_range() -> None:
     result = _result() | {"method": "ada", "nu": [500.0, 520.0, 480.0], "num_failed": 2}
-    head = summary_lines(result).splitlines()[:2]
+    head = _head(summary_lines(result))
     assert head[0] == "Search of darts, seed 3: 100 samples (2 failed) in 1:02:03"
-    assert head[1] == "method ada, ν 500 to 480 in 3 steps (between 480 and 520), μ 2"
+    assert head[2] == "method ada, ν 500 to 480 in 3 steps (between 480 and 520), μ 2"
 
 
-def test_margins_under_two_errors_are_marked_as_tied() -> None:
+def test_decisions_that_stand_too_seldom_are_marked_as_open() -> None:
     result = _result()
     names = list(result["margins"])
-    result["margins"] = dict.fromkeys(names, 0.1)
-    result["margin_errors"] = dict.fromkeys(names, 0.05) | {names[0]: 0.0501, names[5]: 1.0}
+    result["probabilities"] = dict.fromkeys(names, 0.95) | {names[0]: 0.949, names[5]: 0.0}
     text = summary_lines(result)
-    marked = [name for name in names if "tied" in _line(text, name)]
+    marked = [name for name in names if _line(text, name).endswith("% open")]
     assert marked == [names[0], names[5]]
-    assert "2 of 16 decisions are tied (margin under 2 standard errors)" in text
-    assert "(--num-samples 400)" in text
+    assert "14 of 16 decisions stand, 2 are open" in _unwrapped(text)
+    assert "(--num-samples 400, " in _unwrapped(text)
 
 
-def test_significant_decisions_are_called_significant() -> None:
+def test_decisions_that_stand_need_no_more_samples() -> None:
     result = _result()
-    result["margin_errors"] = dict.fromkeys(result["margins"], 1e-9)
+    result["probabilities"] = dict.fromkeys(result["margins"], 1.0)
     text = summary_lines(result)
-    assert "All 16 decisions are significant (margin of at least 2 standard errors)." in text
+    assert "decided: all 16 decisions stand" in _unwrapped(text)
+    assert "open" not in text
     assert "--num-samples" not in text
+
+
+def test_answers_without_probabilities_are_open_throughout() -> None:
+    result = _result()
+    del result["probabilities"]
+    text = summary_lines(result)
+    assert "0 of 16 decisions stand, 16 are open" in _unwrapped(text)
+    assert all(_line(text, name).endswith("? open") for name in result["margins"])
 
 
 def test_the_symbols_are_explained() -> None:
     lines = summary_lines(_result()).splitlines()
-    for symbol in ("e", "ν, μ", "margin", "ratio"):
+    for symbol in ("e", "ν, μ", "margin", "stands"):
         assert [line for line in lines if line.startswith(f"{symbol}: ")]
 
 
 @pytest.mark.parametrize("error", [None, math.nan, math.inf])
-def test_an_unknown_error_is_a_tie(error: float | None) -> None:
+def test_what_is_not_known_is_a_question_mark(error: float | None) -> None:
     result = _result()
     result["margin_errors"]["normal/node0/op"] = error
+    result["probabilities"]["normal/node0/op"] = error
     line = _line(summary_lines(result), "normal/node0/op")
     assert "± ?" in line
-    assert line.endswith("% open")
+    assert line.endswith("? open")
 
 
 @pytest.mark.parametrize(
@@ -237,13 +281,13 @@ def test_no_string_of_a_result_reaches_the_screen_raw() -> None:
 def test_colours_change_nothing_but_the_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     result = _result()
-    result["margin_errors"]["normal/node0/op"] = 100.0
+    result["probabilities"]["normal/node0/op"] = 0.1
     plain, coloured = summary_lines(result), summary_lines(result, color=True)
     assert "\x1b[33m" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
-@pytest.mark.parametrize("key", sorted(_result()))
+@pytest.mark.parametrize("key", sorted(_result().keys() - {"probabilities"}))
 def test_a_missing_field_is_named(key: str) -> None:
     result = _result()
     del result[key]
@@ -270,6 +314,7 @@ def test_a_tabular_architecture_is_shown_in_the_tables_notation() -> None:
         "alpha": {d.name: [float(-i) for i in range(d.size)] for d in S1.decisions},
         "margins": dict.fromkeys(names, 1.0),
         "margin_errors": dict.fromkeys(names, 0.1),
+        "probabilities": dict.fromkeys(names, 1.0),
         "architecture": "0;0,1;0,1;0,1;0,1|3,1,m,3",
         "hash": "ab" * 16,
     }
@@ -277,18 +322,15 @@ def test_a_tabular_architecture_is_shown_in_the_tables_notation() -> None:
     text = summary_lines(result)
     assert "Architecture 0;0,1;0,1;0,1;0,1|3,1,m,3" in text
     assert "ab" * 16 in text
-    assert "All 7 decisions" in text
+    assert "all 7 decisions stand" in _unwrapped(text)
     assert "block2/parents" not in text  # both of its candidates are always taken
 
 
 def test_what_the_cell_keeps_has_a_verdict_of_its_own() -> None:
     names = ["normal/node0/op", "normal/node1/op", "reduce/node3/input"]
-    result = _result() | {
-        "kept_margins": dict(zip(names, [1.0, 0.1, 0.0], strict=True)),
-        "kept_margin_errors": dict(zip(names, [0.1, 0.1, None], strict=True)),
-    }
-    assert "first left out): 2 of 3 are tied." in _unwrapped(summary_lines(result))
-    assert "first left out" not in summary_lines(_result())
+    kept = {"kept_probabilities": dict(zip(names, [0.99, 0.1, None], strict=True))}
+    text = _unwrapped(summary_lines(_result() | kept))
+    assert "(of which candidates the cell keeps, 1 of 3 stand)" in text
 
 
 def test_a_broken_genotype_is_refused() -> None:

@@ -6,15 +6,18 @@ that changes a file, for every n.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from nasi_ray.records import RecordStore, SampleRows
+from nasi_ray.records import store as store_module
 from nasi_ray.storage import LocalStorage
 from tests.contracts.samples import NUM_LOGITS, a_sample, assert_same_table
 
@@ -44,6 +47,13 @@ def compact(path: Path) -> None:
     store_of(path).compact()
 
 
+def merge_small(path: Path) -> None:
+    store = store_of(path)
+    store.missing([0])
+    with mock.patch.object(store_module, "_MAX_SMALL", 2):
+        store.merge_small()
+
+
 OPERATIONS: dict[str, Callable[[Path], object]] = {
     "write a new name": lambda path: LocalStorage(path).write("new/deep/a", b"1" * 9999),
     "replace": lambda path: LocalStorage(path).write("old", b"2" * 9999),
@@ -53,13 +63,16 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
     "lock": lock_and_release,
     "append": lambda path: store_of(path).append([a_sample(2), a_sample(3)]),
     "compact": compact,
+    "merge small parts": merge_small,
 }
+MERGES = ("compact", "merge small parts")
 
 
 def prepare(path: Path) -> None:
     store = store_of(path)
     store.append([a_sample(0)])
     store.append([a_sample(1)])
+    store.append([a_sample(4)])
     LocalStorage(path).write("old", b"0" * 9999)
 
 
@@ -103,12 +116,13 @@ def test_a_kill_at_any_point_leaves_the_old_state_or_the_new(tmp_path: Path, nam
     after = contents(tmp_path / "whole")
     samples = store_of(tmp_path / "whole").read()
     allowed = [before, after]
-    if name == "compact":  # parts go one by one, once all is in the new one
-        (new,) = after.keys() - before.keys()
-        gone = sorted(before.keys() - after.keys())
+    if name in MERGES:  # parts go in any order, once all is in the new one
+        old = before.keys() - after.keys()
+        assert len(old) == 3
         allowed += [
-            {key: data for key, data in (before | {new: after[new]}).items() if key not in gone[:n]}
-            for n in range(len(gone))
+            {key: data for key, data in (before | after).items() if key not in gone}
+            for num in range(len(old))
+            for gone in itertools.combinations(old, num)
         ]
     point = 0
     while True:
@@ -121,7 +135,7 @@ def test_a_kill_at_any_point_leaves_the_old_state_or_the_new(tmp_path: Path, nam
         # A second try finds nothing in its way and comes to the same end.
         lock_and_release(path)
         operation(path)
-        if name not in ("append", "compact"):  # which may store records twice
+        if name not in ("append", *MERGES):  # which may store records twice
             assert contents(path) == after, point
         assert_same_table(store_of(path).read(), samples)
         point += 1

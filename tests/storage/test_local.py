@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
-from nasi_ray.storage import LocalStorage, Storage
+from nasi_ray.storage import LOCK_NAME, LocalStorage, Storage
 from tests.contracts.storage import ACTIONS, StorageContract
 
 
@@ -242,3 +244,67 @@ def test_a_fifo_in_the_run_directory_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "identity.json")
     with pytest.raises(StorageRefusedError, match=r"identity\.json: it is no regular file"):
         LocalStorage(tmp_path).read("identity.json")
+
+
+def store_and_delete(storage: LocalStorage) -> None:
+    storage.write("a/b", b"")
+    storage.delete("a/b")
+
+
+TOO_LONG = "b/" + "x" * 300
+STORED: dict[str, Callable[[LocalStorage], object]] = {
+    "nothing": lambda storage: None,
+    "a failed write": lambda storage: storage.write(TOO_LONG, b""),
+    "a file": lambda storage: storage.create("a", b"1"),
+    "a file below": lambda storage: storage.create("a/b/c", b"1"),
+    "a file, and a failed write": lambda storage: (
+        storage.create("a", b"1") and storage.create(TOO_LONG, b"")
+    ),
+    "what is deleted again": store_and_delete,
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("made_before", ["", "up", "up/runs", "up/runs/a"])
+def test_a_run_that_stores_nothing_takes_away_what_it_made_and_no_more(
+    tmp_path: Path, stored: str, made_before: str
+) -> None:
+    (tmp_path / made_before).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    storage = LocalStorage(tmp_path / "up" / "runs" / "a")
+    with contextlib.suppress(StorageError), storage.lock():
+        STORED[stored](storage)
+        raise StorageError("the run failed")
+    if "a file" in stored:
+        assert storage.list("")
+        assert not (Path(storage.uri) / "b").exists()
+        return
+    kept = {path for path in tmp_path.rglob("*") if path.name != LOCK_NAME}
+    assert sorted(kept) == before
+    if made_before != "up/runs/a":
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_directory_in_which_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "run")
+    with storage.lock():
+        (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_lock_file_that_went_while_it_was_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    runs = [tmp_path / "run" / LOCK_NAME]
+
+    def flock_too_late(descriptor: int, operation: int) -> None:
+        if runs:
+            runs.pop().unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_too_late)
+    (tmp_path / "run").mkdir()
+    again = LocalStorage(tmp_path / "run")
+    with LocalStorage(tmp_path / "run").lock(), pytest.raises(RunLockedError), again.lock():
+        pass

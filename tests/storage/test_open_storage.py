@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_opening_writes_nothing(tmp_path: Path) -> None:
 def test_an_s3_uri_is_bucket_and_prefix(
     monkeypatch: pytest.MonkeyPatch, given: str, uri: str
 ) -> None:
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     assert open_storage(given).uri == uri
 
@@ -69,7 +70,7 @@ def test_anything_else_is_refused_with_what_is_allowed(given: str) -> None:
 def test_settings_that_make_no_client_are_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
 ) -> None:
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match=f"cannot use s3://bucket/a: .*{value}.*{expected}"):
         open_storage("s3://bucket/a")

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import IncompleteReadError
 from botocore.retries import standard
 
-from nasi_ray.errors import StorageError, StorageRefusedError
+from nasi_ray.errors import RunLockedError, StorageError, StorageRefusedError
 from nasi_ray.storage import Storage, s3_errors
 from nasi_ray.storage.s3 import S3Storage
 from tests.contracts.s3_server import BUCKET, answer_with, quick_client
@@ -76,7 +76,14 @@ def test_a_missing_bucket_is_named(action: str) -> None:
         (403, "AccessDenied", "allow s3:ListBucket", False),
         (403, "Forbidden", "allow s3:ListBucket", False),
         (403, "InvalidAccessKeyId", "set AWS_ACCESS_KEY_ID", False),
+        (401, "Unauthorized", "set AWS_ACCESS_KEY_ID", False),
         (400, "ExpiredToken", "renew the AWS session", True),
+        (403, "ExpiredTokenException", "renew the AWS session", True),
+        (400, "TokenRefreshRequired", "renew the AWS session", True),
+        (400, "InvalidToken", "set AWS_SESSION_TOKEN", False),
+        (403, "InvalidTokenId", "set AWS_SESSION_TOKEN", False),
+        (403, "InvalidClientTokenId", "set AWS_SESSION_TOKEN", False),
+        (403, "InvalidSecurity", "set AWS_SESSION_TOKEN", False),
         (503, "SlowDown", "try again", True),
         (500, "InternalError", "try again", True),
     ],
@@ -161,6 +168,28 @@ def test_a_create_whose_answer_was_lost_counts_as_created(prefix: str, client: A
     answer_with(client, "PutObject", 503, "SlowDown", when=goes_through_unanswered)
     assert S3Storage(BUCKET, prefix, client).create("a", b"1") is True
     assert S3Storage(BUCKET, prefix, client).create("a", b"1") is False
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (412, "PreconditionFailed"),
+        (412, "ConditionNotMet"),
+        (412, "Precondition Failed"),
+        (412, "412"),
+        (409, "ConditionalRequestConflict"),
+        (409, "FileAlreadyExists"),
+    ],
+)
+def test_a_failed_condition_is_known_whatever_a_service_calls_it(
+    prefix: str, client: Any, status: int, code: str
+) -> None:
+    storage = S3Storage(BUCKET, prefix)
+    storage.write("a", b"1")
+    answer_with(client, "PutObject", status, code, when=lambda: True)
+    assert S3Storage(BUCKET, prefix, client).create("a", b"2") is False
+    with pytest.raises(RunLockedError), storage.lock(), S3Storage(BUCKET, prefix, client).lock():
+        pass
 
 
 def test_missing_credentials_are_one_line(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_an_unreadable_lease_expires_too(prefix: str, client: Any, content: byte
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/{LOCK_NAME}", Body=content)
     with pytest.raises(RunLockedError, match=r"again in 6[01] s"), S3Storage(BUCKET, prefix).lock():
         pass
-    lock_within(S3Storage(BUCKET, prefix, lease_s=0.1), seconds=3)
+    lock_within(S3Storage(BUCKET, prefix, lease_s=0.1), seconds=60)
 
 
 def lock_within(storage: S3Storage, seconds: float) -> float:
@@ -109,7 +109,7 @@ def test_an_expired_lease_is_taken_over_but_not_before(
     monkeypatch.setattr(s3_lease, "_SHORTEST_S", 0.1)
     abandon_lease(client, prefix, duration_s=0.5)
     # Server times are whole seconds, so ages are known within one second.
-    assert lock_within(S3Storage(BUCKET, prefix), seconds=4) > 0.4
+    assert lock_within(S3Storage(BUCKET, prefix), seconds=60) > 0.4
 
 
 def test_a_driver_whose_lease_was_taken_writes_nothing_more(
@@ -326,14 +326,16 @@ def test_an_unlock_that_hangs_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(s3_lease, "_GIVING_BACK_S", 0.1)
 
+    is_left = threading.Event()
+
     def hang() -> bool:
-        time.sleep(1.0)
+        assert is_left.wait(100.0)
         return True
 
     answer_with(client, "DeleteObject", 503, "SlowDown", when=hang)
     with lock_of(prefix, client):
-        started = time.monotonic()
-    assert time.monotonic() - started < 0.8
+        pass
+    is_left.set()
     assert "S3 has not answered for 0 s (the lock expires in 60 s)" in caplog.text
     with lock_of(prefix):
         pass
@@ -378,8 +380,8 @@ def test_the_thread_that_renews_survives_whatever_is_raised(
             return whole_put(**keywords)
 
         monkeypatch.setattr(client, "put_object", fail_once)
-        assert failed.wait(10.0)
-        renewed_by = time.monotonic() + 10.0
+        assert failed.wait(100.0)
+        renewed_by = time.monotonic() + 100.0
         while stored_lease(prefix)["expires"] == first["expires"]:
             assert time.monotonic() < renewed_by
             time.sleep(0.05)
@@ -401,7 +403,7 @@ def test_the_death_of_the_thread_that_renews_is_reported_and_loses_nothing(
         thread = storage._lease._thread
         with monkeypatch.context() as dying:
             dying.setattr(client, "put_object", die)
-            thread.join(10.0)
+            thread.join(100.0)
         assert not thread.is_alive()
         assert f"the thread that renews the lock of {storage.uri} died of SystemExit" in caplog.text
         time.sleep(0.35)

@@ -1,0 +1,107 @@
+"""Report the end of a job even if Ray's C++ core, or the kernel, ends its process at once."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from nasi_ray.run.process import (
+    EXIT_RETRYABLE,
+    EXIT_STOPPED,
+    FORWARDED_STOP,
+    open_standard_streams,
+)
+
+_PR_SET_PDEATHSIG = 1
+
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def supervised(job: Callable[[], int]) -> int:
+    """Run a job in a child process; this one waits, and ends as the job does.
+
+    If the child ends without a word, this process says so in one line and the status is 75: Ray
+    ends its driver with status 1 when its raylet or GCS has died. SIGINT and SIGTERM are passed on;
+    if this process is killed, so is the child. Where a caller has replaced the standard streams or
+    has threads, and on systems other than Linux, the job runs in this process.
+
+    Args:
+        job: Returns the exit status, or raises SystemExit; handles ``FORWARDED_STOP``.
+
+    Returns:
+        The exit status.
+    """
+    if not _is_possible():
+        return job()
+    open_standard_streams()
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    # Until the handlers are there, a stop waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    if child := os.fork():
+        os.close(writer)
+        return _wait_for(child, reader)
+    os.close(reader)
+    _die_with(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    status = 1
+    try:
+        status = job()
+        return status
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        os.write(writer, bytes([status & 0xFF]))
+
+
+def _is_possible() -> bool:
+    is_plain = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
+    return sys.platform == "linux" and is_plain and threading.active_count() == 1
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _wait_for(child: int, reader: int) -> int:
+    """The exit status of the child by its own account, or what follows from its having none."""
+    num_stops = 0
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        nonlocal num_stops
+        num_stops += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, FORWARDED_STOP)
+
+    for number in _STOPS:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    _, ended = os.waitpid(child, 0)
+    if told := os.read(reader, 1):
+        return told[0]
+    if num_stops:
+        _say("stopped; what is stored is kept, and the same command continues")
+        return EXIT_STOPPED
+    code = os.waitstatus_to_exitcode(ended)
+    how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+    _say(
+        f"error: the job's process was ended from outside ({how}), as Ray does when its raylet or "
+        "GCS has died, and the system when memory runs out; what is stored is kept, and the same "
+        "command continues"
+    )
+    return EXIT_RETRYABLE
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode())
