@@ -403,7 +403,7 @@ def test_data_sources_that_are_none(
     ("flags", "told"),
     [
         (("--space", "cifar"), "unknown space 'cifar'; choose one of darts"),
-        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"),
+        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-balanced, nasi-fix"),
         (("--data", "no-such-thing"), "CIFAR10"),
     ],
 )
