@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-integration test-slow test-all lint format check clean
+.PHONY: help search test test-integration test-slow test-fuzz test-all lint format check clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ test-integration: $(STAMP)  ## run the tests that start Ray, servers and process
 test-slow: $(STAMP)  ## run the slow tests
 	$(PYTEST) -m "slow and not gpu" $(ARGS)
 
-test-all: test test-integration test-slow  ## run all tests but those that need a GPU
+test-fuzz: $(STAMP)  ## read many damaged files (a minute on 2 cores)
+	$(PYTEST) -m fuzz -n auto $(ARGS)
+
+test-all: test test-integration test-slow test-fuzz  ## run all tests but those that need a GPU
 
 lint: $(STAMP)  ## check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

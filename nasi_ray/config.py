@@ -47,7 +47,18 @@ class SampleConfig:
     """Root seed of weights, batches, labels and Gumbel noise."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
-    CIFAR10 | CIFAR100 | the name of a plug-in."""
+    hf:OWNER/NAME in the cache of Hugging Face's hub | CIFAR10 | CIFAR100 | MNIST | FashionMNIST |
+    KMNIST | EMNIST-balanced | EMNIST-letters | EMNIST-digits | SVHN | STL10 | the name of a
+    plug-in."""
+    split: str = "train"
+    """Split of the data set to read: train, test, validation or another name that it has."""
+    image_column: str = ""
+    """Column of a Parquet data set that holds the images; empty: img or image."""
+    label_column: str = ""
+    """Column that holds the labels, numbers from 0 or texts (which become classes in sorted
+    order); empty: label, fine_label or labels."""
+    skip_broken: bool = False
+    """Leave out images that cannot be decoded, and say how many and which, instead of an error."""
     labels: Literal["auto", "true", "random", "permuted"] = "auto"
     """Labels of a batch; auto: true ones where the data has them, else random."""
     batch_size: int = 64

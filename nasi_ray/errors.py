@@ -5,6 +5,7 @@ Bugs are not here: they stay ordinary exceptions with a traceback.
 
 from __future__ import annotations
 
+import difflib
 from typing import ClassVar
 
 
@@ -28,7 +29,12 @@ class UnknownNameError(NasiRayError):
     """A name (space, preset, data source, ...) is not known."""
 
     def __init__(self, kind: str, given: str, allowed: list[str]) -> None:
-        super().__init__(f"unknown {kind} {given!r}; choose one of {', '.join(sorted(allowed))}")
+        folded = {name.casefold(): name for name in allowed}
+        near = difflib.get_close_matches(given.casefold(), folded, n=1)
+        hint = f"; did you mean {folded[near[0]]}?" if near else ""
+        super().__init__(
+            f"unknown {kind} {given!r}; choose one of {', '.join(sorted(allowed))}{hint}"
+        )
 
 
 class ConfigError(NasiRayError):

@@ -149,7 +149,7 @@ def test_the_ntk_preset_needs_no_nu_and_half_an_epoch() -> None:
 
 def test_unknown_presets_are_refused() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown preset 'nasi'; choose one of .*, nasi-relative$"
+        UnknownNameError, match=r"'nasi'; choose one of .*, nasi-relative; did you mean nasi-ntk"
     ):
         get_preset("nasi")
 

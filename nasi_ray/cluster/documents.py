@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from nasi_ray.errors import ConfigError
+from nasi_ray.files import open_regular
 
 _MAX_BYTES = 2**18
 _MAX_VALUES = 50_000
@@ -38,7 +39,7 @@ def read_text(path: Path) -> str:
         ConfigError: If it cannot be read, is not UTF-8, or is larger than 256 KiB.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MAX_BYTES + 1)
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from nasi_ray.cluster.parameters import PACKAGE, RUNTIME_ENV, checkout, template_path
 from nasi_ray.errors import ClusterError, ConfigError
+from nasi_ray.files import SETTINGS_BYTES, read_text
 
 _TOKEN_ADVICE = (
     "set RAY_AUTH_TOKEN to the cluster's token, or RAY_AUTH_TOKEN_PATH to the file that holds it "
@@ -199,7 +200,7 @@ def read_token(environ: Mapping[str, str]) -> str | None:
     named = environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(named) if named else Path(environ.get("HOME", "/")) / ".ray" / "auth_token"
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        return read_text(path, SETTINGS_BYTES).strip() or None
     except (OSError, UnicodeDecodeError) as error:
         if named:
             raise ConfigError(f"cannot read the token of RAY_AUTH_TOKEN_PATH: {error}") from error

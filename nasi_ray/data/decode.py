@@ -23,8 +23,9 @@ from nasi_ray.errors import DataError
 # PIL's other formats are left out: some run external programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-# What PIL raises on broken files besides OSError.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError)
+MAX_ENCODED_BYTES = 1 << 28
+"""An encoded image that is larger is refused."""
+_MAX_RESIZED_PIXELS = 1 << 24
 
 
 def allocate(num_images: int, image_size: int, source: str) -> PixelArray:
@@ -67,6 +68,11 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
     Raises:
         DataError: If the image is broken, too large, or has more than 8 bits a channel.
     """
+    if len(data) > MAX_ENCODED_BYTES:
+        raise DataError(
+            f"{where}: image has {len(data) / 1e6:.0f} MB, and {MAX_ENCODED_BYTES / 1e6:.0f} MB "
+            "are allowed; scale it down or remove it"
+        )
     try:
         with _bombs_refused(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.mode not in _EIGHT_BIT_MODES:
@@ -78,6 +84,8 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
                 # PIL warns when it drops a palette's transparency in one step.
                 return fit(image.convert("RGBA").convert("RGB"), image_size)
             return fit(image if image.mode == "RGB" else image.convert("RGB"), image_size)
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(
             f"{where}: not an image, or broken; replace or remove it (formats: "
@@ -90,14 +98,15 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
             f"{where}: image is too large ({size}{(Image.MAX_IMAGE_PIXELS or 0) // 10**6} "
             "megapixels); scale it down or remove it"
         ) from error
-    except _DECODE_ERRORS as error:
-        raise DataError(f"{where}: image is broken ({error}); replace or remove it") from error
+    except Exception as error:  # whatever PIL raises on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where}: image is broken ({reason}); replace or remove it") from error
 
 
 def _refuse_long(image: Image.Image, image_size: int, where: str) -> None:
     # The shorter side is enlarged to S before the crop, and the longer side with it.
     aspect = max(image.size) / min(image.size)
-    if aspect * image_size**2 > max(Image.MAX_IMAGE_PIXELS or 0, 16 * image_size**2):
+    if aspect * image_size**2 > max(_MAX_RESIZED_PIXELS, 16 * image_size**2):
         raise DataError(
             f"{where}: image of {image.width} x {image.height} pixels is too long and narrow; crop "
             "or remove it"
@@ -106,8 +115,9 @@ def _refuse_long(image: Image.Image, image_size: int, where: str) -> None:
 
 @contextlib.contextmanager
 def _bombs_refused() -> Iterator[None]:
-    # For images of 89 to 179 million pixels PIL only warns.
+    # For images of 89 to 179 million pixels PIL only warns. Other warnings are about metadata.
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 

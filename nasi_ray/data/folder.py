@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from nasi_ray.data.decode import allocate, decode
-from nasi_ray.data.image_set import ImageSet, make_image_set
-from nasi_ray.data.left_out import count, describe, is_housekeeping, kind, walk
-from nasi_ray.data.splits import canonical, is_split, splits_in
+from nasi_ray.data.decode import MAX_ENCODED_BYTES
+from nasi_ray.data.decoded import DecodedImages
+from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.left_out import (
+    Identity,
+    count,
+    describe,
+    identity,
+    is_housekeeping,
+    kind,
+    walk,
+)
+from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.splits import canonical, is_meant, is_split, splits_in
 from nasi_ray.errors import DataError
+from nasi_ray.files import read_bytes
 
 # Of the formats that decode() reads; .pfm is left out, as it always has more than 8 bits.
 EXTENSIONS = (
@@ -20,19 +29,23 @@ EXTENSIONS = (
 _MAX_NAMED = 5
 
 
-def read_folder(root: Path, *, image_size: int, split: str, source: str) -> ImageSet:
+def read_folder(root: Path, options: ReadOptions, *, image_size: int, source: str) -> ImageSet:
     """Read an image folder; classes are numbered in the order of their names.
 
     Args:
         root: Holds the class folders, or folders named after splits that hold them.
+        options: What to read.
         image_size: Height and width S in pixels.
-        split: Split to read, if the folder has splits.
         source: What the user named.
 
     Raises:
+        ConfigError: If a column is named.
         DataError: If there are no class folders, the splits are missing or ambiguous, a class has
             no image, or an image does not decode.
+        OSError: If a file or folder cannot be read.
     """
+    options.refuse_columns(source, "an image folder")
+    split = options.split
     chosen = _split_root(root, split)
     classes = _subfolders(chosen)
     if not classes:
@@ -40,27 +53,31 @@ def read_folder(root: Path, *, image_size: int, split: str, source: str) -> Imag
             f"{chosen}: neither Parquet files nor class folders in it; give a directory of Parquet "
             "files, or an image folder with one subfolder per class"
         )
-    files: list[Path] = []
-    labels: list[int] = []
+    if chosen == root and not is_meant(root.name, split):
+        raise DataError(
+            f"{root}: no split {split!r}: no folder in it has a split's name; leave the split out, "
+            "or give another folder"
+        )
+    files: list[tuple[Path, int]] = []
+    around = {identity(folder) for folder in (root, chosen, *classes)}
     left_out = [kind(path) for path in chosen.iterdir() if path not in classes]
     if chosen != root:
         left_out += [kind(path) for path in root.iterdir() if not splits_in(path.name, split)]
     for label, folder in enumerate(classes):
-        found, others = _class_images(folder, split)
-        files += found
+        found, others = _class_images(folder, split, around)
+        files += [(path, label) for path in found]
         left_out += others
-        labels += [label] * len(found)
-    images = allocate(len(files), image_size, source)
-    for position, path in enumerate(files):
-        images[position] = decode(path.read_bytes(), image_size, str(path))
-    folders = f"class folders {classes[0].name} to {classes[-1].name}"
+    images = DecodedImages(
+        len(files), image_size=image_size, source=source, skip_broken=options.skip_broken
+    )
+    for path, label in files:
+        with images.skipping(str(path)):
+            images.add(read_bytes(path, MAX_ENCODED_BYTES), label, str(path))
     read = [f"split {chosen.name}"] if chosen != root else []
-    return make_image_set(
-        images,
-        np.array(labels, dtype=np.int64),
+    return images.finish(
         num_classes=len(classes),
-        source=source,
-        read=[*read, count(len(files), "file"), folders, describe(left_out)],
+        names=[folder.name for folder in classes],
+        read=[*read, count(len(files), "file"), describe(left_out)],
     )
 
 
@@ -119,7 +136,7 @@ def _subfolders(root: Path) -> list[Path]:
     )
 
 
-def _class_images(folder: Path, split: str) -> tuple[list[Path], list[str]]:
+def _class_images(folder: Path, split: str, around: set[Identity]) -> tuple[list[Path], list[str]]:
     """The images of a class, sorted, and the kind of each thing left out."""
     below = [path for path in _subfolders(folder) if is_split(path.name, split)]
     if _num_splits(below, split) > 1:
@@ -127,7 +144,7 @@ def _class_images(folder: Path, split: str) -> tuple[list[Path], list[str]]:
             f"{folder}: splits ({_names(below)}) below a class; put the splits above the classes "
             "(split/class/file)"
         )
-    files, left_out = walk(folder)
+    files, left_out = walk(folder, others=around)
     images = [path for path in files if path.name.lower().endswith(EXTENSIONS)]
     if not images:
         raise DataError(

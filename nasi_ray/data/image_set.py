@@ -59,6 +59,7 @@ def make_image_set(
     *,
     num_classes: int,
     source: str,
+    names: Sequence[str] = (),
     read: Sequence[str] = (),
 ) -> ImageSet:
     """Add statistics and digest, and make the arrays read-only (no copy).
@@ -68,6 +69,7 @@ def make_image_set(
         labels: shape (images,), in [0, num_classes).
         num_classes: Classes of the data set.
         source: What the user named; for messages only.
+        names: Of the classes, for people; empty: not known.
         read: What was read, for people; begins the summary. Empty strings are left out.
 
     Raises:
@@ -103,7 +105,7 @@ def make_image_set(
         digest=_digest(images, labels, num_classes),
         mean=mean,
         std=np.where(std == 0, np.float32(1), std),
-        summary="; ".join([*filter(None, read), _describe_classes(labels, num_classes)]),
+        summary="; ".join([*filter(None, read), _describe_classes(labels, num_classes, names)]),
     )
 
 
@@ -118,16 +120,18 @@ def data_identity(images: ImageSet | None) -> dict[str, str]:
     return {"data": f"sha256:{images.digest[:16]} of {len(images)} images"}
 
 
-def _describe_classes(labels: IntArray, num_classes: int) -> str:
+def _describe_classes(labels: IntArray, num_classes: int, names: Sequence[str]) -> str:
     """Number of classes and range of labels, with a warning that names classes without images."""
-    text = f"{num_classes} classes (labels {labels.min()} to {labels.max()})"
+    low, high = int(labels.min()), int(labels.max())
+    named = f", {names[low]} to {names[high]}" if names else ""
+    text = f"{num_classes} classes (labels {low} to {high}{named})"
     empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0).tolist()
     if not empty:
         return text
     more = f" and {len(empty) - _MAX_NAMED} more" if len(empty) > _MAX_NAMED else ""
-    named = ", ".join(map(str, empty[:_MAX_NAMED])) + more
+    shown = [f"{i} ({names[i]})" if names else str(i) for i in empty[:_MAX_NAMED]]
     noun = "class" if len(empty) == 1 else "classes"
-    return f"{text}; warning: no image of {noun} {named}; labels count from 0"
+    return f"{text}; warning: no image of {noun} {', '.join(shown)}{more}; labels count from 0"
 
 
 def _channel_statistics(

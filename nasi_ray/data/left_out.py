@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 _HOUSEKEEPING = {"thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin"}
 _MAX_NAMED = 5
+
+Identity = tuple[int, int]
+"""What tells one folder from another, however it is reached."""
 
 
 def is_housekeeping(name: str) -> bool:
@@ -43,18 +46,32 @@ def describe(left_out: Iterable[str]) -> str:
     return f"left out: {', '.join(named)}" if named else ""
 
 
-def walk(folder: Path) -> tuple[list[Path], list[str]]:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def walk(
+    folder: Path,
+    *,
+    others: Collection[Identity] = (),
+    on_error: Callable[[OSError], None] | None = _raise,
+) -> tuple[list[Path], list[str]]:
     """The files at any depth, sorted, and the kind of each thing left out.
 
     Links to folders are followed, and no folder is entered twice.
 
+    Args:
+        folder: Where to begin.
+        others: ``identity`` of folders that are not entered.
+        on_error: Called if a folder cannot be read; None: it is left out.
+
     Raises:
-        OSError: If a folder cannot be read.
+        OSError: If a folder cannot be read and ``on_error`` raises.
     """
     files: list[Path] = []
     left_out: list[str] = []
-    seen = {_identity(folder)}
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+    seen = {identity(folder), *others}
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=on_error):
         paths = [Path(parent, name) for name in (*sorted(folders), *names)]
         hidden = [path for path in paths if is_housekeeping(path.name)]
         left_out += [kind(path) for path in hidden]
@@ -62,20 +79,17 @@ def walk(folder: Path) -> tuple[list[Path], list[str]]:
         for path in paths[: len(folders)]:
             if is_housekeeping(path.name):
                 continue
-            if (identity := _identity(path)) in seen:
+            if (found := identity(path)) in seen:
                 left_out.append("linked folders met before")
                 continue
-            seen.add(identity)
+            seen.add(found)
             entered.append(path.name)
         files += [path for path in paths[len(folders) :] if not is_housekeeping(path.name)]
         folders[:] = entered
     return sorted(files), left_out
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def identity(folder: Path) -> Identity:
+    """Device and number of a folder; links are followed."""
     status = folder.stat()
     return status.st_dev, status.st_ino
-
-
-def _raise(error: OSError) -> None:
-    raise error

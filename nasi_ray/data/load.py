@@ -6,30 +6,36 @@ import os
 from pathlib import Path
 
 from nasi_ray.data.folder import read_folder
+from nasi_ray.data.hub import PREFIX, cache_folder, find_snapshot
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.left_out import count, describe, kind, walk
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.parquet import read_parquet
 from nasi_ray.data.parquet_files import choose_split, find_files, splits_of
 from nasi_ray.data.sources import SOURCES
+from nasi_ray.data.splits import is_meant
 from nasi_ray.errors import DataError, UnknownNameError
 
-_PATHS = ["a Parquet file or directory", "an image folder (class/file)"]
+_PATHS = ["hf:OWNER/NAME", "a Parquet file or directory", "an image folder (class/file)"]
+_READ_TRAIN = ReadOptions()
 
 
-def load_images(source: str, *, image_size: int, split: str = "train") -> ImageSet:
+def load_images(source: str, options: ReadOptions = _READ_TRAIN, *, image_size: int) -> ImageSet:
     """Load a data set into memory.
 
     Images of another size have their shorter side resized to S (bilinear, antialiased) and their
     centre cropped; images of S x S pixels stay as they are, bit for bit.
 
     Args:
-        source: A name (``CIFAR10``, ``CIFAR100``, or a plug-in's), or the path of a Parquet file,
-            of a directory of them (Hugging Face layout) or of an image folder. To read a folder
-            with one of those names, write ``./CIFAR10``.
+        source: A name (``CIFAR10``, ``MNIST``, ... or a plug-in's), ``hf:OWNER/NAME`` for a data
+            set in the cache of Hugging Face's hub, or the path of a Parquet file, of a directory of
+            them (Hugging Face layout) or of an image folder. To read a folder with one of those
+            names, write ``./CIFAR10``.
+        options: What to read of it.
         image_size: Height and width S in pixels (≥ 1).
-        split: Split to read, if the source has splits.
 
     Raises:
+        ConfigError: If a column is named where there are none.
         UnknownNameError: If ``source`` is neither a known name nor a path.
         DataError: If the data are missing, empty, broken or too large for the memory.
         ValueError: If ``source`` is ``random`` (nothing to load) or ``image_size`` below 1.
@@ -39,9 +45,10 @@ def load_images(source: str, *, image_size: int, split: str = "train") -> ImageS
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; it must be at least 1")
     if source in SOURCES:
-        return SOURCES.get(source)(image_size=image_size, split=split)
+        options.refuse_columns(source, "known by name")
+        return SOURCES.get(source)(image_size=image_size, split=options.split)
     try:
-        return _read_path(_existing_path(source), image_size=image_size, split=split, source=source)
+        return _read_path(_existing_path(source), options, image_size=image_size, source=source)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error})") from error
 
@@ -53,9 +60,14 @@ def _sources() -> list[str]:
 def _existing_path(source: str) -> Path:
     if "://" in source:
         raise DataError(f"data {source!r} is not a local path; copy it here and name its directory")
-    path = Path(os.path.expanduser(source))
+    path = Path(os.path.expanduser(cache_folder(source)))
     if source and path.exists():
-        return path
+        return find_snapshot(path)
+    if source.startswith(PREFIX):
+        raise DataError(
+            f"data {source!r} is not in the cache (looked for {path}); where there is a network: "
+            f"hf download --repo-type dataset {source.removeprefix(PREFIX)}"
+        )
     if len(path.parts) > 1 or source.startswith((".", "~")) or path.suffix:
         raise DataError(
             f"no such file or directory: {source}; data can be {', '.join(_sources())} "
@@ -64,16 +76,21 @@ def _existing_path(source: str) -> Path:
     raise UnknownNameError("data source", source, _sources())
 
 
-def _read_path(path: Path, *, image_size: int, split: str, source: str) -> ImageSet:
-    if path.is_file():
+def _read_path(path: Path, options: ReadOptions, *, image_size: int, source: str) -> ImageSet:
+    split = options.split
+    if not path.is_dir():
         _refuse_arrow(path, source)
-        return read_parquet([path], image_size=image_size, source=source, read=["1 file"])
+        if not is_meant(path.stem, split):
+            raise DataError(
+                f"{source}: no split {split!r}: it is one file without splits; leave the split out"
+            )
+        return read_parquet([path], options, image_size=image_size, source=source, read=["1 file"])
     if not any(path.iterdir()):
         raise DataError(f"{source}: the directory is empty; data can be {', '.join(_sources())}")
     files = find_files(path, ".parquet")
     if not files:
         _refuse_arrow(path, source)
-        return read_folder(path, image_size=image_size, split=split, source=source)
+        return read_folder(path, options, image_size=image_size, source=source)
     chosen = choose_split(files, path, split)
     named = {file for file in files if splits_of(file, path, split)}
     found, left_out = walk(path)
@@ -81,6 +98,7 @@ def _read_path(path: Path, *, image_size: int, split: str, source: str) -> Image
     read = [f"split {'/'.join(sorted(splits_of(chosen[0], path, split)))}"] if named else []
     return read_parquet(
         chosen,
+        options,
         image_size=image_size,
         source=source,
         read=[*read, count(len(chosen), "file"), describe(left_out)],

@@ -1,153 +1,154 @@
-"""Parquet data sets in the Hugging Face layout: encoded images and integer labels."""
+"""Parquet data sets in the Hugging Face layout: encoded images and labels."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from nasi_ray.data.decode import allocate, decode
-from nasi_ray.data.image_set import MAX_CLASSES, ImageSet, make_image_set
+from nasi_ray.data.columns import Columns, find_columns
+from nasi_ray.data.decoded import DecodedImages
+from nasi_ray.data.image_set import MAX_CLASSES, ImageSet
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import DataError
+from nasi_ray.parquet_file import UNREADABLE, open_parquet, read_batches, reason_of
 
-_IMAGE_COLUMNS = ("img", "image")
-_LABEL_COLUMNS = ("label", "fine_label", "labels")
-_ROWS_PER_READ = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    image: str
-    label: str
-    num_classes: int | None
-    """From the schema metadata; None if it does not say."""
+_ROWS_PER_READ = 16
+_BYTES_PER_READ = 1 << 26
+_MAX_LABEL_LENGTH = 200
 
 
 def read_parquet(
-    files: Sequence[Path], *, image_size: int, source: str, read: Sequence[str] = ()
+    files: Sequence[Path],
+    options: ReadOptions,
+    *,
+    image_size: int,
+    source: str,
+    read: Sequence[str] = (),
 ) -> ImageSet:
     """Read and decode the files, rows in order.
 
     Args:
         files: At least one; all with the same image and label columns.
+        options: What to read.
         image_size: Height and width S in pixels.
         source: What the user named.
         read: For the summary, as for ``make_image_set``.
 
     Raises:
         DataError: If a file is not a Parquet file, lacks the columns, or holds an image that does
-            not decode or a label that is null, negative or not one of the classes.
+            not decode or a label that is missing or not one of the classes.
     """
-    opened = [(path, _open(path)) for path in files]
-    columns = _common_columns(opened)
-    num_rows = sum(file.metadata.num_rows for _, file in opened)
-    images = allocate(num_rows, image_size, source)
-    labels = np.empty(num_rows, dtype=np.int64)
-    position = 0
-    for path, file in opened:
-        for row, data, name, label in _rows(path, file, columns):
+    columns, num_rows = _common_columns(files, options)
+    images = DecodedImages(
+        num_rows, image_size=image_size, source=source, skip_broken=options.skip_broken
+    )
+    if columns.has_text_labels:
+        names = _text_labels(files, columns)
+        numbers = {name: number for number, name in enumerate(names)}
+        how = f"texts of column {columns.label} as classes, in sorted order"
+    else:
+        names, numbers, how = columns.class_names or [], {}, ""
+    for path in files:
+        for row, data, name, label in _rows(path, columns):
             where = f"{path}: row {row}" + (f" ({name})" if name else "")
-            labels[position] = _checked_label(label, columns, where)
-            if data is None:
-                raise DataError(f"{where}: no image bytes; every row must hold its image")
-            images[position] = decode(data, image_size, where)
-            position += 1
-    num_classes = columns.num_classes or int(labels.max(initial=-1)) + 1
-    return make_image_set(images, labels, num_classes=num_classes, source=source, read=read)
+            number = numbers[label] if numbers else _checked_number(label, columns, where)
+            with images.skipping(where):
+                if data is None:
+                    raise DataError(f"{where}: no image bytes; every row must hold its image")
+                images.add(data, number, where)
+    return images.finish(num_classes=len(names) or None, names=names, read=[*read, how])
 
 
-def _open(path: Path) -> Any:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+def _common_columns(files: Sequence[Path], options: ReadOptions) -> tuple[Columns, int]:
+    """The columns that all files have, and the number of rows together."""
+    found: Columns | None = None
+    num_rows = 0
+    for path in files:
+        try:
+            with open_parquet(path) as file:
+                columns = find_columns(path, file.schema_arrow, options)
+                num_rows += max(0, file.metadata.num_rows)
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        if found is not None and columns != found:
+            raise DataError(
+                f"{path}: other columns or classes than {files[0]}; give files of one data set"
+            )
+        found = columns
+    if found is None:
+        raise ValueError("no files were given")
+    return found, num_rows
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = str(error).partition("\n")[0].rstrip(".")
     return DataError(
-        f"{path}: not a readable Parquet file ({reason}); give a Parquet file, a directory of "
-        "them, or an image folder"
+        f"{path}: not a readable Parquet file ({reason_of(error)}); give a Parquet file, a "
+        "directory of them, or an image folder"
     )
 
 
-def _common_columns(opened: Sequence[tuple[Path, Any]]) -> _Columns:
-    first_path, first_file = opened[0]
-    columns = _columns(first_path, first_file.schema_arrow)
-    for path, file in opened[1:]:
-        if _columns(path, file.schema_arrow) != columns:
-            raise DataError(
-                f"{path}: other columns or classes than {first_path}; give files of one data set"
-            )
-    return columns
-
-
-def _columns(path: Path, schema: Any) -> _Columns:
-    image = _pick(path, schema, _IMAGE_COLUMNS, "an image", "binary or struct{bytes, path}")
-    label = _pick(path, schema, _LABEL_COLUMNS, "a label", "integers")
-    return _Columns(image, label, _named_classes(path, schema, label))
-
-
-def _pick(path: Path, schema: Any, allowed: Sequence[str], what: str, types: str) -> str:
-    name = next((name for name in allowed if name in schema.names), None)
-    if name is None:
-        raise DataError(
-            f"{path}: lacks {what} column; it has {', '.join(schema.names)}, and one of "
-            f"{', '.join(allowed)} is needed"
-        )
-    kind = schema.field(name).type
-    fits = pa.types.is_integer(kind) if allowed is _LABEL_COLUMNS else _holds_bytes(kind)
-    if not fits:
-        raise DataError(f"{path}: column {name} is of type {kind}; it must be {types}")
-    return name
-
-
-def _holds_bytes(kind: Any) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _holds_bytes(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _named_classes(path: Path, schema: Any, label: str) -> int | None:
-    text = (schema.metadata or {}).get(b"huggingface")
-    if text is None:
-        return None
-    try:
-        names = json.loads(text)["info"]["features"][label].get("names")
-        return len(names) if names else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: schema metadata 'huggingface' does not describe column {label}; "
-            "write the file again, or without that metadata"
-        ) from error
-
-
-def _rows(
-    path: Path, file: Any, columns: _Columns
-) -> Iterator[tuple[int, bytes | None, str, int | None]]:
-    """Row number, image bytes, image name and label of every row."""
-    row = 0
-    try:
-        for batch in file.iter_batches(_ROWS_PER_READ, columns=[columns.image, columns.label]):
-            images = batch.column(columns.image).to_pylist()
-            for image, label in zip(images, batch.column(columns.label).to_pylist(), strict=True):
-                if isinstance(image, dict):
-                    yield row, image["bytes"], image.get("path") or "", label
-                else:
-                    yield row, image, "", label
+def _text_labels(files: Sequence[Path], columns: Columns) -> list[str]:
+    """The texts of the label column, each once, sorted."""
+    names: set[str] = set()
+    for path in files:
+        row = 0
+        for batch in _batches(path, [columns.label]):
+            for label in batch.column(columns.label).to_pylist():
+                if not label or len(label) > _MAX_LABEL_LENGTH:
+                    given = "missing" if not label else f"{len(label)} characters long"
+                    raise DataError(
+                        f"{path}: row {row}: label is {given}; a label has 1 to "
+                        f"{_MAX_LABEL_LENGTH} characters"
+                    )
+                names.add(label)
                 row += 1
-    except (pa.ArrowException, OSError) as error:
+        if len(names) > MAX_CLASSES:
+            raise DataError(
+                f"{path}: column {columns.label} has more than {MAX_CLASSES} different labels; "
+                "name another with --label-column"
+            )
+    return sorted(names)
+
+
+def _batches(path: Path, columns: list[str]) -> Iterator[Any]:
+    try:
+        with open_parquet(path) as file:
+            yield from read_batches(
+                file, columns, most_rows=_ROWS_PER_READ, most_bytes=_BYTES_PER_READ
+            )
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
-def _checked_label(label: int | None, columns: _Columns, where: str) -> int:
+def _rows(path: Path, columns: Columns) -> Iterator[tuple[int, bytes | None, str, Any]]:
+    """Row number, image bytes, image name and label of every row."""
+    row, num_rows = 0, _num_rows(path)
+    for batch in _batches(path, [columns.image, columns.label]):
+        if row + len(batch) > num_rows:
+            row += len(batch)
+            break
+        images = batch.column(columns.image).to_pylist()
+        for image, label in zip(images, batch.column(columns.label).to_pylist(), strict=True):
+            if isinstance(image, dict):
+                name = image.get("path")
+                yield row, image["bytes"], name if isinstance(name, str) else "", label
+            else:
+                yield row, image, "", label
+            row += 1
+    if row != num_rows:
+        raise DataError(f"{path}: broken: it does not have the {num_rows} rows that it promises")
+
+
+def _num_rows(path: Path) -> int:
+    try:
+        with open_parquet(path) as file:
+            return int(file.metadata.num_rows)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _checked_number(label: int | None, columns: Columns, where: str) -> int:
     if label is None or label < 0:
         given = "null" if label is None else label
         raise DataError(
@@ -159,9 +160,9 @@ def _checked_label(label: int | None, columns: _Columns, where: str) -> int:
             f"{where}: label is {label}; labels count from 0 to at most {MAX_CLASSES - 1}: number "
             "the classes from 0"
         )
-    if columns.num_classes is not None and label >= columns.num_classes:
+    if columns.class_names is not None and label >= len(columns.class_names):
         raise DataError(
-            f"{where}: label is {label} and the metadata names {columns.num_classes} classes; "
+            f"{where}: label is {label} and the metadata names {len(columns.class_names)} classes; "
             "correct one of them"
         )
     return label

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasi_ray.data.left_out import is_housekeeping
-from nasi_ray.data.splits import canonical, spellings_in, splits_in
+from nasi_ray.data.splits import canonical, is_meant, spellings_in, splits_in
 from nasi_ray.errors import DataError
 
 _SHARD = re.compile(r"(.*?)([-_.]?)([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(.*)", re.IGNORECASE)
@@ -52,6 +52,11 @@ def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Pat
             f"{directory}: names of more than one split in {names}; rename, or name one file"
         )
     wanted = frozenset([canonical(split)])
+    if not named and not is_meant(directory.name, split):
+        raise DataError(
+            f"{directory}: no split {split!r}: no file in it has a split's name; leave the split "
+            "out, or give another directory"
+        )
     if wanted not in by_split and named and not several:
         has = ", ".join(sorted(name for splits in named for name in splits))
         raise DataError(f"{directory}: no split {split!r}; it has {has}")

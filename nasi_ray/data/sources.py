@@ -18,7 +18,7 @@ class Source(Protocol):
 
         Args:
             image_size: Height and width S of the images in pixels.
-            split: Name of the split; searches and rankings read ``train``.
+            split: Name of the split; ``train`` unless ``--split`` says otherwise.
 
         Raises:
             DataError: If the split is unknown, or the data cannot be read.
@@ -29,7 +29,15 @@ SOURCES: Registry[Source] = Registry(
     "data source",
     "nasi_ray.data",
     {
-        "CIFAR10": "nasi_ray.data.cifar:read_cifar10",
-        "CIFAR100": "nasi_ray.data.cifar:read_cifar100",
+        "CIFAR10": "nasi_ray.data.torchvision_sets:read_cifar10",
+        "CIFAR100": "nasi_ray.data.torchvision_sets:read_cifar100",
+        "MNIST": "nasi_ray.data.torchvision_sets:read_mnist",
+        "FashionMNIST": "nasi_ray.data.torchvision_sets:read_fashion_mnist",
+        "KMNIST": "nasi_ray.data.torchvision_sets:read_kmnist",
+        "EMNIST-balanced": "nasi_ray.data.torchvision_sets:read_emnist_balanced",
+        "EMNIST-letters": "nasi_ray.data.torchvision_sets:read_emnist_letters",
+        "EMNIST-digits": "nasi_ray.data.torchvision_sets:read_emnist_digits",
+        "SVHN": "nasi_ray.data.torchvision_sets:read_svhn",
+        "STL10": "nasi_ray.data.torchvision_sets:read_stl10",
     },
 )

@@ -44,3 +44,13 @@ def splits_in(name: str, wanted: str) -> set[str]:
 def is_split(name: str, wanted: str) -> bool:
     """Whether a whole name is that of a split, in any case."""
     return name == wanted or name.lower() in _SPLIT_OF
+
+
+def is_meant(name: str, wanted: str) -> bool:
+    """Whether a file or folder without splits can be read as a split.
+
+    Args:
+        name: Of the file, without its suffix, or of the folder.
+        wanted: ``train``, which is the default, or a split that must be in the name.
+    """
+    return canonical(wanted) == "train" or canonical(wanted) in splits_in(name, wanted)

@@ -14,6 +14,7 @@ from nasi_ray.describe.subject import read_subject
 from nasi_ray.display.formats import wrapped
 from nasi_ray.display.tables import text_table
 from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.files import user_path
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
@@ -65,7 +66,7 @@ def describe(job: DescribeJob) -> dict[str, Any]:
     """
     space, architecture = read_subject(job)
     if job.picture is not None:
-        _draw(architecture, Path(job.picture).expanduser())
+        _draw(architecture, user_path(job.picture))
     if isinstance(architecture, Genotype):
         family = _final_networks(job, architecture)
     else:

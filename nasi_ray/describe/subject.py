@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
+from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
-from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.storage import open_storage
 
 _RESULT = "result.json"
@@ -32,11 +32,11 @@ def read_subject(job: DescribeJob) -> tuple[str, TabularArchitecture]:
         except InvalidGenotypeError as error:
             raise ConfigError(f"architecture: {error}") from None
     given = str(job.genotype)
-    path = Path(given).expanduser()
+    path = user_path(given)
     if given.startswith("s3://") or os.path.isdir(path):
         return _of_run(given)
     try:
-        return "darts", parse_genotype(path.read_text(encoding="utf-8-sig"))
+        return "darts", Genotype.parse(read_text(path, SETTINGS_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
@@ -59,7 +59,7 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
             f"{storage.uri}/{_RESULT} names no architecture; give the run directory of a search"
         ) from None
     try:
-        return "darts", parse_genotype(storage.read(_CELL).decode())
+        return "darts", Genotype.parse(storage.read(_CELL).decode())
     except FileNotFoundError:
         raise DataError(
             f"{storage.uri} has neither {_CELL} nor an architecture in {_RESULT}; give the run "
@@ -69,6 +69,6 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
 
 def _parse(space: str, text: str) -> TabularArchitecture:
     if space == "darts":
-        return parse_genotype(text)
+        return Genotype.parse(text)
     architecture: TabularArchitecture = get_tabular_space(space).parse(text)
     return architecture

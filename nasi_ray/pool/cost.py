@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nasi_ray.errors import ConfigError
+from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 
 LOCAL_TYPE = "local"
 _LABELS = ("ray.io/node-group", "ray.io/instance-type")
@@ -50,7 +50,7 @@ def load_prices(path: str) -> PriceList:
         ConfigError: If it cannot be read, or is not an object of numbers from 0 to 1e6.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = read_text(user_path(path), SETTINGS_BYTES)
         content = json.loads(text, object_pairs_hook=_unique)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the price list {path}: {error}") from error

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
+from nasi_ray.files import read_text, user_path
+from nasi_ray.ranking.notations import Notations, is_heading
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.spaces.base import Keys, first_positions
 
 _MAX_NAMED = 5
+_MAX_SHOWN = 300
+_MAX_FILE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The architectures asked for."""
+
+    positions: IntArray
+    """In the space's enumeration, ascending, each distinct architecture once."""
+    given: Mapping[int, list[str]] = field(default_factory=dict)
+    """Position -> how a file writes it, each spelling once; empty without a file."""
 
 
 @cache
@@ -33,13 +49,14 @@ def representative(name: str, position: int) -> int:
     return int(_first_positions(name)[position])
 
 
-def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArray:
-    """Positions of the architectures asked for, ascending, each distinct architecture once.
+def select_architectures(name: str, wanted: str, *, subset_seed: int = 0) -> Selection:
+    """The architectures asked for.
 
     Args:
         name: Of a ranked space.
-        wanted: ``all``; a number n of random ones; or a file with one architecture string a line,
-            where empty lines and lines that begin with # are left out.
+        wanted: ``all``; a number n of random ones; or a file with one architecture a line, in one
+            of the notations that ``docs/ranking.md`` lists. Empty lines and lines that begin with #
+            are left out.
         subset_seed: Which random ones (≥ 0). A larger n takes the same and more.
 
     Raises:
@@ -47,11 +64,11 @@ def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArra
         DataError: If the file is missing, empty, or has lines that are not architectures.
     """
     if wanted == "all":
-        return distinct_positions(name)
+        return Selection(distinct_positions(name))
     try:
         number = int(wanted)
     except ValueError:
-        return _read_file(name, Path(wanted).expanduser())
+        return _read_file(name, user_path(wanted))
     positions = distinct_positions(name)
     if not 1 <= number <= len(positions):
         raise ConfigError(
@@ -59,7 +76,7 @@ def select_positions(name: str, wanted: str, *, subset_seed: int = 0) -> IntArra
             f"{len(positions)}, all, or a file"
         )
     order = np.random.default_rng(subset_seed).permutation(len(positions))
-    return np.sort(positions[order[:number]])
+    return Selection(np.sort(positions[order[:number]]))
 
 
 @cache
@@ -78,9 +95,16 @@ def _first_positions(name: str) -> IntArray:
     return first_positions(table_keys(name))
 
 
-def _read_file(name: str, path: Path) -> IntArray:
+@cache
+def _by_hash(name: str) -> dict[bytes, int]:
+    """The first position of every hash of a space of NAS-Bench-101 cells."""
+    keys = table_keys(name)
+    return {bytes(keys[position]): position for position in distinct_positions(name).tolist()}
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path, _MAX_FILE_BYTES).splitlines()
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not a text file; give a file with one architecture string a line"
@@ -91,23 +115,34 @@ def _read_file(name: str, path: Path) -> IntArray:
             f"architectures is {str(path)!r}, which cannot be read ({reason}); give all, a number "
             "of random ones, or a file with one architecture string a line"
         ) from None
+
+
+def _read_file(name: str, path: Path) -> Selection:
     space, bad = get_tabular_space(name), []
-    positions: list[int] = []
-    for number, line in enumerate(lines, start=1):
+    notations = Notations(space, partial(_by_hash, name))
+    given: dict[int, dict[str, None]] = {}
+    is_first = True
+    for number, line in enumerate(_lines(path), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         try:
-            positions.append(space.index(space.parse(text)))
+            architecture, spelling = notations.read(text)
+            given.setdefault(representative(name, architecture), {})[spelling] = None
         except InvalidGenotypeError as error:
-            bad.append(f"line {number}: {error}")
+            if not (is_first and is_heading(text)):
+                bad.append(f"line {number}: {str(error)[:_MAX_SHOWN]}")
+        is_first = False
     if bad:
         more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise DataError(
             f"{path} has lines that are not {name} cells: {'; '.join(bad[:_MAX_NAMED])}{more}"
         )
-    if not positions:
+    if not given:
         raise DataError(
             f"{path} has no architecture; give one a line, as {space.architecture(0).to_string()}"
         )
-    return np.unique(_first_positions(name)[positions])
+    return Selection(
+        np.array(sorted(given), dtype=np.int64),
+        {position: list(spellings) for position, spellings in sorted(given.items())},
+    )

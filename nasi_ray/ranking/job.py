@@ -17,7 +17,7 @@ from nasi_ray.data.batches import make_batches
 from nasi_ray.data.image_set import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
-from nasi_ray.ranking.architectures import select_positions, table_keys
+from nasi_ray.ranking.architectures import Selection, select_architectures, table_keys
 from nasi_ray.ranking.listed import read_list, store_list
 from nasi_ray.ranking.result import (
     RankingResult,
@@ -33,7 +33,7 @@ from nasi_ray.records.rows import ProxyScore
 from nasi_ray.run.collect import collect_rows
 from nasi_ray.run.compute import Session, explain_out_of_memory
 from nasi_ray.run.finish import to_json
-from nasi_ray.run.identity import SOURCE_NAME
+from nasi_ray.run.identity import SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.run.tracker import CountProgress
@@ -52,14 +52,18 @@ class _Wanted:
     """The scores asked for, with all names resolved."""
 
     proxies: tuple[str, ...]
-    positions: IntArray
-    """Of the architectures in the space's enumeration."""
+    selection: Selection
     seeds: tuple[int, ...]
     accuracies: Accuracies | None
     error_percent: FloatArray | None
     """Test errors, shape (architectures,)."""
     total: int
     """Architectures of the space."""
+
+    @property
+    def positions(self) -> IntArray:
+        """Of the architectures in the space's enumeration."""
+        return self.selection.positions
 
     def indices(self, proxy: str) -> list[int]:
         """Indices of a proxy's records."""
@@ -100,7 +104,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
             plan.storage,
             stores,
             space=job.scores.space,
-            positions=wanted.positions,
+            selection=wanted.selection,
             seeds=wanted.seeds,
             asked=job.architectures,
             accuracies=wanted.accuracies,
@@ -120,14 +124,14 @@ def _with_list(job: RankJob) -> RankJob:
 
 def _resolve(job: RankJob) -> _Wanted:
     space = job.scores.space
-    positions = select_positions(space, job.architectures, subset_seed=job.subset_seed)
+    selection = select_architectures(space, job.architectures, subset_seed=job.subset_seed)
     accuracies = None if job.table is None else open_accuracies(space, job.table, job.metric)
     return _Wanted(
         proxies=job.proxy_names,
-        positions=positions,
+        selection=selection,
         seeds=tuple(dict.fromkeys(job.seeds)),
         accuracies=accuracies,
-        error_percent=None if accuracies is None else _errors(accuracies, positions),
+        error_percent=None if accuracies is None else _errors(accuracies, selection.positions),
         total=get_tabular_space(space).num_architectures,
     )
 
@@ -141,7 +145,7 @@ def _errors(accuracies: Accuracies, positions: IntArray) -> FloatArray:
 def plan_rank(job: RankJob) -> RunPlan:
     """Resolve the settings of a ranking; see ``run.plan``."""
     scores = job.scores
-    settings: dict[str, IdentityValue] = dataclasses.asdict(scores)
+    settings: dict[str, IdentityValue] = sample_settings(scores)
     settings["num_channels"] = scores.resolved_channels
     settings["num_cells"] = scores.resolved_cells
     if scores.resolved_cells is None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError, RecordCorruptError
+from nasi_ray.files import open_regular, read_text, user_path
 from nasi_ray.spaces import SPACES, Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.listed import ListedSpace
 from nasi_ray.storage import Storage
 
@@ -20,6 +20,7 @@ LIST_NAME = "architectures.txt"
 
 _FORMATS = "one cell a line (JSON or Genotype(...)), or a Parquet file with a column 'genotype'"
 _MAX_NAMED = 5
+_MAX_FILE_BYTES = 1 << 28
 
 
 def read_list(wanted: str) -> ListedSpace:
@@ -38,11 +39,11 @@ def read_list(wanted: str) -> ListedSpace:
             f"architectures is {wanted}, but DARTS cells cannot be enumerated; give a file of "
             f"{_FORMATS}"
         )
-    path = Path(wanted).expanduser()
+    path = user_path(wanted)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_parquet = file.read(4) == b"PAR1"
-        texts = _column(path) if is_parquet else path.read_text("utf-8-sig").splitlines()
+        texts = _column(path) if is_parquet else read_text(path, _MAX_FILE_BYTES).splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{path} is not a text file; give a file of {_FORMATS}") from None
     except (OSError, ValueError) as error:
@@ -74,7 +75,7 @@ def restore_list(storage: Storage, name: str) -> None:
         return
     try:
         lines = storage.read(LIST_NAME).decode().splitlines()
-        space = ListedSpace([parse_genotype(line) for line in lines])
+        space = ListedSpace([Genotype.parse(line) for line in lines])
     except (FileNotFoundError, ValueError, InvalidGenotypeError):
         space = ListedSpace([])
     if space.name != name:
@@ -91,16 +92,18 @@ def _added(space: ListedSpace) -> ListedSpace:
 
 
 def _column(path: Path) -> list[str]:
-    import pyarrow as pa  # takes long to import
-    import pyarrow.parquet as pq
+    from nasi_ray.parquet_file import UNREADABLE, read_table, reason_of  # takes long to import
 
     try:
-        names = pq.read_schema(path).names
-        if "genotype" not in names:
-            raise DataError(f"{path} has columns {', '.join(names)}; it needs 'genotype'")
-        cells = pq.read_table(path, columns=["genotype"])["genotype"].to_pylist()
-    except pa.ArrowException as error:
-        raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        table = read_table(path)
+        names = table.column_names
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path} cannot be read as Parquet: {reason_of(error)}") from None
+    if names.count("genotype") != 1:
+        raise DataError(f"{path} has columns {', '.join(names)}; it needs 'genotype'")
+    cells = table["genotype"].to_pylist()
     return [str(cell) for cell in cells]
 
 
@@ -111,7 +114,7 @@ def _parse(texts: Iterable[str], path: Path, unit: str) -> list[Genotype]:
         if not text or text.startswith("#"):
             continue
         try:
-            found.append(parse_genotype(text))
+            found.append(Genotype.parse(text))
         except InvalidGenotypeError as error:
             bad.append(f"{unit} {number}: {error}")
     if bad:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.arrays import FloatArray
 from nasi_ray.proxies import get_proxy
-from nasi_ray.ranking.architectures import distinct_positions
+from nasi_ray.ranking.architectures import Selection, distinct_positions
 from nasi_ray.ranking.plot import save_ranking_plots
 from nasi_ray.ranking.scores import ProxyScores, RunScores, gather
 from nasi_ray.ranking.scores_csv import scores_csv
@@ -69,7 +69,7 @@ def conclude(
     stores: Mapping[str, ScoreStore],
     *,
     space: str,
-    positions: IntArray,
+    selection: Selection,
     seeds: Sequence[int],
     asked: str,
     accuracies: Accuracies | None,
@@ -83,7 +83,7 @@ def conclude(
         storage: The run directory.
         stores: Proxy -> its records.
         space: Name of the space.
-        positions: Positions of the architectures.
+        selection: The architectures.
         seeds: Seeds of the scores.
         asked: ``--architectures``.
         accuracies: The table, or None.
@@ -94,14 +94,14 @@ def conclude(
     Raises:
         StorageError: If the files cannot be written; the scores are stored.
     """
-    total = get_tabular_space(space).num_architectures
+    total, positions = get_tabular_space(space).num_architectures, selection.positions
     scores = []
     for proxy, store in stores.items():
         store.compact_many()
         scores.append(
             gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
         )
-    names = [get_tabular_space(space).architecture(p).to_string() for p in positions.tolist()]
+    names = [_name(space, position, selection) for position in positions.tolist()]
     result = {
         "schema": RANKING_SCHEMA,
         "space": space,
@@ -117,13 +117,19 @@ def conclude(
         "versions": versions(),
         **run(),
     }
-    _write(storage, result, scores, positions, error_percent)
+    _write(storage, result, scores, selection, error_percent)
     by_proxy = {found.proxy: found for found in scores}
     return RankingResult(
         content=result,
         uri=storage.uri,
         scores=RunScores(space=space, positions=positions, by_proxy=by_proxy),
     )
+
+
+def _name(space: str, position: int, selection: Selection) -> str:
+    """As the user's file writes it, else the space's own string."""
+    given = selection.given.get(position)
+    return given[0] if given else get_tabular_space(space).architecture(position).to_string()
 
 
 def _accuracy_fields(accuracies: Accuracies | None) -> dict[str, Any]:
@@ -147,6 +153,8 @@ def _proxy_fields(
         best = entry.get("best")
         if best is not None:
             entry["best"] = {"architecture": names[best.pop("column")], **best}
+        for end in ("highest_ranked", "lowest_ranked"):
+            entry[end] = [{"architecture": names[row.pop("column")], **row} for row in entry[end]]
     return {"bootstrap": asdict(bootstrap), "proxies": entries, "warnings": warnings_of(entries)}
 
 
@@ -154,11 +162,12 @@ def _write(
     storage: Storage,
     result: dict[str, Any],
     scores: Sequence[ProxyScores],
-    positions: IntArray,
+    selection: Selection,
     error_percent: FloatArray | None,
 ) -> None:
+    table = scores_csv(result["space"], selection.positions, scores, error_percent, selection.given)
     files = {
-        "scores.csv": scores_csv(result["space"], positions, scores, error_percent),
+        "scores.csv": table,
         "ranking.md": ranking_markdown(result).encode(),
         "ranking.json": to_json(result),
     }

@@ -1,10 +1,10 @@
-"""Scores as a table for spreadsheets: one row per architecture; a missing score is empty."""
+"""Scores as a table for spreadsheets; a missing score is empty."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ def scores_csv(
     positions: IntArray,
     scores: Sequence[ProxyScores],
     error_percent: FloatArray | None,
+    given: Mapping[int, Sequence[str]],
 ) -> bytes:
     """Render the scores.
 
@@ -27,11 +28,13 @@ def scores_csv(
         positions: Of the architectures, shape (architectures,).
         scores: Of every proxy.
         error_percent: Shape (architectures,), or None.
+        given: Position -> spellings in the user's file; empty without one.
 
     Returns:
-        UTF-8. Columns: ``architecture``, ``hash`` (NAS-Bench-101 cells) or ``genotype`` (DARTS
-        cells, as JSON), ``error_percent``, then per proxy its mean over seeds and, with several
-        seeds, ``<proxy>_seed<n>`` each.
+        UTF-8. Columns: ``given`` where there is a file, with a row for each spelling in it;
+        ``architecture``, ``hash`` (NAS-Bench-101 cells) or ``genotype`` (DARTS cells, as JSON),
+        ``error_percent``, then per proxy its mean over seeds and, with several seeds,
+        ``<proxy>_seed<n>`` each.
     """
     ranked = get_tabular_space(space)
     named = [text_fields(ranked.architecture(p)) for p in positions.tolist()]
@@ -45,10 +48,14 @@ def scores_csv(
         if len(proxy.seeds) > 1:
             for seed, of_seed in zip(proxy.seeds, proxy.scores, strict=True):
                 columns[f"{proxy.proxy}_seed{seed}"] = _cells(of_seed)
+    rows = list(zip(*columns.values(), strict=True))
+    if given:
+        spelled = zip(positions.tolist(), rows, strict=True)
+        rows = [(text, *row) for position, row in spelled for text in given[position]]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(["given", *columns] if given else columns)
+    writer.writerows(rows)
     return out.getvalue().encode()
 
 

@@ -13,12 +13,13 @@ from nasi_ray.config import Auto, ComputeSettings, Device, SampleConfig
 from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.proxies import PROXIES
-from nasi_ray.run.identity import digest_of, source_name
+from nasi_ray.run.identity import digest_of, sample_settings, source_name
 from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
     compute_options_without_effect,
+    data_options_without_effect,
     given_options,
     read_settings,
     with_settings,
@@ -44,7 +45,18 @@ class RankConfig:
     """Space: s1 | s2 | s3 | nb201 | darts (the cells of a file) | the name of a plug-in."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
-    CIFAR10 | CIFAR100 | the name of a plug-in."""
+    hf:OWNER/NAME in the cache of Hugging Face's hub | CIFAR10 | CIFAR100 | MNIST | FashionMNIST |
+    KMNIST | EMNIST-balanced | EMNIST-letters | EMNIST-digits | SVHN | STL10 | the name of a
+    plug-in."""
+    split: str = "train"
+    """Split of the data set to read: train, test, validation or another name that it has."""
+    image_column: str = ""
+    """Column of a Parquet data set that holds the images; empty: img or image."""
+    label_column: str = ""
+    """Column that holds the labels, numbers from 0 or texts (which become classes in sorted
+    order); empty: label, fine_label or labels."""
+    skip_broken: bool = False
+    """Leave out images that cannot be decoded, and say how many and which, instead of an error."""
     labels: Literal["auto", "true", "random", "permuted"] = "auto"
     """Labels of the batch; auto: true ones where the data has them, else random."""
     batch_size: int = 64
@@ -157,8 +169,8 @@ class RankJob:
     ] = DEFAULT_PROXIES
     architectures: str = "all"
     """all: every distinct architecture of the space | a number of random ones | a file with one
-    architecture string a line. For darts: a file with one cell a line (JSON or Genotype(...)), or a
-    Parquet file with a column genotype."""
+    architecture a line: strings, NAS-Bench-101 hashes or matrices (docs/ranking.md). For darts: a
+    file with one cell a line (JSON or Genotype(...)), or a Parquet file with a column genotype."""
     subset_seed: int = 0
     """Seed of the choice of random architectures."""
     seeds: tuple[int, ...] = (0,)
@@ -206,7 +218,7 @@ class RankJob:
         """``out``, or the default that the score settings determine."""
         if self.out:
             return self.out
-        settings = dataclasses.asdict(self.scores)
+        settings = sample_settings(self.scores)
         settings["data"] = source_name(self.scores.data)
         settings["threads_per_worker"] = self.compute.threads_per_worker
         return f"runs/rank-{self.scores.space}-{digest_of(settings)}"
@@ -258,6 +270,7 @@ def options_without_effect(job: RankJob) -> list[str]:
     lines = []
     if "num_classes" in changed and job.scores.data != "random":
         lines.append("--num-classes has no effect: the data set brings its own classes")
+    lines += data_options_without_effect(job.scores.data, changed)
     if "subset_seed" in changed and not job.architectures.isdigit():
         lines.append("--subset-seed has no effect: no random architectures are asked for")
     return lines + compute_options_without_effect(job.compute)

@@ -26,6 +26,8 @@ from nasi_ray.statistics import (
 RANKING_SCHEMA = "nasi_ray.ranking/1"
 
 _MAX_REASONS = 5
+NUM_AT_END = 5
+"""Architectures shown from each end of a ranking."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,7 @@ def summarise_proxy(
         "seconds_per_score": float(scores.seconds.mean()) if len(scores.seconds) else None,
         "seeds": list(scores.seeds),
         "seed_agreement": finite_or_none(seed_agreement(scores.scores)),
+        **_ends(mean, higher_is_better=proxy.higher_is_better),
     }
     if error_percent is None:
         return summary
@@ -146,6 +149,18 @@ def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, 
             }
         )
     return rows
+
+
+def _ends(mean: FloatArray, *, higher_is_better: bool) -> dict[str, list[dict[str, Any]]]:
+    """The columns and scores at both ends of the ranking; each architecture at most once."""
+    there = np.flatnonzero(np.isfinite(mean))
+    values = -mean[there] if higher_is_better else mean[there]
+    order = there[np.argsort(values, kind="stable")].tolist()
+    rows = [{"column": column, "score": float(mean[column])} for column in order]
+    return {
+        "highest_ranked": rows[:NUM_AT_END],
+        "lowest_ranked": rows[NUM_AT_END:][-NUM_AT_END:],
+    }
 
 
 def _best(

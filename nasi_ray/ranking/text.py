@@ -14,6 +14,7 @@ from nasi_ray.display.formats import (
     wrapped,
 )
 from nasi_ray.display.tables import markdown_table, text_table
+from nasi_ray.ranking.settings import SIZE_PROXIES
 from nasi_ray.tables.metric import SPLIT_NAMES
 
 _HEADINGS = (
@@ -35,6 +36,8 @@ def ranking_lines(result: Mapping[str, Any]) -> str:
     """
     remarks = [*_notes(result), *(f"WARNING: {text}" for text in result["warnings"])]
     lines = [*wrapped(_title(result)), "", *_tables(result), ""]
+    if not result["metric"]:
+        lines += _ranked_lines(result)
     lines += [line for remark in remarks for line in wrapped(remark)]
     return "".join(printable(line) + "\n" for line in lines)
 
@@ -49,6 +52,7 @@ def ranking_markdown(result: Mapping[str, Any]) -> str:
     lines += [f"**Warning:** {one_line(text)}." + "\n" for text in result["warnings"]]
     lines += markdown_table(_headings(result), _rows(result))
     lines += ["", *(f"{one_line(note)}\n" for note in _notes(result)), *_deciles(result)]
+    lines += _ranked_markdown(result)
     lines += ["## Settings", ""]
     settings = sorted((str(k), _plain(v)) for k, v in result["settings"].items())
     lines += markdown_table(("setting", "value"), settings)
@@ -185,6 +189,36 @@ def _deciles(result: Mapping[str, Any]) -> list[str]:
         cells = [f"{d['error']:.2f} ± {d['std']:.2f}" for d in proxy["deciles"]]
         rows.append((proxy["name"], *cells, *[""] * (most - len(cells))))
     return [*lines, *markdown_table(("proxy", *map(str, range(1, most + 1))), rows), ""]
+
+
+def _ranks(proxy: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+    """Rank, score and architecture of both ends of a proxy's ranking, the best first."""
+    lowest, num = proxy["lowest_ranked"], proxy["num_scored"]
+    rows = [*enumerate(proxy["highest_ranked"], 1), *enumerate(lowest, num - len(lowest) + 1)]
+    return [(rank, f"{row['score']:.6g}", str(row["architecture"])) for rank, row in rows]
+
+
+def _ranked_lines(result: Mapping[str, Any]) -> list[str]:
+    """The best and the worst architectures of every proxy that was asked for."""
+    lines: list[str] = []
+    own = [proxy for proxy in result["proxies"] if proxy["name"] not in SIZE_PROXIES]
+    for proxy in own or result["proxies"]:
+        lines += wrapped(f"Best and worst by {proxy['name']}: rank, score, architecture")
+        for rank, score, architecture in _ranks(proxy):
+            text = f"{rank}. {score} {architecture}"
+            lines += wrapped(text, indent="  ", hanging="      ")
+        lines.append("")
+    return lines
+
+
+def _ranked_markdown(result: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (proxy["name"], str(rank), score, architecture)
+        for proxy in result["proxies"]
+        for rank, score, architecture in _ranks(proxy)
+    ]
+    headings = ("proxy", "rank", "score", "architecture")
+    return ["## Best and worst architectures", "", *markdown_table(headings, rows), ""]
 
 
 def _plain(value: object) -> str:

@@ -14,6 +14,7 @@ import torch
 from nasi_ray.config import ComputeSettings, Device
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
 from nasi_ray.pool import nodes
@@ -58,7 +59,7 @@ class Session:
         if plan.source.source == "random":
             return None
         start = time.perf_counter()
-        images = _decode(plan.data, plan.source, image_size)
+        images = _decode(plan.data, plan.options, plan.source, image_size)
         seconds = time.perf_counter() - start
         read = f": {images.summary}" if images.summary else ""
         self.progress.message(
@@ -151,9 +152,9 @@ def _device_here(device: Device) -> str:
 
 
 @lru_cache(maxsize=1)
-def _decode(data: str, source: DataSource, image_size: int) -> ImageSet:
+def _decode(data: str, options: ReadOptions, source: DataSource, image_size: int) -> ImageSet:
     """The images, kept for the next run of the process; ``source`` shows if they have changed."""
-    return load_images(data, image_size=image_size)
+    return load_images(data, options, image_size=image_size)
 
 
 def is_same(

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasi_ray.config import SampleConfig
+from nasi_ray.data.hub import cache_folder
+from nasi_ray.data.left_out import walk
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
@@ -21,14 +23,22 @@ SAMPLING_VERSION = 2
 SOURCE_NAME = "config.json"
 """File of a run that says where the data of its last evaluation were."""
 
-_LEFT_OUT_DEFAULTS = {"init_per": "search"}
+_DATA_SET_DEFAULTS = dataclasses.asdict(ReadOptions())
+
+_LEFT_OUT_DEFAULTS = {"init_per": "search", **_DATA_SET_DEFAULTS}
 """Settings that are newer than some records -> the value those records were made with. A setting
 with that value is left out, so that older runs keep their identity."""
 
 
-def sample_settings(samples: SampleConfig) -> dict[str, Any]:
-    """The settings that distinguish the samples of one run from those of others."""
+def sample_settings(samples: Any) -> dict[str, Any]:
+    """The settings that distinguish the records of one run from those of others.
+
+    Args:
+        samples: ``SampleConfig``, or ``RankConfig`` for scores.
+    """
     settings = dataclasses.asdict(samples)
+    if samples.data == "random":
+        settings |= _DATA_SET_DEFAULTS  # they have no effect
     return {
         k: v
         for k, v in settings.items()
@@ -56,20 +66,23 @@ def source_name(data: str) -> str:
     """``SampleConfig.data`` as an absolute path, or the name it is."""
     if data == "random" or data in SOURCES:
         return data
-    return os.path.abspath(os.path.expanduser(data))
+    return os.path.abspath(os.path.expanduser(cache_folder(data)))
 
 
 def find_source(data: str) -> DataSource:
-    """Look at the files of ``SampleConfig.data``; those that cannot be seen are left out."""
+    """Look at the files of ``SampleConfig.data``, also behind links to folders.
+
+    Files that cannot be seen are left out: reading the data tells what is wrong with them.
+    """
     name = source_name(data)
     if name == data and not os.path.isabs(name):
         return DataSource(name, "")
     path, digest = Path(name), hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in walk(path, on_error=None)[0] if path.is_dir() else [path]:
         try:
             status = file.stat()
         except (OSError, ValueError):
-            continue  # reading the data will tell what is wrong with it
+            continue
         digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="replace"))
     return DataSource(name, digest.hexdigest()[:16])
 

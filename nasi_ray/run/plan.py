@@ -10,6 +10,7 @@ from typing import Any
 
 from nasi_ray.config import ComputeSettings, Device, SampleConfig
 from nasi_ray.data.labels import resolve_labels
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, RecordConflictError
 from nasi_ray.pool.cost import PriceList, load_prices
 from nasi_ray.records import IdentityValue, RowFormat, read_identity, refuse_other_settings
@@ -27,6 +28,8 @@ class RunPlan:
     storage: Storage
     data: str
     """The images, as the user named them."""
+    options: ReadOptions
+    """What is read of them."""
     source: DataSource
     """Where they are."""
     device: Device
@@ -181,6 +184,7 @@ def plan_run(
     return RunPlan(
         storage=storage,
         data=samples.data,
+        options=ReadOptions.of(samples),
         source=source,
         device=device,
         compute=compute,

@@ -10,14 +10,14 @@ import argparse
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
 
 from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError
+from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 
 J = TypeVar("J")
 
@@ -103,7 +103,7 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(user_path(path), SETTINGS_BYTES))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the settings in {path}: {error}") from None
     except (yaml.YAMLError, RecursionError) as error:
@@ -114,7 +114,7 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
     settings = {str(name).replace("-", "_"): value for name, value in content.items()}
     made_for = settings.pop("job", job)
     if made_for != job:
-        raise ConfigError(f"{path} has the settings of a {made_for}, not of a {job}")
+        raise ConfigError(f"{path} has the settings of a {str(made_for)[:40]}, not of a {job}")
     return settings
 
 
@@ -169,3 +169,13 @@ def compute_options_without_effect(compute: ComputeSettings) -> list[str]:
     given = [f"--{name.replace('_', '-')}" for name in changed if name in names]
     have = "has" if len(given) == 1 else "have"
     return [f"{', '.join(given)} {have} no effect: there are no workers"] if given else []
+
+
+def data_options_without_effect(data: str, changed: Collection[str]) -> list[str]:
+    """At most one note: the options about a data set that were given although data are random."""
+    names = ("split", "image_column", "label_column", "skip_broken")
+    given = [f"--{name.replace('_', '-')}" for name in names if name in changed]
+    have = "has" if len(given) == 1 else "have"
+    if not given or data != "random":
+        return []
+    return [f"{', '.join(given)} {have} no effect: no data set is named"]

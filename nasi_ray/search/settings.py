@@ -25,6 +25,7 @@ from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
     compute_options_without_effect,
+    data_options_without_effect,
     flat_settings,
     given_options,
     read_settings,
@@ -138,6 +139,7 @@ def options_without_effect(job: SearchJob) -> list[str]:
         lines.append(f"--pairing has no effect: cells of {job.samples.space} have nothing to pair")
     if "num_classes" in changed and job.samples.data != "random":
         lines.append("--num-classes has no effect: the data set brings its own classes")
+    lines += data_options_without_effect(job.samples.data, changed)
     return lines + compute_options_without_effect(job.compute)
 
 

@@ -5,12 +5,14 @@ JSON with a schema version for our own tools, DARTS notation for other code.
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.registry import import_from
+from nasi_ray.spaces.literals import literal, parse_expression
 
 SCHEMA = "nasi_ray.genotype/1"
 
@@ -31,6 +33,10 @@ GENOTYPE_OPS = ("none", *DARTS_OPS, "sep_conv_7x7", "conv_7x1_1x7")
 """DARTS's whole list: what a published cell may hold."""
 
 NUM_INPUT_NODES = 2
+
+_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+_MAX_TEXT = 20_000
+_MAX_NODES = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +119,8 @@ class Genotype:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidGenotypeError(
-                f"not a DARTS genotype ({type(error).__name__}: {error}); it needs normal and "
-                "reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
+                f"not a DARTS genotype ({type(error).__name__}: {_reason(error)}); it needs normal "
+                "and reduce as [[operation, input], ...], and normal_concat and reduce_concat as "
                 "[node, ...]"
             ) from error
 
@@ -127,27 +133,111 @@ class Genotype:
         """
         try:
             fields = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidGenotypeError(f"a genotype must be JSON: {error}") from error
-        schema = fields.get("schema") if isinstance(fields, dict) else None
-        if schema != SCHEMA:
+        _check_schema(fields)
+        return cls.from_dict(fields)
+
+    @classmethod
+    def parse(cls, text: str) -> Genotype:
+        """Read a cell as people have it; nothing in the text is executed.
+
+        Args:
+            text: ``to_json``'s; JSON of DARTS's tuples, ``{"normal": [["skip_connect", 0], ...],
+                "normal_concat": [2, 3, 4, 5], ...}``; or Python source, ``Genotype(normal=[(
+                'skip_connect', 0), ...], normal_concat=range(2, 6), ...)``, with lists or tuples,
+                also after ``name =`` or the time and date of a log.
+
+        Raises:
+            InvalidGenotypeError: If it is none of these, or the cell is not a DARTS cell.
+        """
+        if len(text) > _MAX_TEXT:
             raise InvalidGenotypeError(
-                f"genotype schema {schema!r} is not known; this version reads {SCHEMA!r}"
+                f"a genotype of {len(text)} characters; at most {_MAX_TEXT} are allowed"
             )
-        if fields.get("space") != "darts":
+        if "Genotype(" in text:
+            return cls.from_dict(_from_source(text[text.index("Genotype(") :]))
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise InvalidGenotypeError(
-                f"genotype of space {fields.get('space')!r}; only darts cells can be read here"
-            )
+                f"no genotype can be read in {_start_of(text)} ({_reason(error)}); give JSON, "
+                "or DARTS's Genotype(normal=[...], normal_concat=[...], reduce=[...], "
+                "reduce_concat=[...])"
+            ) from error
+        if isinstance(fields, dict) and "schema" in fields:
+            _check_schema(fields)
         return cls.from_dict(fields)
 
 
+def _check_schema(fields: Any) -> None:
+    schema = fields.get("schema") if isinstance(fields, dict) else None
+    if schema != SCHEMA:
+        raise InvalidGenotypeError(
+            f"genotype schema {_start_of(schema)} is not known; this version reads {SCHEMA!r}"
+        )
+    if fields.get("space") != "darts":
+        raise InvalidGenotypeError(
+            f"genotype of space {_start_of(fields.get('space'))}; only darts cells can be read here"
+        )
+
+
+def _from_source(text: str) -> dict[str, Any]:
+    """The arguments of ``Genotype(...)``, of which only the syntax is looked at."""
+    try:
+        call = parse_expression(text)
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError("there is more than one call of Genotype")
+        given = {_FIELDS[i]: argument for i, argument in enumerate(call.args)}
+        given |= {str(keyword.arg): keyword.value for keyword in call.keywords}
+        if unknown := sorted(given.keys() - set(_FIELDS)):
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(_FIELDS)}")
+        return {name: _literal(node) for name, node in given.items()}
+    except (ValueError, TypeError, LookupError) as error:
+        raise InvalidGenotypeError(
+            f"no genotype can be read in {_start_of(text)} ({_reason(error)}); give DARTS's "
+            "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
+        ) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal, or the numbers of ``range(...)`` and ``list(range(...))``."""
+    if not isinstance(node, ast.Call):
+        return literal(node)
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if node.keywords or name not in ("range", "list", "tuple"):
+        raise ValueError("only literals and range(...) are read")
+    if name != "range":
+        return _literal(node.args[0])
+    numbers = range(*(_node(literal(argument)) for argument in node.args))
+    return list(numbers[:_MAX_NODES])
+
+
+def _reason(error: Exception) -> str:
+    return _cut(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _start_of(value: object) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _edges(pairs: Any) -> tuple[Edge, ...]:
-    return tuple((str(op), _node(source)) for op, source in pairs)
+    return tuple((_op(op), _node(source)) for op, source in pairs)
+
+
+def _op(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{_start_of(value)} is not the name of an operation")
+    return value
 
 
 def _node(value: Any) -> int:
     if type(value) is not int:
-        raise TypeError(f"{value!r} is not a node number")
+        raise TypeError(f"{_start_of(value)} is not a node number")
     return value
 
 
@@ -159,7 +249,8 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
         node = position // 2
         if op not in GENOTYPE_OPS:
             raise InvalidGenotypeError(
-                f"{name} node {node} has operation {op!r}; choose one of {', '.join(GENOTYPE_OPS)}"
+                f"{name} node {node} has operation {_start_of(op)}; choose one of "
+                f"{', '.join(GENOTYPE_OPS)}"
             )
         if not 0 <= source < NUM_INPUT_NODES + node:
             raise InvalidGenotypeError(
@@ -169,6 +260,6 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
     is_allowed = all(NUM_INPUT_NODES <= i < last for i in concat)
     if not concat or not is_allowed or len(set(concat)) < len(concat):
         raise InvalidGenotypeError(
-            f"{name}_concat is {list(concat)}; allowed are intermediate nodes 2 to {last - 1}, "
-            "each once"
+            f"{name}_concat is {_start_of(list(concat))}; allowed are intermediate nodes 2 to "
+            f"{last - 1}, each once"
         )

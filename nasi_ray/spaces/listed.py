@@ -10,7 +10,6 @@ from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.spaces.base import Decision, TabularSpace
 from nasi_ray.spaces.darts import DARTS, NETWORKS
 from nasi_ray.spaces.genotype import Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 
 
 class ListedSpace(TabularSpace[Genotype]):
@@ -24,7 +23,7 @@ class ListedSpace(TabularSpace[Genotype]):
         self._positions: dict[str, int] = {}
         for genotype in genotypes:
             self._positions.setdefault(genotype.key, len(self._positions))
-        self._genotypes = tuple(parse_genotype(key) for key in self._positions)
+        self._genotypes = tuple(Genotype.parse(key) for key in self._positions)
         digest = hashlib.sha256("\n".join(self._positions).encode()).hexdigest()
         self._name = f"{DARTS.name}-{digest[:12]}"
 
@@ -83,7 +82,7 @@ class ListedSpace(TabularSpace[Genotype]):
         Raises:
             InvalidGenotypeError: If it is none, or not in the list.
         """
-        genotype = parse_genotype(text)
+        genotype = Genotype.parse(text)
         return self.architecture(self.index(genotype))
 
     @property

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import ConfigError, DataError, UnknownNameError
+from nasi_ray.files import user_path
 from nasi_ray.spaces import TabularSpace, get_tabular_space
 from nasi_ray.spaces.base import first_positions
 from nasi_ray.spaces.graph import Bytes
@@ -78,7 +78,7 @@ def open_accuracies(space: str, table: str, metric: str | None = None) -> Accura
             "no table was given; add --table with a Parquet table of accuracies, or the directory "
             f"that holds {found.table_file}"
         )
-    path = Path(table).expanduser()
+    path = user_path(table)
     benchmark = TabularBenchmark.open(path / found.table_file if path.is_dir() else path)
     if benchmark.key != found.key_column:
         raise DataError(

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import DataError
@@ -151,7 +151,8 @@ _NB101_TEST = Metric(
 def _from_json(column: str, text: bytes) -> Metric:
     try:
         metric = Metric(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        _check_types(metric)
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"column {column!r} has broken {METADATA_KEY.decode()} metadata ({error}); "
             "convert the table again"
@@ -161,3 +162,14 @@ def _from_json(column: str, text: bytes) -> Metric:
             f"column {column!r} has the metadata of {metric.column!r}; convert the table again"
         )
     return metric
+
+
+def _check_types(metric: Metric) -> None:
+    for name in ("column", "dataset", "trained_on"):
+        if not isinstance(getattr(metric, name), str):
+            raise TypeError(f"{name} is no text")
+    if metric.split not in get_args(Split) or metric.unit not in get_args(Unit):
+        raise ValueError(f"split {metric.split!r} or unit {metric.unit!r} is not known")
+    for name, allowed in (("epochs", (int,)), ("num_trials", (int, type(None)))):
+        if type(getattr(metric, name)) not in allowed:
+            raise TypeError(f"{name} is no whole number")

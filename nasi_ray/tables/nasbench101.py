@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
+from nasi_ray.files import open_regular
 from nasi_ray.spaces.graph import Matrix, hash_cell
 from nasi_ray.tables.metric import Metric, nb101_metric
 from nasi_ray.tables.model_metrics import ModelMetrics, decode_model_metrics
@@ -79,7 +80,7 @@ def _read(source: Path, on_progress: Progress | None) -> _Trials:
     trials = _Trials()
     try:
         total = os.path.getsize(source)
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             for record in read_records(file):
                 trials.add(record)
                 if on_progress and record.number % _PROGRESS_EVERY == 0:

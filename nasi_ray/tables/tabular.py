@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import DataError, InvalidGenotypeError
+from nasi_ray.parquet_file import UNREADABLE, read_table, reason_of
 from nasi_ray.spaces.base import TabularArchitecture
-from nasi_ray.spaces.genotype_text import parse_genotype
+from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.graph import Bytes
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
 from nasi_ray.tables.metric import SPLIT_NAMES, Metric, Split, column_metric
@@ -27,6 +27,8 @@ Key = TabularArchitecture | str | bytes
 
 _KEY_COLUMNS = ("hash", "arch", "genotype")
 _HASH_BYTES = 16
+_MAX_KEY_BYTES = 1000
+_MAX_TRIALS = 100
 
 
 class TabularBenchmark:
@@ -44,6 +46,7 @@ class TabularBenchmark:
                 their unit.
         """
         self.name = name
+        _check_names(table, name)
         self.key = next((k for k in _KEY_COLUMNS if k in table.column_names), "")
         if not self.key:
             raise DataError(
@@ -70,12 +73,16 @@ class TabularBenchmark:
             DataError: If the file is missing, is not Parquet, or is not a table as above.
         """
         try:
-            table = pq.read_table(path)
+            table = read_table(path)
         except FileNotFoundError:
             raise DataError(f"there is no table {path}; give the path of a Parquet file") from None
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"table {path} cannot be read as Parquet: {reason}") from error
+        except DataError as error:
+            raise DataError(f"table {path}: {error}") from None
+        except UNREADABLE as error:
+            raise DataError(
+                f"table {path} cannot be read as Parquet: {reason_of(error)}; give a table of "
+                "accuracies (docs/tables.md)"
+            ) from error
         return cls(table, str(path))
 
     def __len__(self) -> int:
@@ -265,6 +272,15 @@ class TabularBenchmark:
                 raise DataError(f"{self.name} has rows of one {self.key} that differ in {column}")
 
 
+def _check_names(table: pa.Table, name: str) -> None:
+    try:
+        names = table.column_names
+    except UnicodeDecodeError:
+        raise DataError(f"{name} has a column whose name is not UTF-8; rename it") from None
+    if doubled := sorted({column for column in names if names.count(column) > 1}):
+        raise DataError(f"{name} has more than one column {doubled[0]!r}; keep one")
+
+
 def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.bytes_]:
     values = column.to_pylist()
     if key == "hash":
@@ -275,12 +291,18 @@ def _key_array(column: pa.ChunkedArray, key: str, name: str) -> npt.NDArray[np.b
         raise DataError(f"column {key!r} of {name} must have a string in every row")
     if key == "genotype":
         values = [_genotype_key(value, name) for value in values]
-    return np.array([value.encode() for value in values], dtype=np.bytes_)
+    keys = [value.encode() for value in values]
+    if (longest := max(map(len, keys), default=0)) > _MAX_KEY_BYTES:
+        raise DataError(
+            f"column {key!r} of {name} has a string of {longest} bytes; an architecture has at "
+            f"most {_MAX_KEY_BYTES}"
+        )
+    return np.array(keys, dtype=np.bytes_)
 
 
 def _genotype_key(text: str, name: str) -> str:
     try:
-        return parse_genotype(text).key
+        return Genotype.parse(text).key
     except InvalidGenotypeError as error:
         raise DataError(f"{name} has no genotype {text[:60]!r}: {error}") from None
 
@@ -305,13 +327,21 @@ def _check_unit(metric: Metric, values: FloatArray, name: str) -> None:
 
 def _trial_matrix(column: pa.ChunkedArray, name: str) -> FloatArray:
     """Accuracies with a column per trial; NaN where an architecture has fewer."""
-    if not pa.types.is_list(column.type):
-        if not pa.types.is_floating(column.type):
-            raise DataError(f"{name} has accuracies of type {column.type}; they must be floats")
+    is_list = pa.types.is_list(column.type)
+    if not pa.types.is_floating(column.type.value_type if is_list else column.type):
+        raise DataError(
+            f"{name} has accuracies of type {column.type}; they must be floats, or lists of them"
+        )
+    if not is_list:
         return np.asarray(column.to_numpy(), dtype=np.float64).reshape(-1, 1)
     flat = column.combine_chunks()
     lengths = np.asarray(flat.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
-    matrix = np.full((len(flat), int(lengths.max(initial=0))), np.nan)
+    most = int(lengths.max(initial=0))
+    if most > _MAX_TRIALS:
+        raise DataError(
+            f"{name} has a list of {most} accuracies; there may be at most {_MAX_TRIALS} trials"
+        )
+    matrix = np.full((len(flat), most), np.nan)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = flat.flatten().to_numpy(
         zero_copy_only=False
     )

@@ -14,6 +14,7 @@ from PIL import Image
 from nasi_ray.data.decode import FORMATS
 from nasi_ray.data.folder import EXTENSIONS
 from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import DataError
 from tests.data.encoded import pixels, png, write_parquet
 
@@ -27,7 +28,7 @@ def _write(root: Path, files: dict[str, int]) -> Path:
 
 def _seeds(root: Path, split: str = "train") -> list[tuple[int, int]]:
     """(seed of the image, label) in order."""
-    data = load_images(str(root), image_size=8, split=split)
+    data = load_images(str(root), options=ReadOptions(split=split), image_size=8)
     seeds = [
         next(s for s in range(9) if (pixels(s, 8, 8).transpose(2, 0, 1) == image).all())
         for image in data.images
@@ -56,7 +57,7 @@ def test_split_folder_is_used_where_there_is_one(tmp_path: Path) -> None:
 def test_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     _write(tmp_path, {"train/a/x.png": 0, "val/a/x.png": 1, "extra/x.png": 2})
     with pytest.raises(DataError, match=r": no split 'test'; it has train, val$"):
-        load_images(str(tmp_path), image_size=8, split="test")
+        load_images(str(tmp_path), options=ReadOptions(split="test"), image_size=8)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -209,8 +210,8 @@ def test_what_was_read_and_left_out_is_said(tmp_path: Path) -> None:
     for name in ("Thumbs.db", ".DS_Store", "notes.TXT", "more.txt", "photo.heic", "._x.png"):
         (tmp_path / "train" / "a" / name).write_text("")
     assert load_images(str(tmp_path), image_size=8).summary == (
-        "split train; 2 files; class folders a to b; left out: 2 .txt, 1 .DS_Store, 1 .heic, "
-        "1 .png, 1 extra, 2 of other kinds; 2 classes (labels 0 to 1)"
+        "split train; 2 files; left out: 2 .txt, 1 .DS_Store, 1 .heic, 1 .png, 1 extra, "
+        "2 of other kinds; 2 classes (labels 0 to 1, a to b)"
     )
 
 
@@ -230,6 +231,26 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     assert _seeds(tmp_path) == [(0, 0), (1, 1)]
     summary = load_images(str(tmp_path), image_size=8).summary
     assert "left out: 30 linked folders met before" in summary
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("top", ["", "train/"])
+def test_links_between_classes_bring_no_image_of_another_class(tmp_path: Path, top: str) -> None:
+    names = "abcdefghi"
+    _write(tmp_path, {f"{top}{name}/x.png": i for i, name in enumerate(names)})
+    root = tmp_path / top
+    for name in names:
+        for other in {*(root / n for n in names), root, tmp_path}:
+            (root / name / f"to-{other.name}").symlink_to(other)
+    assert _seeds(tmp_path) == [(i, i) for i in range(len(names))]
+
+
+def test_a_folder_that_two_classes_share_is_read_in_both(tmp_path: Path) -> None:
+    _write(tmp_path, {"a/x.png": 0, "b/y.png": 1})
+    shared = _write(tmp_path.parent / f"{tmp_path.name}-shared", {"z.png": 2})
+    for name in "ab":
+        (tmp_path / name / "more").symlink_to(shared)
+    assert sorted(_seeds(tmp_path)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nasi_ray.data import folder
 from nasi_ray.data.load import load_images
 from nasi_ray.errors import DataError, UnknownNameError
 from tests.data.encoded import png, write_parquet
@@ -64,10 +65,10 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(png(0))
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, limit: int) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(folder, "read_bytes", refuse)
     with pytest.raises(DataError, match=r": cannot be read \(.*Permission denied: '.*/a/x.png'\)"):
         load_images(str(tmp_path), image_size=8)
 
@@ -109,3 +110,14 @@ def test_class_folders_beside_an_arrow_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "old.arrow").write_bytes(b"ARROW1")
     data = load_images(str(tmp_path), image_size=8)
     assert "left out: 1 .arrow" in data.summary
+
+
+@pytest.mark.parametrize("name", ["cifar10", "Cifar10", "CIFAR-10"])
+def test_a_name_that_is_nearly_right_gets_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"; did you mean CIFAR10\?$"):
+        load_images(name, image_size=8)
+    with pytest.raises(UnknownNameError, match=r", random$"):
+        load_images("zzz", image_size=8)

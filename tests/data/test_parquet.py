@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import DataError
 from tests.data.encoded import IMAGE_TYPE, pixels, png, write_parquet
 
@@ -67,7 +68,7 @@ def test_split_is_chosen_by_file_name(tmp_path: Path, folder: str) -> None:
     write_parquet(tmp_path / f"{folder}train-00001-of-00002.parquet", IMAGES[2:], [0, 1])
     write_parquet(tmp_path / f"{folder}test-00000-of-00001.parquet", IMAGES[3:], [1])
     train = load_images(str(tmp_path), image_size=8)
-    test = load_images(str(tmp_path), image_size=8, split="test")
+    test = load_images(str(tmp_path), options=ReadOptions(split="test"), image_size=8)
     np.testing.assert_array_equal(train.images, EXPECTED)
     np.testing.assert_array_equal(test.images, EXPECTED[3:])
 
@@ -76,7 +77,7 @@ def test_split_is_chosen_by_file_name(tmp_path: Path, folder: str) -> None:
 def test_split_is_known_by_other_names_too(tmp_path: Path, pattern: str) -> None:
     write_parquet(tmp_path / pattern.format("train"), IMAGES[:2], [0, 1])
     write_parquet(tmp_path / pattern.format("test"), IMAGES[2:], [0, 1])
-    test = load_images(str(tmp_path), image_size=8, split="test")
+    test = load_images(str(tmp_path), options=ReadOptions(split="test"), image_size=8)
     np.testing.assert_array_equal(test.images, EXPECTED[2:])
 
 
@@ -92,7 +93,7 @@ def test_split_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> N
     write_parquet(tmp_path / "train-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
     write_parquet(tmp_path / "validation-00000-of-00001.parquet", IMAGES, [0, 1, 0, 1])
     with pytest.raises(DataError, match=r": no split 'test'; it has train, validation$"):
-        load_images(str(tmp_path), image_size=8, split="test")
+        load_images(str(tmp_path), options=ReadOptions(split="test"), image_size=8)
 
 
 def test_files_of_a_split_in_two_folders_are_ambiguous(tmp_path: Path) -> None:
@@ -106,12 +107,13 @@ def test_missing_columns_name_what_is_there(tmp_path: Path) -> None:
     image = write_parquet(tmp_path / "a.parquet", IMAGES, [0] * 4, image_column="picture")
     with pytest.raises(
         DataError,
-        match=r"lacks an image column; it has picture, label, and one of img, image is needed$",
+        match=r"lacks an image column img or image; it has picture, label: name one of",
     ):
         load_images(str(image), image_size=8)
     label = write_parquet(tmp_path / "b.parquet", IMAGES, [0] * 4, label_column="class")
     with pytest.raises(
-        DataError, match=r"lacks a label column; it has img, class, and one of label, fine_label"
+        DataError,
+        match=r"lacks a label column label or fine_label or labels; it has img, class: name",
     ):
         load_images(str(label), image_size=8)
 
@@ -120,8 +122,8 @@ def test_columns_of_another_type_are_named(tmp_path: Path) -> None:
     image = write_parquet(tmp_path / "a.parquet", list("abcd"), [0] * 4, image_type=pa.string())
     with pytest.raises(DataError, match=r"column img is of type string; it must be binary or stru"):
         load_images(str(image), image_size=8)
-    label = write_parquet(tmp_path / "b.parquet", IMAGES, list("abcd"), label_type=pa.string())
-    with pytest.raises(DataError, match=r"column label is of type string; it must be integers$"):
+    label = write_parquet(tmp_path / "b.parquet", IMAGES, [0.5] * 4, label_type=pa.float32())
+    with pytest.raises(DataError, match=r"column label is of type float; it must be integers or t"):
         load_images(str(label), image_size=8)
     struct = pa.struct([("path", pa.string())])
     paths = [{"path": "x"}] * 4
@@ -237,7 +239,7 @@ def test_a_split_is_any_word_of_the_name(
     write_parquet(tmp_path / f"{train}.parquet", IMAGES[:2], [0, 1])
     write_parquet(tmp_path / f"{test}.parquet", IMAGES[2:], [0, 1])
     train_set = load_images(str(tmp_path), image_size=8)
-    test_set = load_images(str(tmp_path), image_size=8, split=wanted)
+    test_set = load_images(str(tmp_path), options=ReadOptions(split=wanted), image_size=8)
     np.testing.assert_array_equal(train_set.images, EXPECTED[:2])
     np.testing.assert_array_equal(test_set.images, EXPECTED[2:])
     assert train_set.summary.startswith("split train; 1 file; 2 classes")
@@ -366,4 +368,43 @@ def test_label_too_large_is_named_with_its_row(
         class_names=class_names,
     )
     with pytest.raises(DataError, match=rf"a.parquet: row 2 \(2.png\): label is {label}[; ]"):
+        load_images(str(path), image_size=8)
+
+
+@pytest.mark.parametrize("name", ["label", "extra"])
+def test_a_name_of_a_column_that_is_not_utf_8_is_one_line(tmp_path: Path, name: str) -> None:
+    table = pa.table({"img": IMAGES, "label": [0, 1] * 2, "extra": [0] * 4})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"\xff" * 5))
+    with pytest.raises(
+        DataError, match=r"a.parquet: not a readable Parquet file \(.*utf-8"
+    ) as caught:
+        load_images(str(path), image_size=8)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["img", "label"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, column: str) -> None:
+    columns = {"img": pa.array(IMAGES), "label": pa.array([0, 1] * 2)}
+    names = [*columns, column]
+    table = pa.Table.from_arrays([columns[name] for name in names], names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=rf"a.parquet: has more than one column {column}; keep one"):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("values", [[["a"]] * 4, [[0]] * 4, [0.5] * 4, [True] * 4], ids=str)
+def test_labels_of_another_type_are_refused(tmp_path: Path, values: list[Any]) -> None:
+    pq.write_table(pa.table({"img": IMAGES, "label": values}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column label is of type .*; it must be integers or text"):
+        load_images(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("names", [5, {"a": 1}, [1, 2], [["a"], ["b"]], "ab", True])
+def test_names_of_classes_of_another_type_are_refused(tmp_path: Path, names: Any) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, [0, 1, 0, 1])
+    text = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": text}), path)
+    with pytest.raises(DataError, match=r"metadata 'huggingface' does not describe column label;"):
         load_images(str(path), image_size=8)

@@ -10,6 +10,7 @@ import pytest
 
 from nasi_ray.data.batches import ImageBatches
 from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
 
 DATA = Path(os.environ.get("NASI_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 
@@ -34,7 +35,7 @@ def test_cifar10_has_its_known_counts_and_statistics() -> None:
 
 
 def test_cifar10_test_split_is_another() -> None:
-    data = load_images(_path("cifar10"), image_size=32, split="test")
+    data = load_images(_path("cifar10"), options=ReadOptions(split="test"), image_size=32)
     assert np.bincount(data.labels).tolist() == [1_000] * 10
 
 

@@ -21,13 +21,12 @@ from nasi_ray.errors import ConfigError
 from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.spaces.final_network import final_network
 from nasi_ray.spaces.genotype import Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S3
 from nasi_ray.spaces.nb201 import NB201
 from nasi_ray.spaces.network_costs import NetworkCost, costs_of
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
 
-V2 = parse_genotype(DARTS_V2)
+V2 = Genotype.parse(DARTS_V2)
 NB201_CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|none~2|"
 
 

@@ -345,7 +345,9 @@ DATA: dict[str, tuple[dict[str, Any], str]] = {
     "null label": ({"img": GOOD, "label": [0, None, 0, 1]}, "row 1: label is null"),
     "negative label": ({"img": GOOD, "label": [0, 1, -1, 1]}, "row 2: label is -1"),
     "huge label": ({"img": GOOD, "label": [0, 1, 2**62, 1]}, "label"),
-    "label of another type": ({"img": GOOD, "label": ["0", "1", "0", "1"]}, "it must be integers"),
+    "label of another type": ({"img": GOOD, "label": [0.0, 1.0, 0.0, 1.0]}, "it must be integers"),
+    "labels of another type": ({"img": GOOD, "label": [["a"]] * 4}, "it must be integers or text"),
+    "a text that is missing": ({"img": GOOD, "label": ["0", None, "0", "1"]}, "label is missing"),
     "no image": ({"img": [GOOD[0], None, *GOOD[2:]], "label": LABELS}, "row 1: no image bytes"),
     "image of another type": ({"img": [1, 2, 3, 4], "label": LABELS}, "it must be binary"),
     "no image column": ({"picture": GOOD, "label": LABELS}, "lacks an image column"),
@@ -401,7 +403,7 @@ def test_data_sources_that_are_none(
     ("flags", "told"),
     [
         (("--space", "cifar"), "unknown space 'cifar'; choose one of darts"),
-        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-fix"),
+        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-balanced, nasi-fix"),
         (("--data", "no-such-thing"), "CIFAR10"),
     ],
 )

@@ -15,11 +15,10 @@ from nasi_ray.networks.initialization import build
 from nasi_ray.proxies.multiply_adds import score as multiply_adds
 from nasi_ray.spaces.final_network import NETWORKS, FinalNetwork, final_network
 from nasi_ray.spaces.genotype import GENOTYPE_OPS, Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.network_costs import costs_of
 from tests.spaces.cells import DARTS_V2, random_genotype
 
-V2 = parse_genotype(DARTS_V2)
+V2 = Genotype.parse(DARTS_V2)
 SMALL = final_network(init_channels=4, num_cells=5)
 IMAGENET = final_network("imagenet", init_channels=5, num_cells=4, num_classes=7)
 

@@ -25,7 +25,7 @@ from nasi_ray.errors import (
 )
 from nasi_ray.progress import Progress
 from nasi_ray.proxies import PROXIES
-from nasi_ray.ranking.architectures import select_positions
+from nasi_ray.ranking.architectures import select_architectures
 from nasi_ray.ranking.job import plan_rank, run_rank
 from nasi_ray.ranking.scoring import ScoreEvaluator
 from nasi_ray.ranking.settings import RankConfig, RankJob
@@ -88,7 +88,10 @@ def write_s1_table(path: Path, positions: Any) -> Path:
 
 
 def write_nb201_table(path: Path, *, epochs: int = 200) -> Path:
-    names = [NB201.architecture(p).to_string() for p in select_positions("nb201", "4").tolist()]
+    names = [
+        NB201.architecture(p).to_string()
+        for p in select_architectures("nb201", "4").positions.tolist()
+    ]
     columns = [f"cifar10_test_accuracy_{epochs}ep", "cifar10_valid_accuracy_12ep"]
     table = {"arch": names, **{name: np.arange(90.0, 94.0) for name in columns}}
     pq.write_table(pa.table(table), path)
@@ -96,7 +99,7 @@ def write_nb201_table(path: Path, *, epochs: int = 200) -> Path:
 
 
 def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) -> None:
-    positions = select_positions("s1", "4")
+    positions = select_architectures("s1", "4").positions
     table = write_s1_table(tmp_path / "t.parquet", positions)
     found = rank(job(tmp_path / "run", "synflow", seeds=(0, 1), table=str(table)), Quiet())
     out = tmp_path / "run"
@@ -127,7 +130,7 @@ def test_a_run_directory_has_everything_ranking_json_promises(tmp_path: Path) ->
 
 @pytest.mark.parametrize("num_bootstrap", [0, 20])
 def test_two_architectures_are_ranked(tmp_path: Path, num_bootstrap: int) -> None:
-    table = write_s1_table(tmp_path / "t.parquet", select_positions("s1", "2"))
+    table = write_s1_table(tmp_path / "t.parquet", select_architectures("s1", "2").positions)
     found = run_rank(
         job(tmp_path / "run", architectures="2", table=str(table), num_bootstrap=num_bootstrap),
         Quiet(),
@@ -151,7 +154,7 @@ def test_the_same_command_answers_from_the_records(tmp_path: Path, evaluated: Ev
 
 def test_more_of_anything_evaluates_only_what_is_new(tmp_path: Path, evaluated: Evaluated) -> None:
     rank(job(tmp_path), Quiet())
-    old = select_positions("s1", "4").tolist()
+    old = select_architectures("s1", "4").positions.tolist()
     evaluated.clear()
     rank(job(tmp_path, "snip"), Quiet())
     assert evaluated == [("snip", 0, p) for p in old]
@@ -160,7 +163,7 @@ def test_more_of_anything_evaluates_only_what_is_new(tmp_path: Path, evaluated: 
     assert evaluated == [("synflow", 2, p) for p in old]
     evaluated.clear()
     found = rank(job(tmp_path, architectures="6"), Quiet())
-    new = [p for p in select_positions("s1", "6").tolist() if p not in old]
+    new = [p for p in select_architectures("s1", "6").positions.tolist() if p not in old]
     names = ("num_params", "multiply_adds", "synflow")
     assert evaluated == [(name, 0, p) for name in names for p in new]
     assert all(entry["num_scored"] == 6 for entry in found["proxies"])
@@ -236,7 +239,7 @@ def test_an_exception_is_a_lost_score_that_the_next_run_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ScoreEvaluator._score
-    positions = select_positions("s1", "4").tolist()
+    positions = select_architectures("s1", "4").positions.tolist()
 
     def broken(self: ScoreEvaluator, proxy: str, architecture: Any, seed: int) -> float:
         if proxy == "synflow" and self._space.index(architecture) == positions[1]:
@@ -294,7 +297,7 @@ def test_without_a_table_no_accuracy_is_made_up(tmp_path: Path) -> None:
 def test_a_table_is_checked_before_anything_is_evaluated(
     tmp_path: Path, evaluated: Evaluated
 ) -> None:
-    few = write_s1_table(tmp_path / "few.parquet", select_positions("s1", "3"))
+    few = write_s1_table(tmp_path / "few.parquet", select_architectures("s1", "3").positions)
     other = write_nb201_table(tmp_path / "other.parquet")
     twelve = write_nb201_table(tmp_path / "twelve.parquet", epochs=12)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -421,6 +424,10 @@ def test_the_default_directory_is_named_after_the_settings() -> None:
 def test_identity_has_every_setting_that_changes_a_score() -> None:
     identity = identity_of(TINY)
     left_out = set(TINY.__dataclass_fields__) - set(identity)
-    assert left_out == {"num_cells"}
+    data_options = {"split": "test", "image_column": "a", "label_column": "b", "skip_broken": True}
+    assert left_out == {"num_cells", *data_options}  # as in runs from before there were any
+    for name, value in data_options.items():
+        changes: dict[str, Any] = {name: value}
+        assert identity_of(replace(TINY, data="CIFAR10", **changes))[name] == value
     identity = identity_of(replace(TINY, network="supernet"))
     assert identity["num_cells"] == 9

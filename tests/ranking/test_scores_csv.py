@@ -36,6 +36,7 @@ def test_every_digit_is_there_and_a_missing_score_is_empty() -> None:
             np.array([3, 900]),
             [scores("num_params", [5.0, 6.0]), scores("snip", [third, np.nan], [third, 2.0])],
             np.array([6.25, 7.5]),
+            {},
         )
     )
     assert [row["architecture"] for row in found] == [
@@ -51,5 +52,20 @@ def test_every_digit_is_there_and_a_missing_score_is_empty() -> None:
 
 
 def test_without_accuracies_there_is_no_column_of_them() -> None:
-    (row,) = read(scores_csv("nb201", np.array([7]), [scores("snip", [1.0])], None))
+    (row,) = read(scores_csv("nb201", np.array([7]), [scores("snip", [1.0])], None, {}))
     assert row == {"architecture": NB201.architecture(7).to_string(), "snip": "1.0"}
+
+
+def test_each_spelling_of_the_users_file_has_a_row_that_can_be_joined() -> None:
+    found = read(
+        scores_csv(
+            "s1",
+            np.array([3, 900]),
+            [scores("snip", [1.0, 2.0])],
+            None,
+            {3: ["mine", "also mine"], 900: ["other,\nwith a break"]},
+        )
+    )
+    assert [row["given"] for row in found] == ["mine", "also mine", "other,\nwith a break"]
+    assert [row["snip"] for row in found] == ["1.0", "1.0", "2.0"]
+    assert found[0]["architecture"] == found[1]["architecture"] == S1.architecture(3).to_string()

@@ -105,6 +105,19 @@ def test_a_trace_norm_that_misleads_is_warned_of(
         assert part in line
 
 
+@pytest.mark.parametrize(("proxy", "sign"), [("snip", 1), ("ntk_condition", -1)])
+@pytest.mark.parametrize("num", [1, 4, 5, 7, 10, 11])
+def test_both_ends_of_the_ranking_hold_each_architecture_once(
+    proxy: str, sign: int, num: int
+) -> None:
+    values = np.random.default_rng(num).permutation(num).astype(float)
+    found = summary(scores_of([*(sign * values).tolist(), NAN], proxy=proxy), None)
+    best = np.argsort(-values).tolist()
+    columns = [row["column"] for row in (*found["highest_ranked"], *found["lowest_ranked"])]
+    assert columns == ([*best[:5], *best[-5:]] if num > 10 else best)
+    assert all(row["score"] == sign * values[row["column"]] for row in found["lowest_ranked"])
+
+
 def test_beyond_size_leaves_out_what_has_no_score_or_no_size() -> None:
     error = np.array([9.0, 7.5, 8.0, 6.0, 5.5, 7.0, 1.0, 2.0])
     scores = [3.0, 1.0, 5.0, 2.0, 6.0, 4.0, NAN, 7.0]

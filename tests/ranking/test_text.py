@@ -25,6 +25,8 @@ def proxy(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
         "spearman": interval,
         "kendall": interval,
         "deciles": [{"num": 4, "score": 1.0, "error": 6.5, "std": 0.25}],
+        "highest_ranked": [{"architecture": "a|b", "score": 2.0}],
+        "lowest_ranked": [{"architecture": "c|d", "score": -1.25}],
         "best": {"architecture": "a|b", "score": 2.0, "error_percent": 6.25, "num_better": 3},
         **changes,
     }
@@ -155,3 +157,22 @@ def test_no_string_of_a_result_reaches_the_screen_raw(render: Any) -> None:
         text = render(case)
         assert not [c for c in text if not c.isprintable() and c != "\n"]
         assert abs(len(text.splitlines()) - clean_lines) <= 1  # a line break of ours at most
+
+
+def test_without_a_table_the_best_and_the_worst_are_listed() -> None:
+    plain = {k: v for k, v in proxy("snip", None).items() if k not in ("spearman", "deciles")}
+    size = plain | {"name": "num_params", "highest_ranked": [{"architecture": "x", "score": 7.0}]}
+    found = result(size, plain, metric=None, table=None)
+    lines = ranking_lines(found).splitlines()
+    start = lines.index("Best and worst by snip: rank, score, architecture")
+    assert lines[start + 1 : start + 3] == ["  1. 2 a|b", "  9. -1.25 c|d"]
+    assert not any("num_params:" in line for line in lines)
+    assert "Best and worst" not in ranking_lines(result(proxy("snip", 0.1)))
+    only = ranking_lines(result(size, metric=None, table=None))
+    assert "Best and worst by num_params: " in only
+
+
+def test_the_markdown_file_lists_the_best_and_the_worst() -> None:
+    text = ranking_markdown(result(proxy("snip", 0.1)))
+    assert "| snip | 1 | 2 | a\\|b |" in text
+    assert "| snip | 9 | -1.25 | c\\|d |" in text

@@ -7,14 +7,11 @@ lies behind the checksum is reached.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from nasi_ray.errors import NasiRayError
 from nasi_ray.ranking.scores import read_scores
 from nasi_ray.records import IdentityValue, RecordStore, parts, read_run
 from nasi_ray.records.identity import read_identity
@@ -22,43 +19,9 @@ from nasi_ray.storage import LocalStorage
 from nasi_ray.storage.local import _locked_message
 from nasi_ray.storage.s3_lease import _content_of, _duration_of
 from tests.contracts.records import Kind
+from tests.fuzzing import is_read, mutants
 
 NUM_MUTANTS = 400
-TOKENS = [
-    b"\\ud800", b"[" * 5000, b"NaN", b"Infinity", b"1e999", b"-1", b"null", b"9" * 5000, b'"',
-    b"{", b"}", b"\0", b"\xff", b"\x1b[2J", b"\n", b"true", b"PAR1", b"\xff\xff\xff\x7f",
-]  # fmt: skip
-
-
-def mutants(data: bytes, seed: int) -> Iterator[bytes]:
-    """Bits flipped, ranges removed, doubled or replaced, and tokens put in."""
-    rng = np.random.default_rng(seed)
-    for _ in range(NUM_MUTANTS):
-        changed = bytearray(data)
-        for _ in range(int(rng.integers(1, 4))):
-            start, end = sorted(int(i) for i in rng.integers(0, len(changed) + 1, 2))
-            match int(rng.integers(0, 5)):
-                case 0 if start < len(changed):
-                    changed[start] ^= 1 << int(rng.integers(8))
-                case 1:
-                    del changed[start : min(end, start + 40)]
-                case 2:
-                    changed[start:start] = changed[start : min(end, start + 40)]
-                case 3:
-                    changed[start : start + 8] = rng.bytes(8)
-                case _:
-                    changed[start:start] = TOKENS[int(rng.integers(len(TOKENS)))]
-        yield bytes(changed)
-
-
-def is_read(call: Callable[[], object]) -> bool:
-    """Whether a call returns; else its error must be one of ours, in one line that is no novel."""
-    try:
-        call()
-    except NasiRayError as error:
-        line = str(error)
-        return not (0 < len(line) < 3000 and "\n" not in line)
-    return True
 
 
 def test_a_damaged_part_is_named(local: LocalStorage, kind: Kind) -> None:
@@ -68,7 +31,7 @@ def test_a_damaged_part_is_named(local: LocalStorage, kind: Kind) -> None:
     good = local.read(name)
     local.delete(name)
     num_read = 0
-    for damaged in mutants(good, seed=1):
+    for damaged in mutants(good, NUM_MUTANTS, seed=1):
         name = parts.part_name(kind.folder, 1, damaged)
         path = Path(local.uri) / name
         path.write_bytes(damaged)
@@ -96,7 +59,7 @@ def test_a_damaged_identity_is_named(local: LocalStorage, kind: Kind) -> None:
     good = path.read_bytes()
     num_read = 0
     others = [good.replace(b'"space"', b'"place"'), good.replace(b'"s1"', b"1")]
-    for damaged in (*others, *mutants(good, seed=2)):
+    for damaged in (*others, *mutants(good, NUM_MUTANTS, seed=2)):
         path.write_bytes(damaged)
         num_read += is_read(use)
     assert num_read < NUM_MUTANTS
@@ -109,7 +72,7 @@ def test_a_damaged_lock_is_text_of_nobody(tmp_path: Path, seed: int) -> None:
         "expires": "2026-01-01T00:01:00+00:00", "duration_s": 60.0,
     }  # fmt: skip
     path = tmp_path / "run.lock"
-    for damaged in mutants(json.dumps(content).encode(), seed):
+    for damaged in mutants(json.dumps(content).encode(), NUM_MUTANTS, seed=seed):
         taken_s, note = _duration_of(_content_of(damaged), 60.0)
         assert 5.0 <= taken_s <= 600.0
         assert len(note) < 100

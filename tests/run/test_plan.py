@@ -55,6 +55,42 @@ def test_the_folder_of_the_data_is_walked_once(
     assert walks == [str(tmp_path)]
 
 
+@pytest.mark.parametrize("where", ["train", "train/a", "train/a/x.png", "train/a/deep"])
+def test_a_changed_image_behind_a_link_changes_the_stamp(tmp_path: Path, where: str) -> None:
+    real = tmp_path / "real" / where
+    image = real if real.suffix else real / "more" / "y.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"1")
+    link = tmp_path / "ds" / where
+    link.parent.mkdir(parents=True)
+    link.symlink_to(real)
+    before = find_source(str(tmp_path / "ds"))
+    assert find_source(str(tmp_path / "ds")) == before
+    image.write_bytes(b"22")
+    assert find_source(str(tmp_path / "ds")) != before
+
+
+def test_links_in_circles_are_walked_once(tmp_path: Path) -> None:
+    folders = [tmp_path / f"d{i}" for i in range(12)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "x.png").write_bytes(b"1")
+    for folder in folders:
+        for other in (*folders, tmp_path):
+            (folder / f"to-{other.name}").symlink_to(other)
+    before = find_source(str(tmp_path))  # 12! ways lead through these folders
+    (folders[7] / "x.png").write_bytes(b"22")
+    assert find_source(str(tmp_path)) != before
+
+
+def test_a_folder_that_cannot_be_seen_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing")
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    assert find_source(str(tmp_path)).stamp
+    assert find_source(str(tmp_path / "self")).stamp
+    assert find_source("a\0b").stamp
+
+
 def test_records_settle_the_device_and_refuse_other_settings(tmp_path: Path) -> None:
     first = plan(tmp_path)
     identity = first.fresh_identity({"data": "random"}, "cpu", "2.14")

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
@@ -155,3 +158,100 @@ _FIELDS = {
     "reduce": [["max_pool_3x3", 0], ["skip_connect", 1]] * 4,
     "reduce_concat": [2, 3, 4, 5],
 }
+
+
+WHOLE = Genotype(
+    normal=CELL.normal + CELL.reduce * 2,
+    normal_concat=(2, 3, 4, 5),
+    reduce=CELL.reduce * 4,
+    reduce_concat=(2, 3, 4, 5),
+)
+
+PASTED: dict[str, Callable[[Genotype], str]] = {
+    "lists": lambda cell: cell.to_darts(),
+    "tuples": lambda cell: (
+        f"Genotype(normal={cell.normal!r}, normal_concat={cell.normal_concat!r}, "
+        f"reduce={cell.reduce!r}, reduce_concat={cell.reduce_concat!r})"
+    ),
+    "range": lambda cell: (
+        f"Genotype(normal={list(cell.normal)}, normal_concat=range(2, 6), "
+        f"reduce={list(cell.reduce)}, reduce_concat=list(range(2, 6)))"
+    ),
+    "a name": lambda cell: f"DARTS_V2 = {cell.to_darts()}",
+    "a log": lambda cell: f"05/01 03:12:00 PM genotype = {cell.to_darts()}\n",
+    "lines": lambda cell: cell.to_darts().replace(", ", ",\n    ") + "  # the best",
+    "no names": lambda cell: (
+        f"Genotype({list(cell.normal)}, range(2, 6), {list(cell.reduce)}, range(2, 6))"
+    ),
+    "JSON of ours": lambda cell: cell.to_json(),
+    "JSON": lambda cell: json.dumps(cell.to_dict()),
+}
+
+
+@pytest.mark.parametrize("notation", PASTED)
+def test_a_cell_is_read_as_people_have_it(notation: str) -> None:
+    assert Genotype.parse(PASTED[notation](WHOLE)) == WHOLE
+
+
+EXECUTED: list[str] = []
+NO_CELLS = [
+    "",
+    "5",
+    "null",
+    "[]",
+    "\0",
+    "[" * 15_000,
+    "[" * 200_000,
+    '{"a":' * 3_000,
+    "9" * 15_000,
+    "NaN",
+    '"\\ud800"',
+    "Genotype()",
+    "Genotype(",
+    "Genotype(\0)",
+    "Genotype(" + "[" * 15_000,
+    "Genotype(" + "-" * 15_000 + "1)",
+    "Genotype(" + "1+" * 9_000 + "1)",
+    "Genotype(" + "a." * 9_000 + "a)",
+    "Genotype(normal=" + "9" * 15_000 + ")",
+    "Genotype(normal=range(10**9))",
+    "Genotype(normal=[], normal_concat=range(999999999999), reduce=[], reduce_concat=[])",
+    "Genotype(normal=range(0, 9, 0))",
+    "Genotype(normal=range('a'))",
+    "Genotype(normal=list())",
+    "Genotype(normal={[]})",
+    "Genotype(normal={[]: 1})",
+    "Genotype(normal='\\d')",
+    "Genotype(*[1])",
+    "Genotype(**{})",
+    "Genotype(1, 2, 3, 4, 5)",
+    "Genotype(other=[])",
+    "Genotype(normal=1)(2)",
+    "Genotype(normal=[('skip_connect', True)], normal_concat=[2], reduce=[], reduce_concat=[2])",
+    "Genotype(normal='ab', normal_concat=[2], reduce='ab', reduce_concat=[2])",
+    "Genotype(normal=__import__('tests.spaces.test_genotype').EXECUTED.append('it'))",
+    "Genotype(normal=[EXECUTED.append('it') for _ in range(9)])",
+    "Genotype(normal=(lambda: EXECUTED.append('it'))())",
+    "Genotype(normal=f'{EXECUTED.append(1)}')",
+    '{"normal": [[["' + "x" * 9_000 + '"], 0]], "normal_concat": []}',
+    '{"schema": ["' + "x" * 9_000 + '"]}',
+]
+
+
+@pytest.mark.parametrize("text", NO_CELLS, ids=range(len(NO_CELLS)))
+def test_what_is_no_cell_is_one_line_and_never_executed(text: str) -> None:
+    for read in (Genotype.parse, Genotype.from_json):
+        with pytest.raises(InvalidGenotypeError) as caught:
+            read(text)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+    assert EXECUTED == []
+
+
+def test_published_cells_are_read(data_dir: Path) -> None:
+    table = pq.read_table(data_dir / "darts" / "darts_published_cells.parquet")
+    texts = table["genotype"].to_pylist()
+    own = [text for text in texts if '"noise"' not in text]  # an operation of another space
+    assert len(own) == len(texts) - 2
+    for text in own:
+        assert Genotype.parse(Genotype.parse(text).to_darts()) == Genotype.parse(text)

@@ -9,7 +9,6 @@ from hypothesis import given
 
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.spaces.genotype import Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from tests.spaces.cells import DARTS_V1, DARTS_V2
 from tests.strategies import genotypes
 
@@ -17,23 +16,23 @@ from tests.strategies import genotypes
 @given(cell=genotypes())
 def test_every_notation_gives_the_cell_back(cell: Genotype) -> None:
     texts = (cell.to_json(), cell.key, json.dumps(cell.to_dict(), indent=1), cell.to_darts())
-    assert all(parse_genotype(text) == cell for text in texts)
-    assert parse_genotype(f"# found\nX = genotypes.{cell.to_darts()}  # best\n") == cell
+    assert all(Genotype.parse(text) == cell for text in texts)
+    assert Genotype.parse(f"# found\nX = genotypes.{cell.to_darts()}  # best\n") == cell
 
 
 def test_published_cells_are_read_as_pasted() -> None:
-    first, second = parse_genotype(DARTS_V1), parse_genotype(DARTS_V2)
+    first, second = Genotype.parse(DARTS_V1), Genotype.parse(DARTS_V2)
     assert first.normal[:2] == (("sep_conv_3x3", 1), ("sep_conv_3x3", 0))
     assert second.normal_concat == second.reduce_concat == (2, 3, 4, 5)
     tuples = DARTS_V2.replace("[", "(").replace("]", ")").replace("range(2, 6)", "list(range(2,6))")
-    assert parse_genotype(tuples) == second
+    assert Genotype.parse(tuples) == second
     positional = (
         DARTS_V2.replace("normal=", "")
         .replace("normal_concat=", "")
         .replace("reduce=", "")
         .replace("reduce_concat=", "")
     )
-    assert parse_genotype(positional) == second
+    assert Genotype.parse(positional) == second
 
 
 @pytest.mark.parametrize(
@@ -74,5 +73,5 @@ def test_published_cells_are_read_as_pasted() -> None:
 )
 def test_what_is_no_genotype_is_one_line(text: str) -> None:
     with pytest.raises(InvalidGenotypeError) as caught:
-        parse_genotype(text)
+        Genotype.parse(text)
     assert len(str(caught.value).splitlines()) == 1

@@ -13,11 +13,10 @@ import pytest
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.spaces.final_network import NETWORKS, final_network
 from nasi_ray.spaces.genotype import DARTS_OPS, GENOTYPE_OPS, Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.network_costs import costs_of, multiply_adds, num_params, operation_costs
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
 
-V1, V2 = parse_genotype(DARTS_V1), parse_genotype(DARTS_V2)
+V1, V2 = Genotype.parse(DARTS_V1), Genotype.parse(DARTS_V2)
 
 
 def test_published_cells_have_the_published_number_of_parameters() -> None:
@@ -35,7 +34,7 @@ def test_cells_of_a_file_have_the_parameters_it_states(data_dir: Path) -> None:
     rows = table[table["params_agree"] == True].to_dict("records")  # noqa: E712
     assert len(rows) > 20
     for row in rows:
-        cell = parse_genotype(row["genotype"])
+        cell = Genotype.parse(row["genotype"])
         on_cifar = num_params(cell, init_channels=row["init_channels"], num_cells=row["cells"])
         assert on_cifar == row["params_computed"]
         on_imagenet = num_params(cell, "imagenet", init_channels=48)
@@ -47,7 +46,7 @@ def test_a_thousand_random_cells_have_the_parameters_of_their_file(data_dir: Pat
     if not path.exists():
         pytest.skip(f"{path} is not there")
     table = pandas.read_parquet(path, columns=["genotype", "params_c16_l8"])
-    cells = map(parse_genotype, table["genotype"])
+    cells = map(Genotype.parse, table["genotype"])
     counts = [num_params(cell, init_channels=16, num_cells=8) for cell in cells]
     assert counts == table["params_c16_l8"].tolist()
 

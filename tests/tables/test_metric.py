@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -88,3 +91,33 @@ def test_errors_are_in_percent_whatever_the_unit() -> None:
     percent = nb201_metric("cifar10", "test", 200, num_trials=None)
     assert fraction.error_percent(np.array([0.9375])).tolist() == [6.25]
     assert percent.error_percent(np.array([93.75])).tolist() == [6.25]
+
+
+FIELDS = json.loads(nb201_metric("cifar10", "test", 200, num_trials=3).to_json())
+WRONG: dict[str, list[Any]] = {
+    "column": [None, 5, ["x"], {}],
+    "dataset": [None, 5, []],
+    "split": [None, 5, "", "Test", "validation", ["test"], {"test": 1}],
+    "unit": [None, 5, "", "percents", ["percent"]],
+    "epochs": [None, "200", 200.0, True, [200]],
+    "num_trials": ["3", 3.0, True, [3]],
+    "trained_on": [None, 5, []],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_metadata_of_another_type_or_value_are_refused(name: str) -> None:
+    assert WRONG.keys() == FIELDS.keys()
+    for value in WRONG[name]:
+        text = json.dumps({**FIELDS, name: value}).encode()
+        with pytest.raises(DataError, match=r"broken nasi_ray.metric metadata"):
+            column_metric(FIELDS["column"], {METADATA_KEY: text}, "arch")
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 200_000, b'{"column":' * 100_000, b"\xff", b"", b"9" * 5000]
+)
+def test_metadata_that_are_no_object_are_refused(text: bytes) -> None:
+    with pytest.raises(DataError, match=r"broken nasi_ray.metric metadata") as caught:
+        column_metric("x", {METADATA_KEY: text}, "arch")
+    assert len(str(caught.value)) < 300

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,6 @@ import pytest
 
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.genotype import Genotype
-from nasi_ray.spaces.genotype_text import parse_genotype
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3, NB1Shot1Architecture, NB1Shot1Space
 from nasi_ray.spaces.nb201 import NB201, NB201Architecture, NB201Space
 from nasi_ray.tables.metric import METADATA_KEY, nb101_metric
@@ -343,15 +343,63 @@ def test_a_column_without_a_value_has_no_unit_to_check() -> None:
     assert len(table) == 2
 
 
+def open_bytes(tmp_path: Path, table: pa.Table, change: tuple[bytes, bytes] = (b"", b"")) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(*change) if change[0] else path.read_bytes())
+    TabularBenchmark.open(path)
+
+
+ARCHS = [NB201.architecture(i).to_string() for i in (1, 0)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["94", "93"], [["94"], ["93"]], [[[94.0]], [[93.0]]], [{"a": 94.0}, {"a": 93.0}], [94, 93]],
+    ids=["texts", "lists of texts", "lists of lists", "structs", "whole numbers"],
+)
+def test_accuracies_of_another_type_are_refused(tmp_path: Path, values: list[Any]) -> None:
+    table = pa.table({"arch": ARCHS, "cifar10_test_accuracy_12ep": values})
+    with pytest.raises(
+        DataError, match=r"has accuracies of type .*; they must be floats, or lists"
+    ):
+        open_bytes(tmp_path, table)
+
+
+@pytest.mark.parametrize("key", ["arch", "hash"])
+@pytest.mark.parametrize(
+    "values", [[1, 2], [["a"], ["b"]], [None, "a"], ["", "a"], [{"a": "b"}, {"a": "c"}]], ids=str
+)
+def test_keys_of_another_type_are_refused(tmp_path: Path, key: str, values: list[Any]) -> None:
+    with pytest.raises(DataError, match=rf"column '{key}' of .*t.parquet must have"):
+        open_bytes(tmp_path, pa.table({key: values}))
+
+
+@pytest.mark.parametrize("where", ["name", "text"])
+def test_what_is_not_utf_8_is_one_line(tmp_path: Path, where: str) -> None:
+    table = pa.table({"arch": ["tttt", "uuuu"], "nnnn": [1, 2]})
+    change = (b"nnnn" if where == "name" else b"tttt", b"\xff\xfe\xfd\xfc")
+    with pytest.raises(DataError) as caught:
+        open_bytes(tmp_path, table, change)
+    assert "\n" not in str(caught.value)
+    assert "t.parquet" in str(caught.value)
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    table = pa.Table.from_arrays([pa.array(ARCHS)] * 2, ["arch", "arch"])
+    with pytest.raises(DataError, match=r"^t has more than one column 'arch'; keep one$"):
+        TabularBenchmark(table, "t")
+
+
 def test_a_table_of_darts_cells_is_asked_in_any_notation() -> None:
-    cell = parse_genotype(DARTS_V2)
+    cell = Genotype.parse(DARTS_V2)
     spaced = json.dumps(cell.to_dict(), indent=1)
     columns = {"genotype": pa.array([spaced]), "cifar10_val_accuracy": pa.array([86.5])}
     table = TabularBenchmark(pa.table(columns), "t")
     (metric,) = table.metrics.values()
     keys: tuple[Genotype | str, ...] = (cell, cell.key, cell.to_json(), DARTS_V2)
     assert [table.accuracy(metric, key) for key in keys] == [86.5] * 4
-    other = parse_genotype(DARTS_V1)
+    other = Genotype.parse(DARTS_V1)
     for key in (other, "nonsense"):
         with pytest.raises(DataError, match="t has no "):
             table.accuracy(metric, key)

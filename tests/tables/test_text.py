@@ -104,7 +104,7 @@ def test_no_string_of_a_table_reaches_the_screen_raw() -> None:
     metrics = [
         replace(first, column=hostile),
         replace(second, dataset=hostile),
-        replace(third, trained_on=hostile, unit=hostile),  # type: ignore[arg-type]
+        replace(third, trained_on=hostile),
     ]
     columns: dict[str, Any] = {
         "arch": (pa.array([hostile]), None),
