@@ -12,7 +12,7 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 search: $(STAMP)  ## search the DARTS space on random data, on a Ray of its own
-	$(BIN)/python jobs/search.py --preset nasi-fix --out runs/first $(ARGS)
+	$(BIN)/python jobs/search.py --num-workers 2 --out runs/first $(ARGS)
 
 test: $(STAMP)  ## run the unit tests (3 minutes on 2 cores); no Ray, network or data set is needed
 	$(PYTEST) -n auto --dist loadgroup $(ARGS)

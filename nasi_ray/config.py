@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nasi_ray.errors import ConfigError, UnknownNameError
@@ -172,7 +172,8 @@ class ComputeSettings:
     """Where a job evaluates; only the number of threads changes a result, in its last digits."""
 
     num_workers: int | Auto = "auto"
-    """Workers (Ray actors); auto: as many as the cluster's GPUs, or else CPUs, allow; 0: this
+    """Workers (Ray actors); auto: as many as the cluster's GPUs, or else CPUs, allow; a search on
+    this machine's CPUs begins in this process, and starts Ray only if that ends it earlier; 0: this
     process evaluates, without Ray."""
     gpus_per_worker: float | Auto = "auto"
     """GPUs of one worker, fractions allowed; auto: 1 where the cluster has GPUs, else 0."""
@@ -316,6 +317,12 @@ PRESETS: dict[str, Preset] = {
         samples=_SMALL,
         estimate=EstimateConfig(num_samples=800, objective="panel", estimator="second-order"),
     ),
+    "nasi-expressive": Preset(
+        samples=replace(_SMALL, num_cells=5),
+        estimate=EstimateConfig(
+            num_samples=1600, objective="expressive", estimator="score-function"
+        ),
+    ),
     "nasi-balanced": Preset(
         samples=_SMALL,
         estimate=EstimateConfig(num_samples=800, objective="balanced", estimator="second-order"),
@@ -338,7 +345,7 @@ def default_preset(space: str, *, knows_costs: bool = True, has_budget: bool = F
         has_budget: Whether parameters or multiply-adds are limited.
     """
     if space == "darts":
-        return "nasi-fix"
+        return "nasi-expressive"
     if not knows_costs:
         return "nasi-relative"
     return "nasi-balanced" if has_budget else "nasi-panel"

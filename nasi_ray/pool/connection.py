@@ -31,6 +31,11 @@ _ANSWER_S = 10.0
 _CLUSTER_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
+def is_connected() -> bool:
+    """Whether this process is connected to Ray."""
+    return bool(ray.is_initialized())
+
+
 @contextlib.contextmanager
 def connect(
     address: str | None, workers: ComputeSettings, *, has_dashboard: bool = False

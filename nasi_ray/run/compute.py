@@ -18,7 +18,7 @@ from nasi_ray.data.options import ReadOptions
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
 from nasi_ray.pool import nodes
-from nasi_ray.pool.connection import connect
+from nasi_ray.pool.connection import connect, is_connected
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import MeteredRunner
 from nasi_ray.pool.ray_runner import RayRunner
@@ -26,6 +26,7 @@ from nasi_ray.progress import Progress
 from nasi_ray.records import Row
 from nasi_ray.run.extensions import added, make_with_added
 from nasi_ray.run.identity import DataSource
+from nasi_ray.run.local_first import LocalFirstRunner, num_workers_here
 from nasi_ray.run.plan import RunPlan
 from nasi_ray.runner import InProcessRunner, Runner
 
@@ -76,6 +77,8 @@ class Session:
         """
         if plan.compute.num_workers == 0:
             return _device_here(plan.device)
+        if self._begins_here(plan):
+            return "cpu"
         workers = self._workers(plan.compute)
         if plan.device == "cuda" and not workers.gpus_per_worker:
             raise ConfigError(
@@ -96,6 +99,7 @@ class Session:
         on_failed: Callable[[int, str], R],
         is_equal: Callable[[R, R], bool],
         label: str,
+        begin_here: bool = False,
     ) -> Iterator[Runner[R]]:
         """A runner of ``factory(*args)`` on Ray, or in this process if there are no workers.
 
@@ -106,6 +110,7 @@ class Session:
             on_failed: Index and reason -> the record of a sample that no attempt completed.
             is_equal: Whether two evaluations of an index agree bit for bit.
             label: What messages call a record.
+            begin_here: Whether this process may evaluate too, where nobody asked for workers.
 
         Raises:
             RecordConflictError: If the run's records are of another ``sampling_version``.
@@ -116,17 +121,45 @@ class Session:
                 evaluate = factory(*args)
             yield InProcessRunner(explain_out_of_memory()(evaluate))
             return
-        runner = RayRunner(
-            make_with_added,
-            (added(), factory, *args),
-            plan=self._workers(plan.compute),
-            on_failed=on_failed,
-            same=partial(is_same, self.progress, label, is_equal),
+
+        def start() -> Runner[R]:
+            runner = RayRunner(
+                make_with_added,
+                (added(), factory, *args),
+                plan=self._workers(plan.compute),
+                on_failed=on_failed,
+                same=partial(is_same, self.progress, label, is_equal),
+            )
+            return MeteredRunner(runner, self.meter) if plan.prices else runner
+
+        runner: Runner[R]
+        if begin_here and self._begins_here(plan):
+            with explain_out_of_memory():
+                evaluate = factory(*args)
+            runner = LocalFirstRunner(
+                explain_out_of_memory()(evaluate),
+                lambda: contextlib.closing(start()),
+                num_workers=num_workers_here(plan.compute.threads_per_worker),
+                message=self.progress.message,
+            )
+        else:
+            runner = start()
+        with contextlib.closing(runner):
+            yield runner
+
+    def _begins_here(self, plan: RunPlan) -> bool:
+        """Whether this machine's CPUs evaluate, and nobody asked for a number of workers."""
+        compute = plan.compute
+        is_asked_for = (
+            compute.num_workers != "auto"
+            or compute.gpus_per_worker not in ("auto", 0)
+            or compute.address is not None
+            or "RAY_ADDRESS" in os.environ
+            or plan.prices is not None
         )
-        try:
-            yield MeteredRunner(runner, self.meter) if plan.prices else runner
-        finally:
-            runner.close()
+        has_ray = self._is_connected or is_connected()
+        on_cpu = plan.device == "cpu" or (plan.device == "auto" and not torch.cuda.is_available())
+        return on_cpu and not is_asked_for and not has_ray
 
     def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
         if not self._is_connected:

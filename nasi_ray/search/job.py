@@ -130,6 +130,7 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
         on_failed=partial(lost_record, space.name, names),
         is_equal=same_record,
         label="sample",
+        begin_here=True,
     ) as runner:
         for position, (series, indices) in enumerate(missing.items()):
             if indices:

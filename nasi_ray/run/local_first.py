@@ -1,0 +1,127 @@
+"""A runner that evaluates in this process at once, and starts Ray only where that pays."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
+
+import torch
+
+from nasi_ray.runner import Runner, RunnerStatus
+
+R = TypeVar("R")
+
+START_S = 20.0
+"""About how long it takes until Ray's workers on this machine have loaded torch and evaluate."""
+_PROBE_S = 3.0
+"""For so long samples are timed before anything is decided."""
+
+
+def pays(seconds_left: float, num_workers: int, *, start_s: float = START_S) -> bool:
+    """Whether starting Ray ends earlier than going on in one process.
+
+    Args:
+        seconds_left: What one process still needs.
+        num_workers: Workers that Ray would have.
+        start_s: Seconds until they evaluate.
+    """
+    return num_workers > 1 and seconds_left > start_s + seconds_left / num_workers
+
+
+class LocalFirstRunner(Generic[R]):
+    """Evaluates here; hands the rest to Ray's workers if there is enough of it.
+
+    Args:
+        evaluate: Index -> record, in this process.
+        start: Starts Ray and its workers; entered at most once.
+        num_workers: Workers that Ray would have.
+        message: Tells people.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[int], R],
+        start: Callable[[], AbstractContextManager[Runner[R]]],
+        *,
+        num_workers: int,
+        message: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._evaluate, self._start = evaluate, start
+        self._num_workers, self._message, self._clock = num_workers, message, clock
+        self._context: AbstractContextManager[Runner[R]] | None = None
+        self._ray: Runner[R] | None = None
+        self._has_decided = False
+
+    def run(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
+        """Evaluate every index once, in order as long as that is done here."""
+        if self._ray is not None:
+            yield from self._ray.run(indices)
+            return
+        first = self._clock()
+        started, timed = first, 0
+        for position, index in enumerate(indices):
+            yield [self._evaluate(index)]
+            now = self._clock()
+            if position == 0:
+                started = now  # the first sample is slow: kernels are chosen
+                continue
+            timed += 1
+            if self._has_decided or now - first < _PROBE_S:
+                continue
+            self._has_decided = True
+            left = len(indices) - position - 1
+            if pays(left * (now - started) / timed, self._num_workers):
+                yield from self._go_on_with_ray(indices[position + 1 :])
+                return
+
+    def _go_on_with_ray(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
+        """Start Ray while a thread evaluates, then let the workers do what is left."""
+        made: list[R] = []
+        stop = threading.Event()
+        threads = torch.get_num_threads()  # of this thread; a new one has the default
+
+        def evaluate() -> None:
+            torch.set_num_threads(threads)
+            for index in indices:
+                if stop.is_set():
+                    return
+                made.append(self._evaluate(index))
+
+        worker = threading.Thread(target=evaluate, name="evaluation", daemon=True)
+        worker.start()
+        try:
+            self._message(
+                f"{len(indices)} samples are left: starting Ray with {self._num_workers} workers"
+            )
+            self._context = self._start()
+            self._ray = self._context.__enter__()
+        except BaseException:
+            stop.set()
+            worker.join()
+            yield made
+            raise
+        stop.set()
+        worker.join()
+        yield made
+        yield from self._ray.run(indices[len(made) :])
+
+    def status(self) -> RunnerStatus:
+        """One worker here, or those of Ray."""
+        return RunnerStatus(num_alive=1) if self._ray is None else self._ray.status()
+
+    def close(self) -> None:
+        """Release Ray's workers, if there are any."""
+        if self._context is not None and self._ray is not None:
+            self._context.__exit__(None, None, None)
+        self._context = self._ray = None
+
+
+def num_workers_here(threads_per_worker: int) -> int:
+    """Workers that this machine's CPUs allow."""
+    return max(1, (os.cpu_count() or 1) // threads_per_worker)
