@@ -103,11 +103,9 @@ def test_what_was_made_while_ray_did_not_start_is_kept(error: BaseException) -> 
             begun.set()
         return evaluate(index)
 
-    @contextlib.contextmanager
-    def broken() -> Iterator[FakeRay]:
+    def broken() -> contextlib.closing[FakeRay]:
         assert begun.wait(60)
         raise error
-        yield FakeRay()
 
     made = LocalFirstRunner(
         noted, broken, num_workers=2, message=lambda text: None, clock=lambda: clock.now
