@@ -78,7 +78,9 @@ def _search(argv: Sequence[str]) -> int:
     if "cost" in result.content:
         _print_line(str(result.content["cost"]))
     cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result.content else ""
-    _print_line(f"written to {result.uri}: result.json, settings.yaml, {cell}samples/")
+    front = "front.svg, front.png, " if "front" in result.content else ""
+    records = "measurements/" if result.table is None else "samples/"
+    _print_line(f"written to {result.uri}: result.json, settings.yaml, {cell}{front}{records}")
     if warning := lost_warning(result.content):
         sys.stderr.write(f"{escaped(warning)}\n")
         return EXIT_INCOMPLETE

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from nasi_ray.display.figures import BLUE, DPI, GREEN, GREY, INK, ORANGE, YELLOW, render
 from nasi_ray.search.cell_layout import Box, CellLayout, Point, Wire, layout_cell
 from nasi_ray.spaces.genotype import Edge, Genotype
+from nasi_ray.statistics import DECIDED_AT
 
 KINDS = {
     "pooling": (YELLOW, "#FCEFD3"),
@@ -53,7 +54,11 @@ _CORNER = 0.09
 
 
 def plot_genotype(
-    genotype: Genotype, *, margins: Mapping[str, float] | None = None, title: str = ""
+    genotype: Genotype,
+    *,
+    margins: Mapping[str, float] | None = None,
+    probabilities: Mapping[str, float | None] | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw the normal and the reduction cell, one above the other, from left to right.
 
@@ -61,6 +66,8 @@ def plot_genotype(
         genotype: The cell.
         margins: Decision name (``normal/node0/op``) -> margin between first and second choice;
             what is given is written between the node's two operations.
+        probabilities: Decision name -> share of bootstrap draws in which the cell keeps the same;
+            what is open (``DECIDED_AT``) is dashed.
         title: Written on top, wrapped to the width.
 
     Returns:
@@ -88,7 +95,8 @@ def plot_genotype(
     for (cell_type, heading, edges, _), layout in zip(cells, layouts, strict=True):
         _text(axes, (_MARGIN, y + 0.06), heading, size=10.5, weight="bold", align="left")
         y += _HEADING
-        _draw_cell(axes, layout, edges, (_MARGIN, y))
+        is_open = _open_decisions(cell_type, len(layout.nodes), probabilities or {})
+        _draw_cell(axes, layout, edges, (_MARGIN, y), is_open)
         _draw_margins(axes, layout, cell_type, margins or {}, (_MARGIN, y))
         y += layout.height + _CELL_GAP
     for i, kinds in enumerate(reversed(legend)):
@@ -97,7 +105,11 @@ def plot_genotype(
 
 
 def save_genotype_plot(
-    genotype: Genotype, *, margins: Mapping[str, float] | None = None, title: str = ""
+    genotype: Genotype,
+    *,
+    margins: Mapping[str, float] | None = None,
+    probabilities: Mapping[str, float | None] | None = None,
+    title: str = "",
 ) -> dict[str, bytes]:
     """Render ``plot_genotype``; the same arguments give the same bytes.
 
@@ -105,7 +117,23 @@ def save_genotype_plot(
         ``svg`` and ``png`` -> the file's content.
     """
     about = {"Title": title or "DARTS cell", "Description": genotype.to_darts()}
-    return render(plot_genotype(genotype, margins=margins, title=title), about=about)
+    figure = plot_genotype(genotype, margins=margins, probabilities=probabilities, title=title)
+    return render(figure, about=about)
+
+
+def _open_decisions(
+    cell_type: str, num_nodes: int, probabilities: Mapping[str, float | None]
+) -> dict[str, set[int]]:
+    """``op`` and ``input`` -> nodes whose decision is open."""
+    return {
+        kind: {
+            node
+            for node in range(num_nodes)
+            if (name := f"{cell_type}/node{node}/{kind}") in probabilities
+            and (probabilities[name] or 0.0) < DECIDED_AT
+        }
+        for kind in ("op", "input")
+    }
 
 
 def _inch_axes(figure: Figure) -> Axes:
@@ -116,19 +144,32 @@ def _inch_axes(figure: Figure) -> Axes:
     return axes
 
 
-def _draw_cell(axes: Axes, layout: CellLayout, edges: Sequence[Edge], origin: Point) -> None:
+def _draw_cell(
+    axes: Axes,
+    layout: CellLayout,
+    edges: Sequence[Edge],
+    origin: Point,
+    is_open: Mapping[str, set[int]],
+) -> None:
     _draw_wires(axes, layout.concat_wires, origin, color=_CONCAT_WIRE, zorder=1)
     for source in sorted({wire.source for wire in layout.op_wires}):
         zorder = 2 + 0.1 * source
         wires = [wire for wire in layout.op_wires if wire.source == source]
         _draw_lines(axes, wires, origin, color="white", width=5.0, zorder=zorder)
         _draw_lines(axes, _stubs(layout, wires), origin, color=_CONCAT_WIRE, zorder=zorder)
-        _draw_wires(axes, wires, origin, color=_WIRE, zorder=zorder)
+        for dashed in (True, False):
+            chosen = [
+                wire
+                for i, wire in enumerate(layout.op_wires)
+                if wire.source == source and (i // 2 in is_open["input"]) is dashed
+            ]
+            _draw_wires(axes, chosen, origin, color=_WIRE, zorder=zorder, dashed=dashed)
     for box, name in zip(layout.inputs, ("$c_{k-2}$", "$c_{k-1}$"), strict=True):
         _draw_box(axes, box, origin, name, edge=INK, fill="white", size=11)
     for i, (box, (op, _)) in enumerate(zip(layout.ops, edges, strict=True)):
         edge, fill = KINDS[OP_KINDS[op]]
-        _draw_box(axes, box, origin, op, edge=edge, fill=fill, size=9)
+        dashed = i // 2 in is_open["op"]
+        _draw_box(axes, box, origin, op, edge=edge, fill=fill, size=9, dashed=dashed)
         ends = ((box.right, box.y), (layout.nodes[i // 2].left, box.y))
         _draw_wires(axes, [Wire(0, ends)], origin, color=_WIRE, zorder=2)
     for i, box in enumerate(layout.nodes):
@@ -172,7 +213,15 @@ def _draw_legend(axes: Axes, kinds: Sequence[str], at: Point) -> None:
 
 
 def _draw_box(
-    axes: Axes, box: Box, origin: Point, label: str, *, edge: str, fill: str, size: float
+    axes: Axes,
+    box: Box,
+    origin: Point,
+    label: str,
+    *,
+    edge: str,
+    fill: str,
+    size: float,
+    dashed: bool = False,
 ) -> None:
     x, y = origin[0] + box.x, origin[1] + box.y
     rounding = min(0.07, box.height / 3)
@@ -185,6 +234,7 @@ def _draw_box(
             edgecolor=edge,
             facecolor=fill,
             linewidth=1.2,
+            linestyle=_style(dashed),
             zorder=5,
         )
     )
@@ -204,9 +254,15 @@ def _stubs(layout: CellLayout, wires: Sequence[Wire]) -> list[Wire]:
 
 
 def _draw_wires(
-    axes: Axes, wires: Sequence[Wire], origin: Point, *, color: str, zorder: float
+    axes: Axes,
+    wires: Sequence[Wire],
+    origin: Point,
+    *,
+    color: str,
+    zorder: float,
+    dashed: bool = False,
 ) -> None:
-    _draw_lines(axes, wires, origin, color=color, zorder=zorder)
+    _draw_lines(axes, wires, origin, color=color, zorder=zorder, dashed=dashed)
     for tip in sorted({wire.points[-1] for wire in wires}):
         x, y = tip[0] + origin[0], tip[1] + origin[1]
         triangle = ((x, y), (x - 0.08, y - 0.034), (x - 0.08, y + 0.034))
@@ -221,12 +277,25 @@ def _draw_lines(
     color: str,
     width: float = 1.3,
     zorder: float,
+    dashed: bool = False,
 ) -> None:
     for wire in wires:
         path = _rounded([(x + origin[0], y + origin[1]) for x, y in wire.points])
         axes.add_patch(
-            PathPatch(path, fill=False, edgecolor=color, linewidth=width, snap=False, zorder=zorder)
+            PathPatch(
+                path,
+                fill=False,
+                edgecolor=color,
+                linewidth=width,
+                linestyle=_style(dashed),
+                snap=False,
+                zorder=zorder,
+            )
         )
+
+
+def _style(dashed: bool) -> Any:
+    return (0, (2.2, 1.6)) if dashed else "solid"
 
 
 def _rounded(points: Sequence[Point]) -> Path:
@@ -286,13 +355,21 @@ def cell_files(result: Mapping[str, Any]) -> dict[str, bytes]:
     genotype = Genotype.from_dict(result["genotype"])
     # Only of the trace norm there is a method, fixed or adaptive.
     method = f"NASI-{result['method'].upper()}" if "method" in result else result["objective"]
-    title = f"{method}, seed {result['seed']}, T={result['num_samples']}"
-    drawn = save_genotype_plot(genotype, margins=result["margins"], title=title)
+    data = result["samples"].get("data", "data not known") if "samples" in result else ""
+    title = f"{method}, {_data_name(data)}, seed {result['seed']}, T={result['num_samples']}"
+    kept = result.get("kept_probabilities")
+    if kept:
+        title += f"; dashed: stands in less than {DECIDED_AT:.0%} of resamples"
+    drawn = save_genotype_plot(genotype, margins=result["margins"], probabilities=kept, title=title)
     return {
         "genotype.json": genotype.to_json().encode(),
         "genotype.txt": genotype.to_darts().encode() + b"\n",
         **{f"cell.{kind}": data for kind, data in drawn.items()},
     }
+
+
+def _data_name(data: object) -> str:
+    return "random data" if data == "random" else "images"
 
 
 def cell_svg(genotype: Genotype) -> str:

@@ -26,6 +26,7 @@ from nasi_ray.run.settings import settings_yaml
 from nasi_ray.runner import SeriesRunner
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.collect import collect
+from nasi_ray.search.front_plot import front_files
 from nasi_ray.search.names import SAMPLES, series_of
 from nasi_ray.search.result import SearchResult, estimate_settings, make_result
 from nasi_ray.search.series import (
@@ -191,6 +192,7 @@ def _conclude(
         "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
         answer_name(asked): to_json({**asked, **result.content}),
         **cell_files(result.content),
+        **front_files(result.content),
     }
     write_results(plan.storage, files, label="samples")
     return result
