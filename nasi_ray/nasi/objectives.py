@@ -46,7 +46,9 @@ OBJECTIVES: dict[str, Objective] = {
         terms={"path_params": 1.0, "path_multiply_adds": 1.0, "logit_variance": -1.0},
         has_num_params=True,
     ),
-    "expressive": Objective(terms={"naswot": 1.0, "scale_free_trace_norm": 1.0}),
+    "expressive": Objective(
+        terms={"path_params": 1.0, "naswot": 1.0, "scale_free_trace_norm": 1.0}
+    ),
 }
 """Objectives of measurements; ``trace-norm``, the paper's, is made of e (``estimator.py``)."""
 

@@ -53,7 +53,7 @@ _OBJECTIVES = {
     "balanced": "most parameters, and a small variance of the logits",
     "relative": "a large scale-free and a small absolute trace norm",
     "size-relative": "many parameters for the relative trace norm",
-    "expressive": "a large NASWOT and a large scale-free trace norm",
+    "expressive": "many parameters, a large NASWOT and a large scale-free trace norm",
 }
 
 
