@@ -230,10 +230,7 @@ class _Budget:
         while not fits:
             low, high = high, max(2 * high, 0.25)
             if high > _LARGEST_PRICE:
-                raise ConfigError(
-                    f"{self._limited} allows no cell of {self._space.name}; the smallest found "
-                    f"has {self._sizes(found)}"
-                )
+                raise self._too_small(found)
             found, fits = at(high)
         if self._price is None:
             for _ in range(10 if high else 0):
@@ -258,7 +255,7 @@ class _Budget:
     @property
     def _limited(self) -> str:
         return ", ".join(
-            f"{self._names[kind]} {limit:g}" for kind, limit in self._limits.items() if limit
+            f"{self._names[kind]} is {limit:g}" for kind, limit in self._limits.items() if limit
         )
 
     def _sizes(self, found: Selection) -> str:
@@ -267,7 +264,19 @@ class _Budget:
 
     def refuse_empty(self) -> None:
         """Raise if there are limits, and no cell is known to fit them."""
-        _ = self.allowed if self.is_limited else None
+        if not self.is_limited:
+            return
+        _ = self.allowed
+        if self._prices is not None and self.costs is None:
+            cheapest = select_by_ascent(self._prices * -1.0, self._space, num_starts=0)
+            if not self._fits(cheapest):
+                raise self._too_small(cheapest)
+
+    def _too_small(self, found: Selection) -> ConfigError:
+        return ConfigError(
+            f"{self._limited}; no cell of {self._space.name} fits: the smallest found has "
+            f"{self._sizes(found)}"
+        )
 
     def at(self, position: IntArray) -> dict[Cost, float]:
         """Kind -> cost of one configuration; empty if the space does not know it."""

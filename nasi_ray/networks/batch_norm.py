@@ -92,7 +92,8 @@ class _Normalize(torch.autograd.Function):
 def _jacobian(y: Tensor, r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """J u, and m(y u), shape (1, channels, 1, 1)."""
     correlation = _mean(y * u)
-    return (u - _mean(u)).addcmul_(y, correlation, value=-1).mul_(r), correlation
+    # Not in place: per-example Jacobians (vmap) have no rule for addcmul_.
+    return torch.addcmul(u - _mean(u), y, correlation, value=-1).mul_(r), correlation
 
 
 def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor) -> Tensor:

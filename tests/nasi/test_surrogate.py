@@ -53,9 +53,10 @@ def features(chosen: FloatArray, space: SearchSpace, order: int) -> FloatArray:
     return np.column_stack([chosen, *(pairs if order == 2 else [])])
 
 
-def ridge_fit(phi: FloatArray, u: FloatArray, ridge: float) -> FloatArray:
+def ridge_fit(phi: FloatArray, u: FloatArray, ridge: float, num_main: int) -> FloatArray:
     centred = phi - phi.mean(axis=0)
-    normal = centred.T @ centred + ridge * np.eye(phi.shape[1])
+    penalty = np.where(np.arange(phi.shape[1]) < num_main, ridge, ridge * module.PAIR_PENALTY)
+    normal = centred.T @ centred + np.diag(penalty)
     return np.linalg.solve(normal, centred.T @ (u - u.mean(axis=0)))
 
 
@@ -80,7 +81,7 @@ def test_every_path_is_the_ridge_on_explicit_features(
     found = design.fit(u, ridge=3.0)
     positions = every_position(space)[::97]
     cells = np.array([configuration(space, p) for p in positions])
-    expected = features(cells, space, order) @ ridge_fit(phi, u, 3.0)
+    expected = features(cells, space, order) @ ridge_fit(phi, u, 3.0, space.num_logits)
     for fit, column in zip(found, expected.T, strict=True):
         np.testing.assert_allclose(fit.at(positions), column, rtol=0, atol=1e-8)
     assert len(found) == 2
