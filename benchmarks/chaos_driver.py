@@ -37,7 +37,7 @@ _POLICY = RecorderPolicy(part_interval_s=0.2, poll_s=0.1)
 """Many parts, so that there is something to be cut short."""
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
-    *("--nu", "20"),
+    *("--preset", "nasi-fix", "--nu", "20"),
 )
 
 

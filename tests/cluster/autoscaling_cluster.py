@@ -44,7 +44,10 @@ NODE_TYPES = {
     "train": {MARKET: "on-demand", USE: "evaluation"},
 }
 """Their labels."""
-SEARCH = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
+SEARCH = (
+    *("--preset", "nasi-fix"),
+    *("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4"),
+)
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--mount")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _MAX_S = 240.0

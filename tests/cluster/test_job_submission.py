@@ -23,7 +23,10 @@ from tests.cluster.loopback_head import ROOT, Head, loopback_head
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 # Slow enough that something can happen while it runs.
-SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
+SLOW = (
+    *("--preset", "nasi-fix"),
+    *("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4"),
+)
 SEARCH = (*SLOW, "--num-samples", "24")
 SLOW_TO_STOP = """
 import pathlib, signal, sys, time

@@ -24,7 +24,7 @@ from tests.toy import Quiet
 
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
-    *("--num-workers", "0", "--num-samples", "3"),
+    *("--num-workers", "0", "--num-samples", "3", "--preset", "nasi-fix"),
 )
 
 

@@ -30,7 +30,18 @@ def test_an_answer_that_lacks_samples_has_a_warning_and_a_status_of_its_own(
         return contextlib.nullcontext(InProcessRunner(evaluate))
 
     monkeypatch.setattr(Session, "runner", runner)
-    tiny = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-workers", "0")
+    tiny = (
+        "--preset",
+        "nasi-fix",
+        "--batch-size",
+        "4",
+        "--image-size",
+        "8",
+        "--init-channels",
+        "2",
+        "--num-workers",
+        "0",
+    )
     code, out, err = command.call("search.py", *tiny, "--num-samples", "4", "--out", tmp_path)
     assert code == status
     assert f"written to {tmp_path}" in out

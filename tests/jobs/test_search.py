@@ -23,9 +23,16 @@ from tests.jobs.command import MOST_S, wait_for, worker_pids
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2 * MOST_S)]
 
 start, run = partial(command.start, "search.py"), partial(command.run, "search.py")
-TINY = ("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
+FIX = ("--preset", "nasi-fix")
+TINY = (
+    *FIX,
+    *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
+)
 # Slow enough that something can happen while it runs.
-SLOW = ("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4")
+SLOW = (
+    *FIX,
+    *("--batch-size", "24", "--image-size", "20", "--init-channels", "8", "--num-cells", "4"),
+)
 LONG = 160  # samples: several times what comes before the first are stored
 
 

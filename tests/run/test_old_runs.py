@@ -56,7 +56,7 @@ def answers(old: Path, new: Path) -> list[tuple[Any, Any]]:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("search_darts", ("--num-cells", "3")),
+        ("search_darts", ("--num-cells", "3", "--preset", "nasi-fix")),
         ("search_s1", ("--space", "s1", "--preset", "nasi-ntk")),
     ],
 )

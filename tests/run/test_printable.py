@@ -24,7 +24,7 @@ HOSTILE = "a\x1b[2J\x1b]0;title\x07b\r\nerror: c\u2028d\u202ee\udcfff\x00g\x9b31
 NAME = HOSTILE.replace("\x00", "")
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
-    *("--num-workers", "0", "--num-samples", "2"),
+    *("--num-workers", "0", "--num-samples", "2", "--preset", "nasi-fix"),
 )
 ROOT = Path(nasi_ray.__file__).parent
 MAY_WRITE = {"run/process.py", "run/supervise.py", "command.py", "show.py", "display/progress.py"}
