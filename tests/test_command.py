@@ -15,7 +15,7 @@ from nasi_ray.version import __version__
 
 TINY = (
     *("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
-    *("--num-workers", "0"),
+    *("--num-workers", "0", "--preset", "nasi-fix"),
 )
 
 

@@ -116,7 +116,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 def test_three_presets_are_those_of_the_paper() -> None:
     papers = {"nasi-1shot1", "nasi-ada", "nasi-fix"}
     assert PRESETS.keys() - papers == {
-        *("nasi-ntk", "nasi-relative", "nasi-panel", "nasi-balanced"),
+        *("nasi-ntk", "nasi-relative", "nasi-panel", "nasi-balanced", "nasi-expressive"),
     }
     fix, ada = get_preset("nasi-fix").estimate, get_preset("nasi-ada").estimate
     assert (fix.method, fix.nu, fix.mu, fix.num_samples) == ("fix", 100.0, 2.0, 100)
@@ -164,8 +164,8 @@ def test_presets_of_measurements_sample_as_the_ntk_preset_does() -> None:
 @pytest.mark.parametrize(
     ("space", "settings", "name"),
     [
-        ("darts", {}, "nasi-fix"),
-        ("darts", {"knows_costs": False}, "nasi-fix"),
+        ("darts", {}, "nasi-expressive"),
+        ("darts", {"knows_costs": False}, "nasi-expressive"),
         ("s1", {}, "nasi-panel"),
         ("s1", {"has_budget": True}, "nasi-balanced"),
         ("mine", {"knows_costs": False}, "nasi-relative"),

@@ -14,6 +14,7 @@ from nasi_ray.storage import Storage
 
 IDENTITY_NAME = "identity.json"
 _VERSION = 1
+_MAX_SHOWN = 200
 
 IdentityValue = str | int | float | bool | None | Sequence[str | int | float | bool | None]
 """What a field of an identity may hold; tuples and lists are the same."""
@@ -152,7 +153,17 @@ def _compare(uri: str, stored: Stored, asked: Stored) -> None:
 
 def _shown(identity: dict[str, Any], name: str) -> str:
     shown = name if name.isidentifier() else _canonical(name)
-    return f"{shown}={_canonical(identity[name])}" if name in identity else f"no {shown}"
+    if name not in identity:
+        return f"no {_short(shown)}"
+    return f"{_short(shown)}={_short(_canonical(identity[name]))}"
+
+
+def _short(text: str) -> str:
+    """A text of at most ``_MAX_SHOWN`` characters that still differs where texts do."""
+    if len(text) <= _MAX_SHOWN:
+        return text
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{text[: _MAX_SHOWN - 12]}... {digest}"
 
 
 def _refuse(constant: str) -> None:

@@ -140,7 +140,18 @@ def options_without_effect(job: SearchJob) -> list[str]:
     if "num_classes" in changed and job.samples.data != "random":
         lines.append("--num-classes has no effect: the data set brings its own classes")
     lines += data_options_without_effect(job.samples.data, changed)
+    if not job.estimate.needs_gradient:
+        given = [name for name in ONLY_OF_E if name in changed]
+        lines += [
+            f"--{name.replace('_', '-')} has no effect: objective {job.estimate.objective} does "
+            "not read e; use --preset nasi-fix, or --objective trace-norm"
+            for name in given
+        ]
     return lines + compute_options_without_effect(job.compute)
+
+
+ONLY_OF_E = ("method", "nu", "mu", "xi", "normalize", "norm_epsilon")
+"""Settings of the estimate that only the objective trace-norm reads."""
 
 
 def _has_budget(settings: Mapping[str, Any]) -> bool:

@@ -239,7 +239,7 @@ def preset_lines(
         for preset, found in presets.items()
     ]
     rows += [(name, value, "", "", "", "") for name, value in reference_rows(reference, 800)]
-    headings = (f"{reference.error_name}, %", "error", "seeds", "stands", "agree", "CPU s")
+    headings = (f"{reference.error_name}, %", "error", "seeds", "stands", "agree", "s a seed")
     lines = [
         f"## {space}",
         "",

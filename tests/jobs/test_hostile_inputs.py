@@ -403,7 +403,10 @@ def test_data_sources_that_are_none(
     ("flags", "told"),
     [
         (("--space", "cifar"), "unknown space 'cifar'; choose one of darts"),
-        (("--preset", "x"), "choose one of auto, nasi-1shot1, nasi-ada, nasi-balanced, nasi-fix"),
+        (
+            ("--preset", "x"),
+            "choose one of auto, nasi-1shot1, nasi-ada, nasi-balanced, nasi-ex",
+        ),
         (("--data", "no-such-thing"), "CIFAR10"),
     ],
 )

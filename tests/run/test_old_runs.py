@@ -22,6 +22,7 @@ from nasi_ray.study.settings import parse_study
 from tests.toy import Quiet
 
 OLD = Path(__file__).parents[1] / "runs_2026_11"
+FIX = ("--preset", "nasi-fix")
 TINY = ("--batch-size", "4", "--image-size", "8", "--num-workers", "0")
 
 
@@ -74,7 +75,7 @@ def test_a_search_gives_the_same_alpha_to_the_bit_and_the_same_cell(
 
 def test_a_search_of_an_older_sampling_version_is_not_continued(tmp_path: Path) -> None:
     run = records_only("search_darts", tmp_path)
-    sizes = ("--num-cells", "3", "--init-channels", "4", "--num-samples", "13")
+    sizes = ("--num-cells", "3", "--init-channels", "4", "--num-samples", "13", *FIX)
     asked = parse_search([*sizes, *TINY, "--out", str(run)])
     with pytest.raises(RecordConflictError, match=r"sampling_version=1; this program's have 2"):
         run_search(asked, Quiet())

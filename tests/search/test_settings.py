@@ -8,8 +8,14 @@ from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.search.settings import make_search_job, parse_search
 
 
-def test_the_default_is_the_papers_fixed_preset() -> None:
+def test_the_default_of_darts_is_the_preset_chosen_for_it() -> None:
     job = parse_search([])
+    assert (job.estimate.objective, job.estimate.estimator) == ("expressive", "score-function")
+    assert (job.samples.num_cells, job.samples.data) == (5, "random")
+
+
+def test_the_papers_fixed_preset() -> None:
+    job = parse_search(["--preset", "nasi-fix"])
     estimate = job.estimate
     assert (estimate.num_samples, estimate.method, estimate.nu) == (100, "fix", 100.0)
     assert (estimate.mu, estimate.xi) == (2.0, 1.0)
@@ -79,7 +85,7 @@ def test_unknown_preset_names_the_allowed_ones() -> None:
         (["--gpus-per-worker", "1.5"], "gpus_per_worker is 1.5"),
         (["--max-params", "0"], "max_params is 0.0; it must be positive"),
         (["--measure", "snap"], "measure has 'snap'; choose some of ntk_trace_estimate, "),
-        (["--objective", "panel"], "estimator is 'straight-through', which needs the gradient"),
+        (["--preset", "nasi-fix", "--objective", "panel"], "estimator is 'straight-through', wh"),
         (["--space", "s1", "--estimator", "reinmax"], "objective is 'panel'; use estimator second"),
     ],
 )
