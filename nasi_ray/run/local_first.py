@@ -56,7 +56,6 @@ class LocalFirstRunner(Generic[R]):
         self._num_workers, self._message, self._clock = num_workers, message, clock
         self._context: AbstractContextManager[Runner[R]] | None = None
         self._ray: Runner[R] | None = None
-        self._has_decided = False
 
     def run(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
         """Evaluate every index once, in order as long as that is done here."""
@@ -64,7 +63,7 @@ class LocalFirstRunner(Generic[R]):
             yield from self._ray.run(indices)
             return
         first = self._clock()
-        started, timed = first, 0
+        started, timed, has_decided = first, 0, False
         for position, index in enumerate(indices):
             yield [self._evaluate(index)]
             now = self._clock()
@@ -72,9 +71,9 @@ class LocalFirstRunner(Generic[R]):
                 started = now  # the first sample is slow: kernels are chosen
                 continue
             timed += 1
-            if self._has_decided or now - first < _PROBE_S:
+            if has_decided or now - first < _PROBE_S:
                 continue
-            self._has_decided = True
+            has_decided = True
             left = len(indices) - position - 1
             if pays(left * (now - started) / timed, self._num_workers):
                 yield from self._go_on_with_ray(indices[position + 1 :])

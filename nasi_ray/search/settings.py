@@ -141,7 +141,8 @@ def options_without_effect(job: SearchJob) -> list[str]:
         lines.append("--num-classes has no effect: the data set brings its own classes")
     lines += data_options_without_effect(job.samples.data, changed)
     if not job.estimate.needs_gradient:
-        given = [name for name in ONLY_OF_E if name in changed]
+        ignored = ONLY_OF_E if job.measure else (*ONLY_OF_E, "labels", "loss", "temperature")
+        given = [name for name in ignored if name in changed]
         lines += [
             f"--{name.replace('_', '-')} has no effect: objective {job.estimate.objective} does "
             "not read e; use --preset nasi-fix, or --objective trace-norm"

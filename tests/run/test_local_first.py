@@ -92,6 +92,16 @@ def test_a_long_run_goes_to_the_workers_and_each_sample_is_made_once() -> None:
     assert ray.closed == 1
 
 
+def test_every_series_is_decided_anew() -> None:
+    clock, ray = Clock(1.0), FakeRay()
+    made = runner(clock, ray)
+    assert flat(made.run(range(5))) == list(range(5))
+    assert ray.given == []
+    assert sorted(flat(made.run(range(500)))) == list(range(500))
+    assert ray.given
+    made.close()
+
+
 @pytest.mark.parametrize("error", [ClusterError("no Ray"), KeyboardInterrupt()])
 def test_what_was_made_while_ray_did_not_start_is_kept(error: BaseException) -> None:
     clock = Clock(1.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nasi_ray.errors import ConfigError, UnknownNameError
-from nasi_ray.search.settings import make_search_job, parse_search
+from nasi_ray.search.settings import make_search_job, options_without_effect, parse_search
 
 
 def test_the_default_of_darts_is_the_preset_chosen_for_it() -> None:
@@ -104,3 +104,18 @@ def test_help_shows_every_setting_and_its_default(capsys: pytest.CaptureFixture[
     for flag in ("--preset", "--data", "--labels", "--nu", "--num-workers", "--out", "--pairing"):
         assert flag in text
     assert "75 a temporary error" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--nu", "50", "--mu", "1"], ["--nu", "--mu"]),
+        (["--labels", "random"], ["--labels"]),
+        (["--labels", "random", "--measure", "snip"], []),
+        (["--preset", "nasi-fix", "--nu", "50"], []),
+    ],
+)
+def test_settings_of_e_are_named_where_e_is_not_read(flags: list[str], named: list[str]) -> None:
+    lines = options_without_effect(parse_search(flags))
+    assert [line.split()[0] for line in lines] == named
+    assert all("has no effect: objective expressive does not read e" in line for line in lines)
