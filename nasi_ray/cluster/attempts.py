@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from nasi_ray.cluster.job_api import JobApi, JobState, UnreachableError
+from nasi_ray.display.formats import escaped, escaped_lines
 from nasi_ray.errors import ClusterError, ConfigError
 from nasi_ray.pool.cost import CostMeter, PriceList
 from nasi_ray.run.process import EXIT_INCOMPLETE, EXIT_RETRYABLE
@@ -227,7 +228,7 @@ class Submitter:
             logs = self._api.logs(self.current)
         except ClusterError:
             return  # they come with the next read
-        sys.stdout.write(logs[self._num_printed :])
+        sys.stdout.write(escaped_lines(logs[self._num_printed :]))
         sys.stdout.flush()
         self._num_printed = max(self._num_printed, len(logs))
 
@@ -248,4 +249,4 @@ def _cause(decision: Decision, state: JobState | None) -> str:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(escaped(line) + "\n")

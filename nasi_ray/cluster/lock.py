@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nasi_ray.cluster.parameters import checkout
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError
 
 _HEADER = """\
@@ -109,11 +110,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         versions = installed_closure(project_requirements())
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(escaped(f"error: {error}") + "\n")
         return 2
     sys.stdout.write(_HEADER.format(python=f"{sys.version_info.major}.{sys.version_info.minor}"))
     for name, version in versions.items():
-        sys.stdout.write(f"{name}=={version}\n")
+        sys.stdout.write(escaped(f"{name}=={version}") + "\n")
     return 0
 
 

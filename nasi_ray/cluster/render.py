@@ -23,6 +23,7 @@ from nasi_ray.cluster.parameters import (
     resolve,
     template_path,
 )
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError, StorageError
 from nasi_ray.storage import LocalStorage
 
@@ -107,10 +108,10 @@ def main(argv: Sequence[str]) -> int:
         values = resolve(parse_settings(args.set), os.environ)
         written = render_all(values, Path(args.out), args.only or TEMPLATES)
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(escaped(f"error: {error}") + "\n")
         return 2
     for path in written:
-        sys.stdout.write(f"{path}\n")
+        sys.stdout.write(escaped(str(path)) + "\n")
     return 0
 
 

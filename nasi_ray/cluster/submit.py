@@ -30,6 +30,7 @@ import tyro
 
 from nasi_ray.cluster.attempts import Decision, Submitter
 from nasi_ray.cluster.job_api import RayJobApi, checked_address
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError, NasiRayError
 from nasi_ray.pool.cost import load_prices
 from nasi_ray.run.process import EXIT_INCOMPLETE
@@ -172,18 +173,19 @@ def main(argv: Sequence[str]) -> int:
         )
         status = EXIT_STATUS[submitter.run()]
     except NasiRayError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(escaped(f"error: {error}") + "\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         status = _EXIT_INTERRUPTED
         if submitter is not None and submitter.current:
             current = submitter.current
-            sys.stderr.write(
+            line = (
                 f"no longer waiting; {current} goes on. The same command joins it again; "
-                f"to stop it: ray job stop {current} --address {submission.address}\n"
+                f"to stop it: ray job stop {current} --address {submission.address}"
             )
+            sys.stderr.write(escaped(line) + "\n")
     if submitter is not None and (cost := submitter.cost()):
-        sys.stdout.write(f"{cost}\n")
+        sys.stdout.write(escaped(str(cost)) + "\n")
     return status
 
 

@@ -22,6 +22,7 @@ from nasi_ray.cluster.allow_list import Value, compare, conflicts, kinds_of_docu
 from nasi_ray.cluster.documents import Problem, parse_documents, read_text
 from nasi_ray.cluster.parameters import PARAMETERS, PLACEHOLDER, fill, parse_settings, resolve
 from nasi_ray.cluster.rules import check_cluster, check_company, check_ray_cluster
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError
 
 
@@ -131,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         values = resolve(parse_settings(args.set), os.environ) if args.render else None
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(escaped(f"error: {error}") + "\n")
         return 2
     status, found = 0, []
     for name in args.files:
@@ -139,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
         status = max(status, of_file is None)
         found += of_file or []
     for problem in conflicts(found):
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(escaped(str(problem)) + "\n")
         status = 1
     return status
 
@@ -151,14 +152,14 @@ def _check_file(name: str, values: Mapping[str, str] | None) -> list[Value] | No
         if values is not None:
             text = fill(text, values, place=name)
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(escaped(f"error: {error}") + "\n")
         return None
     problems, found = _examine(text, name)
     for problem in problems:
-        sys.stderr.write(f"{name}: {problem}\n")
+        sys.stderr.write(escaped(f"{name}: {problem}") + "\n")
     if problems:
         return None
-    sys.stdout.write(f"{name}: ok\n")
+    sys.stdout.write(escaped(f"{name}: ok") + "\n")
     named = {value.name: value for value in reversed(found) if value.name in PARAMETERS}
     return [value._replace(place=f"{name}: {value.place}") for value in named.values()]
 

@@ -73,6 +73,11 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def escaped_lines(text: str) -> str:
+    """The text with its line breaks, and escapes for other control characters."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def one_line(text: str) -> str:
     """The text on one line: printable, and a single space for every run of white space."""
     return printable(" ".join(_ESCAPE_SEQUENCE.sub("", text).split()))

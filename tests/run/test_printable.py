@@ -30,7 +30,7 @@ ROOT = Path(nasi_ray.__file__).parent
 MAY_WRITE = {"run/process.py", "run/supervise.py", "command.py", "show.py", "display/progress.py"}
 """What writes to standard streams itself, and is tested here."""
 CLUSTER_TOOLS = "cluster/"
-"""They write what Ray and the user's own files say, in processes of their own."""
+"""They write what Ray and the user's own files say."""
 
 
 def assert_printable(text: str) -> None:
@@ -52,6 +52,20 @@ def test_only_few_modules_write_to_standard_streams() -> None:
         in ("print", "sys.stdout.write", "sys.stderr.write", "warnings.warn", "os.write")
     }
     assert {n for n in writing if not n.startswith((CLUSTER_TOOLS, "storage/"))} <= MAY_WRITE
+
+
+def test_what_cluster_tools_write_is_escaped() -> None:
+    writes = [
+        (name, ast.unparse(node.args[0]))
+        for name, tree in sources().items()
+        if name.startswith(CLUSTER_TOOLS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("sys.stdout.write", "sys.stderr.write")
+    ]
+    assert len(writes) > 10
+    raw = [(name, text) for name, text in writes if not text.startswith(("escaped", "_HEADER"))]
+    assert raw == []
 
 
 LOGGING = sorted(
