@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import platform
 import shlex
 import sys
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: After an error, on ``--help``, and on malformed flags.
     """
+    # Read when NumPy and SciPy load. On matrices as small as ours threads wait for one another, and
+    # one thread gives the same digits on any number of cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = list(sys.argv[1:] if argv is None else argv)
     run = partial(_run, args)
     return supervised(run) if args[:1] and args[0] in _ON_RAY else run()
