@@ -21,7 +21,7 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.config import get_preset
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import TabularSpace
-from nasi_ray.study.accuracies import chosen_candidates
+from nasi_ray.spaces.options import chosen_candidates
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 

@@ -5,28 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.config import GRADIENT_ESTIMATORS, PATH, EstimateConfig
 from nasi_ray.errors import ConfigError, NoGoodSamplesError
+from nasi_ray.nasi.budget import Budget
 from nasi_ray.nasi.estimator import (
     Estimate,
-    FrontPoint,
     GradientEstimate,
     estimate,
     trace_norm_reward,
 )
 from nasi_ray.nasi.objectives import get_objective, rewards
 from nasi_ray.nasi.replay import replay
-from nasi_ray.nasi.selection import Selection, select_by_ascent, select_enumerated
+from nasi_ray.nasi.selection import Selection, select_enumerated
 from nasi_ray.nasi.surrogate import Design, Surrogate, additive
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
-from nasi_ray.spaces.base import Architecture, Cost, SearchSpace
+from nasi_ray.spaces.base import Architecture, SearchSpace
 from nasi_ray.spaces.options import (
     architecture_at,
     can_be_enumerated,
@@ -38,12 +36,8 @@ from nasi_ray.spaces.options import (
 
 NUM_DRAWS = 100
 """Bootstrap draws of the samples."""
-COSTS: tuple[Cost, ...] = ("params", "multiply_adds")
 RIDGE = {1: 3.0, 2: 30.0}
 """λ of main effects and of pairs."""
-_LARGEST_PRICE = 1000.0
-FRONT_QUANTILES = tuple(0.1 * k for k in range(1, 11))
-"""Shares of the space's cells that fit the budgets of a front."""
 
 
 def make_estimate(
@@ -68,18 +62,10 @@ def make_estimate(
         NoGoodSamplesError: If no sample is good.
         ConfigError: If the records lack what the estimate reads, or no cell fits the budget.
     """
-    budget = _Budget(space, config)
+    budget = Budget(space, config)
     budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
-        table = _samples(records)
-        if config.estimator != "straight-through":
-            table = replay(
-                table,
-                space,
-                config.estimator,
-                seed=int(settings["seed"]),
-                temperature=float(settings["temperature"]),
-            )
+        table = _replayed(_samples(records), space, config, settings)
         return _within(estimate(table, config), space, budget)
     scorer: _TraceNormScorer | _ObjectiveScorer
     if config.needs_gradient:
@@ -98,6 +84,15 @@ def architecture_of(result: Estimate, space: SearchSpace, config: EstimateConfig
     if result.position is None or any(d.num_kept for d in space.decisions):
         return space.select(space.split(result.alpha), pairing=config.pairing)
     return architecture_at(space, result.position)
+
+
+def _replayed(
+    table: SampleTable, space: SearchSpace, config: EstimateConfig, settings: Mapping[str, Any]
+) -> SampleTable:
+    if config.estimator == "straight-through":
+        return table
+    seed, temperature = int(settings["seed"]), float(settings["temperature"])
+    return replay(table, space, config.estimator, seed=seed, temperature=temperature)
 
 
 def _samples(records: SearchRecords) -> SampleTable:
@@ -130,7 +125,7 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
         ConfigError: If no cell fits the budget, the space does not know costs that are needed, or
             every cell has a draw of its own, which only the straight-through gradient can use.
     """
-    _Budget(space, config).refuse_empty()
+    Budget(space, config).refuse_empty()
     _num_params(space, config)
     if sample_per == "cell" and config.estimator != "straight-through":
         raise ConfigError(
@@ -153,161 +148,6 @@ def _num_params(space: SearchSpace, config: EstimateConfig) -> FloatArray | None
     return params / (params.std() or 1.0)
 
 
-class _Budget:
-    """Which configurations are allowed, and what they cost."""
-
-    def __init__(self, space: SearchSpace, config: EstimateConfig) -> None:
-        self._space = space
-        self._limits: dict[Cost, float | None] = {
-            "params": config.max_params,
-            "multiply_adds": config.max_madds,
-        }
-        self.is_limited = any(limit is not None for limit in self._limits.values())
-        self._names = {"params": "max_params", "multiply_adds": "max_madds"}
-        self._pairing = config.pairing
-        self._price: float | None = None
-
-    @cached_property
-    def costs(self) -> dict[Cost, FloatArray] | None:
-        """Kind -> cost of every configuration; None if the space does not know it."""
-        params, madds = (costs_of(self._space, kind) for kind in COSTS)
-        if params is None or madds is None:
-            if self.is_limited and self._prices is None:
-                raise ConfigError(
-                    f"space {self._space.name!r} does not know what its networks cost; leave out "
-                    "max_params and max_madds, or give the space a method `costs`"
-                )
-            return None
-        return {"params": params, "multiply_adds": madds}
-
-    @cached_property
-    def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """Of every configuration; None if there is no limit."""
-        if not self.is_limited or self.costs is None:
-            return None
-        allowed = np.ones(self.costs["params"].shape, dtype=np.bool_)
-        for kind, limit in self._limits.items():
-            if limit is not None:
-                allowed &= self.costs[kind] <= limit
-                if not allowed.any():
-                    raise ConfigError(
-                        f"{self._names[kind]} is {limit:g}; no cell of {self._space.name} fits: "
-                        f"the smallest has {self.costs[kind].min():.0f}"
-                    )
-        return allowed
-
-    @cached_property
-    def _prices(self) -> Surrogate | None:
-        """What options cost in units of the limits; None if that is not known, or no limit."""
-        total = None
-        for kind, limit in self._limits.items():
-            costs = self._space.option_costs(kind) if limit is not None else None
-            if costs is not None and limit is not None:
-                part = additive(costs) * (1 / limit)
-                total = part if total is None else total + part
-        return total
-
-    def select_by_ascent(self, score: Surrogate, *, num_starts: int) -> Selection:
-        """The best of a space that cannot be enumerated.
-
-        If it is too large, a price of size is taken from the score: the smallest one, to about one
-        part in a thousand, with which it fits.
-
-        Raises:
-            ConfigError: If no price makes it fit.
-        """
-        if not self.is_limited or self._prices is None:
-            return select_by_ascent(score, self._space, num_starts=num_starts)
-        scale = score.std() / (self._prices.std() or 1.0)
-
-        def at(price: float) -> tuple[Selection, bool]:
-            priced = score + self._prices_times(-price * scale)
-            found = select_by_ascent(priced, self._space, num_starts=num_starts)
-            return found, self._fits(found)
-
-        low, high = 0.0, 0.0 if self._price is None else self._price
-        found, fits = at(high)
-        while not fits:
-            low, high = high, max(2 * high, 0.25)
-            if high > _LARGEST_PRICE:
-                raise self._too_small(found)
-            found, fits = at(high)
-        if self._price is None:
-            for _ in range(10 if high else 0):
-                middle = (low + high) / 2
-                candidate, fits = at(middle)
-                low, high = (low, middle) if fits else (middle, high)
-                found = candidate if fits else found
-            self._price = high
-        return found
-
-    def _prices_times(self, factor: float) -> Surrogate:
-        assert self._prices is not None
-        return self._prices * factor
-
-    def _architecture(self, found: Selection) -> Architecture:
-        return self._space.select(self._space.split(found.alpha), pairing=self._pairing)
-
-    def _fits(self, found: Selection) -> bool:
-        sizes = self._space.costs_of(self._architecture(found))
-        return all(limit is None or sizes[kind] <= limit for kind, limit in self._limits.items())
-
-    @property
-    def _limited(self) -> str:
-        return ", ".join(
-            f"{self._names[kind]} is {limit:g}" for kind, limit in self._limits.items() if limit
-        )
-
-    def _sizes(self, found: Selection) -> str:
-        sizes = self._space.costs_of(self._architecture(found))
-        return " and ".join(f"{size:.0f} {kind.replace('_', '-')}" for kind, size in sizes.items())
-
-    def refuse_empty(self) -> None:
-        """Raise if there are limits, and no cell is known to fit them."""
-        if not self.is_limited:
-            return
-        _ = self.allowed
-        if self._prices is not None and self.costs is None:
-            cheapest = select_by_ascent(self._prices * -1.0, self._space, num_starts=0)
-            if not self._fits(cheapest):
-                raise self._too_small(cheapest)
-
-    def _too_small(self, found: Selection) -> ConfigError:
-        return ConfigError(
-            f"{self._limited}; no cell of {self._space.name} fits: the smallest found has "
-            f"{self._sizes(found)}"
-        )
-
-    def at(self, position: IntArray) -> dict[Cost, float]:
-        """Kind -> cost of one configuration; empty if the space does not know it."""
-        found = self.costs or {}
-        return {kind: float(cost[tuple(position)]) for kind, cost in found.items()}
-
-    def front(self, score: FloatArray) -> tuple[FrontPoint, ...]:
-        """The best cell for each of ten limits of the parameters."""
-        if self.costs is None:
-            return ()
-        params, madds = self.costs["params"], self.costs["multiply_adds"]
-        points = []
-        for limit in np.quantile(params, FRONT_QUANTILES, method="higher"):
-            fits = params <= limit
-            if self.allowed is not None:
-                fits &= self.allowed
-            if not fits.any():
-                continue
-            at = np.unravel_index(int(np.argmax(np.where(fits, score, -np.inf))), score.shape)
-            points.append(
-                FrontPoint(
-                    max_params=float(limit),
-                    position=np.array(at),
-                    num_params=float(params[at]),
-                    multiply_adds=float(madds[at]),
-                    score=float(score[at]),
-                )
-            )
-        return tuple(points)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Score:
     """A score of configurations: a surrogate, plus a number known of each."""
@@ -319,7 +159,7 @@ class _Score:
         values = self.surrogate.grid()
         return values if self.known is None else values + self.known
 
-    def select(self, space: SearchSpace, budget: _Budget, *, num_starts: int) -> Selection:
+    def select(self, space: SearchSpace, budget: Budget, *, num_starts: int) -> Selection:
         if can_be_enumerated(space):
             return select_enumerated(self.grid(), space, allowed=budget.allowed)
         return budget.select_by_ascent(self.surrogate, num_starts=num_starts)
@@ -380,7 +220,7 @@ def _inverse(std: float) -> float:
 
 
 def _estimate_by_score(
-    scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: _Budget, num_draws: int
+    scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: Budget, num_draws: int
 ) -> Estimate:
     everything = np.arange(scorer.num_samples)
     score = scorer.score(everything)
@@ -399,7 +239,7 @@ def _estimate_by_score(
     )
 
 
-def _within(result: GradientEstimate, space: SearchSpace, budget: _Budget) -> Estimate:
+def _within(result: GradientEstimate, space: SearchSpace, budget: Budget) -> Estimate:
     """A gradient's estimate, whose score of a cell is the sum of the logits it takes."""
     if not can_be_enumerated(space) or budget.costs is None:
         if not budget.is_limited:

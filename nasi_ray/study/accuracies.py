@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.errors import ConfigError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import TabularArchitecture, TabularSpace
+from nasi_ray.spaces.options import chosen_candidates
 from nasi_ray.tables.accuracies import Accuracies
 
 
@@ -27,32 +27,6 @@ class SampledCells:
     """shape (samples,)"""
     num_params: FloatArray
     """shape (samples,)"""
-
-
-def chosen_candidates(choices: npt.NDArray[np.int16], space: TabularSpace[Any]) -> FloatArray:
-    """Which candidates samples chose, from the choices in their records.
-
-    Args:
-        choices: Of good samples with one draw for all cells, shape (samples, choices).
-        space: Their space.
-
-    Returns:
-        1 where a candidate was chosen, else 0; shape (samples, num_logits).
-
-    Raises:
-        ConfigError: If every cell had a draw of its own, so that a sample is no single cell.
-    """
-    counts = [decision.num_chosen for decision in space.decisions]
-    if choices.shape[1] != sum(counts):
-        raise ConfigError(
-            f"a sample has {choices.shape[1]} choices, and a cell of {space.name} makes "
-            f"{sum(counts)}: every cell drew its own, so no cell of the table is the sample; "
-            "use --sample-per step"
-        )
-    starts = np.repeat([where.start for where in space.slices], counts)
-    chosen = np.zeros((len(choices), space.num_logits))
-    np.put_along_axis(chosen, choices + starts, 1.0, axis=1)
-    return chosen
 
 
 def sampled_architectures(

@@ -12,7 +12,8 @@ import numpy as np
 from nasi_ray.arrays import FloatArray
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import TabularSpace
-from nasi_ray.study.accuracies import SampledCells, chosen_candidates
+from nasi_ray.spaces.options import chosen_candidates
+from nasi_ray.study.accuracies import SampledCells
 from nasi_ray.study.text import markdown_table
 
 

@@ -8,7 +8,8 @@ import pytest
 from nasi_ray.errors import ConfigError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.nb1shot1 import S1
-from nasi_ray.study.accuracies import chosen_candidates, sampled_cells
+from nasi_ray.spaces.options import chosen_candidates
+from nasi_ray.study.accuracies import sampled_cells
 from nasi_ray.study.effects import ChoiceEffect, choice_effects
 from tests.study.cases import records, s1_accuracies
 
