@@ -61,7 +61,7 @@ class Budget:
                 if not allowed.any():
                     raise ConfigError(
                         f"{self._names[kind]} is {limit:g}; no cell of {self._space.name} fits: "
-                        f"the smallest has {self.costs[kind].min():.0f}"
+                        f"the smallest has {self.costs[kind].min():.0f}; give at least that"
                     )
         return allowed
 
