@@ -152,6 +152,20 @@ def _describe(argv: Sequence[str]) -> int:
     return 0
 
 
+def _train(argv: Sequence[str]) -> int:
+    from nasi_ray.training.settings import parse_train
+
+    job = parse_train(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.training.job import run_train
+    from nasi_ray.training.text import result_line
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_train(job, progress)
+    _print_line(result_line(result.content, result.uri))
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -182,6 +196,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "rank": ("rank architectures by training-free proxies", _rank),
     "study": ("test searches against tables of accuracies", _study),
     "convert": ("convert benchmark files to tables of accuracies", _convert),
+    "train": ("train the network of a cell", _train),
     "describe": ("count and draw the network of a cell", _describe),
     "show": ("list the answers of a run side by side", _show),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
@@ -189,7 +204,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
 """Name -> description, and the function that runs it."""
 
 
-_ON_RAY = ("search", "rank", "study")
+_ON_RAY = ("search", "rank", "study", "train")
 
 
 def _help() -> str:
@@ -229,6 +244,7 @@ def _complete(argv: Sequence[str]) -> int:
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
     from nasi_ray.tables.settings import ConvertJob
+    from nasi_ray.training.settings import TrainJob
 
     subcommand = tyro.conf.subcommand
     studies = tyro.extras.subcommand_type_from_defaults({n: kind() for n, kind in STUDIES.items()})
@@ -237,6 +253,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[RankJob, subcommand("rank")]
         | Annotated[studies, subcommand("study")]
         | Annotated[ConvertJob, subcommand("convert")]
+        | Annotated[TrainJob, subcommand("train")]
         | Annotated[DescribeJob, subcommand("describe")]
     )
     tyro.cli(

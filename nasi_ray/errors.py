@@ -120,3 +120,7 @@ class ProxyFailedError(NasiRayError):
 
     def __init__(self, proxy: str, reason: str) -> None:
         super().__init__(f"{proxy} gives no score: {reason}")
+
+
+class TrainingError(NasiRayError):
+    """A training cannot go on: its loss is not finite, or it does not fit the memory."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from nasi_ray.describe.counts import Counts, count
 from nasi_ray.describe.settings import DescribeJob
-from nasi_ray.describe.subject import read_subject
 from nasi_ray.display.formats import wrapped
 from nasi_ray.display.tables import text_table
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.files import user_path
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import (
     MAX_CHANNELS,
@@ -64,7 +64,7 @@ def describe(job: DescribeJob) -> dict[str, Any]:
     Raises:
         NasiRayError: For every failure that a user can cause.
     """
-    space, architecture = read_subject(job)
+    space, architecture = read_subject(job.genotype, job.space, job.architecture)
     if job.picture is not None:
         _draw(architecture, user_path(job.picture))
     if isinstance(architecture, Genotype):

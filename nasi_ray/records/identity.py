@@ -6,10 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records.format import RowFormat
 from nasi_ray.storage import Storage
 
 IDENTITY_NAME = "identity.json"
@@ -18,6 +17,15 @@ _MAX_SHOWN = 200
 
 IdentityValue = str | int | float | bool | None | Sequence[str | int | float | bool | None]
 """What a field of an identity may hold; tuples and lists are the same."""
+
+
+class RecordKind(Protocol):
+    """What the records of a run are: a ``RowFormat``, or files of another kind."""
+
+    @property
+    def parameters(self) -> Mapping[str, str | int]:
+        """What ``identity.json`` says of it; ``rows`` is the folder of the records."""
+
 
 Stored = tuple[dict[str, Any], dict[str, Any]]
 """An identity, and the parameters of the row format."""
@@ -34,7 +42,7 @@ def fingerprint(identity: Mapping[str, IdentityValue]) -> str:
 
 
 def establish(
-    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RowFormat[Any, Any]
+    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RecordKind
 ) -> None:
     """Write the identity of a new run, or compare it with that of the run that is there.
 
@@ -66,7 +74,7 @@ def establish(
 
 
 def refuse_other_settings(
-    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RowFormat[Any, Any]
+    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RecordKind
 ) -> None:
     """Compare an identity with that of the records that are there; nothing is written.
 

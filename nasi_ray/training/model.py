@@ -242,6 +242,12 @@ def _maker(config: ModelConfig) -> Callable[[], nn.Module]:
     )
 
 
+def make_on_meta(config: ModelConfig) -> nn.Module:
+    """The network on torch's meta device: it takes no memory and computes nothing."""
+    with torch.device("meta"):
+        return _maker(config)()
+
+
 def _without_gradient(make: Callable[[], nn.Module], image_size: int) -> list[str]:
     """Names of the parameters that the output does not depend on."""
     with torch.device("meta"):  # nothing is computed

@@ -1,4 +1,4 @@
-"""The architecture that a description is of: from a file, a run directory, or text."""
+"""The architecture that a job is about: from a file, a run directory, or text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 from typing import Any
 
-from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 from nasi_ray.spaces import TabularArchitecture, parse_architecture
@@ -17,21 +16,33 @@ _RESULT = "result.json"
 _CELL = "genotype.json"
 
 
-def read_subject(job: DescribeJob) -> tuple[str, TabularArchitecture]:
+def read_subject(
+    genotype: str | None, space: str, architecture: str | None
+) -> tuple[str, TabularArchitecture]:
     """Name of the space, and the architecture.
 
+    Args:
+        genotype: A file with a DARTS cell, its text, or the run directory of a search.
+        space: Of ``architecture``.
+        architecture: Its text, in place of ``genotype``.
+
     Raises:
-        ConfigError: If the architecture's text is not in the notation of its space.
+        ConfigError: If a text is not in the notation of its space.
         DataError: If the file cannot be read, or the run has no cell.
         InvalidGenotypeError: If the file holds no cell.
         StorageError: If the storage fails.
     """
-    if job.architecture is not None:
+    if architecture is not None:
         try:
-            return job.space, parse_architecture(job.space, job.architecture)
+            return space, parse_architecture(space, architecture)
         except InvalidGenotypeError as error:
             raise ConfigError(f"architecture: {error}") from None
-    given = str(job.genotype)
+    given = str(genotype)
+    if "Genotype(" in given or given.lstrip().startswith("{"):
+        try:
+            return "darts", Genotype.parse(given)
+        except InvalidGenotypeError as error:
+            raise ConfigError(f"genotype: {error}") from None
     path = user_path(given)
     if given.startswith("s3://") or os.path.isdir(path):
         return _of_run(given)

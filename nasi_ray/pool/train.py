@@ -1,0 +1,309 @@
+"""Runs a function in the workers of Ray Train, and connects them with the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+import ray.train
+import ray.train.collective
+import ray.train.torch
+from ray.exceptions import RayError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, WorkerError
+from nasi_ray.pool.worker import THREAD_VARIABLES
+from nasi_ray.progress import Progress, ProgressState
+
+_POLL_S = 0.5
+_CHECK_S = 2.0
+_STOP_S = 120.0
+_START_TIMEOUT_S = 60.0
+"""After so long without room for all workers Ray Train begins a new attempt."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerGroup:
+    """The workers of a training."""
+
+    num_workers: int
+    """Workers (≥ 1)."""
+    threads: int
+    """CPUs, and threads, of one."""
+    use_gpu: bool
+    """Whether each holds a GPU."""
+    labels: Mapping[str, str]
+    """Label -> condition of the nodes they may run on."""
+    max_failures: int
+    """Deaths of workers after which the run ends; those of preempted nodes do not count."""
+    capacity_timeout_s: float
+    """Seconds to wait for room for all of them."""
+
+
+class Board:
+    """Where the first worker reports, and the driver asks to stop; an actor beside the driver."""
+
+    def __init__(self) -> None:
+        self._state: ProgressState | None = None
+        self._messages: list[str] = []
+        self._is_stopping = False
+        self._failure: NasiRayError | None = None
+
+    @ray.method
+    def post(self, state: ProgressState | None, messages: Sequence[str]) -> bool:
+        """Report; returns whether to stop."""
+        self._state = state or self._state
+        self._messages += messages
+        return self._is_stopping
+
+    @ray.method
+    def take(self) -> tuple[ProgressState | None, list[str]]:
+        """What was reported since the last call."""
+        taken = self._state, self._messages
+        self._state, self._messages = None, []
+        return taken
+
+    @ray.method
+    def stop(self) -> None:
+        """Ask the workers to save and stop."""
+        self._is_stopping = True
+
+    @ray.method
+    def fail(self, error: NasiRayError) -> None:
+        """Report an error that comes back at every attempt."""
+        self._failure = error
+
+    @ray.method
+    def failure(self) -> NasiRayError | None:
+        """The error that was reported, if any."""
+        return self._failure
+
+
+class RayLink:
+    """Connects the loop in a worker with the board; a ``training.world.Link``."""
+
+    def __init__(self, board: Any, rank: int) -> None:
+        self._board, self._is_first = board, rank == 0
+        self._answer: Any = None
+        self._is_stopping = False
+        self._saved_for: object = None
+
+    def update(self, state: ProgressState) -> None:
+        """Report the state."""
+        self._post(state, [])
+
+    def message(self, text: str) -> None:
+        """Report a line."""
+        self._post(None, [text])
+
+    def close(self) -> None:
+        """Wait until everything is reported."""
+        if self._answer is not None:
+            ray.get(self._answer)
+
+    def check(self, seconds_per_step: float) -> tuple[Literal["go", "save", "stop"], int]:
+        """Whether to save, or save and stop: the first rank's knowledge, the same on all."""
+        if self._is_first:
+            self._post(None, [])
+        # Both calls wait for all ranks.
+        notice = ray.train.get_preemption_info()
+        steps = max(1, math.floor(_CHECK_S / max(seconds_per_step, 1e-3)))
+        known: Any = ray.train.collective.broadcast_from_rank_zero((self._is_stopping, steps))
+        is_stopping, steps = known
+        if is_stopping:
+            return "stop", steps
+        if notice is not None and notice != self._saved_for:
+            self._saved_for = notice  # once for each notice
+            return "save", steps
+        return "go", steps
+
+    def _post(self, state: ProgressState | None, messages: list[str]) -> None:
+        if self._answer is not None:
+            done, _ = ray.wait([self._answer], timeout=0)
+            if done:
+                self._is_stopping |= bool(ray.get(self._answer))
+        self._answer = self._board.post.remote(state, messages)
+
+
+def run_on_workers(
+    function: Callable[..., None],
+    args: Sequence[Any],
+    group: WorkerGroup,
+    progress: Progress,
+) -> None:
+    """Call ``function(rank, size, link, *args)`` in every worker, and again after deaths.
+
+    Ray must be connected. Each worker is in torch's process group: NCCL with GPUs, else Gloo.
+
+    Args:
+        function: Importable by the workers; returns when it is done or stopped.
+        args: Put in the object store once.
+        group: The workers.
+        progress: Shows what the first worker reports.
+
+    Raises:
+        SearchStoppedError: If the driver was asked to stop; the workers have saved.
+        NoCapacityError: If there is no room for the workers.
+        WorkerError: If workers die too often.
+        NasiRayError: As ``function``, if it is not retryable.
+    """
+    with _board() as board, _folder() as folder:
+        refs = [ray.put(arg) for arg in args]
+        trainer = _trainer(function, board, refs, group, folder)
+        fit = _Fit(trainer)
+        try:
+            while not fit.wait(_POLL_S):
+                _show(board, progress)
+            _show(board, progress)
+        except KeyboardInterrupt:
+            _stop(board, fit, progress)
+        failure = ray.get(board.failure.remote())
+        if failure is not None:
+            raise failure
+        if fit.error is not None:
+            raise _explained(fit.error, group) from fit.error
+
+
+class _Fit(threading.Thread):
+    """``trainer.fit()``, which in the main thread would replace the handler of Ctrl-C."""
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__(name="ray-train", daemon=True)
+        self._trainer = trainer
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:
+            self.error = error
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended."""
+        self.join(seconds)
+        return not self.is_alive()
+
+
+def _trainer(
+    function: Callable[..., None], board: Any, refs: Sequence[Any], group: WorkerGroup, folder: str
+) -> Any:
+    resources: dict[str, float] = {"CPU": group.threads, **({"GPU": 1} if group.use_gpu else {})}
+    threads = {name: str(group.threads) for name in THREAD_VARIABLES}
+    attempts = max(1, math.ceil(group.capacity_timeout_s / _START_TIMEOUT_S))
+    return ray.train.torch.TorchTrainer(
+        _work,
+        train_loop_config={"function": function, "board": board, "refs": list(refs)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=group.num_workers,
+            use_gpu=group.use_gpu,
+            resources_per_worker=resources,
+            label_selector=dict(group.labels) or None,
+        ),
+        run_config=ray.train.RunConfig(
+            name="training",
+            # Ours are the checkpoints; Ray keeps nothing that a later run would need.
+            storage_path=folder,
+            failure_config=ray.train.FailureConfig(
+                max_failures=group.max_failures,
+                max_preemption_failures=-1,
+                controller_failure_limit=attempts - 1,
+            ),
+            worker_runtime_env={"env_vars": threads},
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """What Ray Train calls in each worker."""
+    board = config["board"]
+    if ray.get(board.failure.remote()) is not None:
+        return  # another attempt would fail likewise
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    link = RayLink(board, rank)
+    args = ray.get(list(config["refs"]))
+    try:
+        config["function"](rank, context.get_world_size(), link, *args)
+        link.close()
+    except NasiRayError as error:
+        if not error.is_retryable:
+            ray.get(board.fail.remote(error))
+        raise
+
+
+def _stop(board: Any, fit: _Fit, progress: Progress) -> None:
+    progress.message("stopping: the workers save a checkpoint")
+    board.stop.remote()
+    deadline = time.monotonic() + _STOP_S
+    while not fit.wait(_POLL_S) and time.monotonic() < deadline:
+        _show(board, progress)
+    _show(board, progress)
+    if fit.is_alive() or fit.error is not None:
+        raise SearchStoppedError(
+            "stopped before a checkpoint was saved; the same command continues from the one before"
+        )
+    raise SearchStoppedError("stopped; the same command continues from the checkpoint")
+
+
+def _show(board: Any, progress: Progress) -> None:
+    try:
+        state, messages = ray.get(board.take.remote(), timeout=_POLL_S)
+    except RayError:
+        return  # busy, or its node is lost, which ends the run elsewhere
+    for line in messages:
+        progress.message(line)
+    if state is not None:
+        progress.update(state)
+
+
+def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1].strip() if lines else type(error).__name__
+    if isinstance(error, ControllerError) and "Startup" in type(error.controller_failure).__name__:
+        gpu = " and 1 GPU" if group.use_gpu else ""
+        return NoCapacityError(
+            f"there is no room for {group.num_workers} workers with {group.threads} CPU{gpu} each "
+            f"after {group.capacity_timeout_s:.0f} s; lower --num-workers, or add nodes"
+        )
+    if isinstance(error, TrainingFailedError):
+        return WorkerError(
+            f"workers failed more than {group.max_failures} times, the last time with: {reason}; "
+            "the same command continues from the latest checkpoint"
+        )
+    return WorkerError(f"Ray Train failed: {reason}; the same command continues")
+
+
+@contextlib.contextmanager
+def _board() -> Iterator[Any]:
+    node = ray.get_runtime_context().get_node_id()
+    board = (
+        ray.remote(Board)
+        .options(num_cpus=0, label_selector={"ray.io/node-id": node})
+        .remote()
+    )
+    try:
+        yield board
+    finally:
+        with contextlib.suppress(Exception):
+            ray.kill(board)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for what Ray Train wants to write."""
+    folder = tempfile.mkdtemp(prefix="nasi-ray-train-", dir=os.environ.get("TMPDIR"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

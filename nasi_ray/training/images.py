@@ -1,0 +1,178 @@
+"""The images of a training: read by the driver, and sent to the workers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nasi_ray.arrays import IntArray
+from nasi_ray.data.image_set import ImageSet, PixelArray, data_identity, make_image_set
+from nasi_ray.data.load import load_images
+from nasi_ray.data.options import ReadOptions
+from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.seeding import generator
+from nasi_ray.training.recipes import TrainingConfig
+from nasi_ray.training.settings import DataConfig
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_NUM_RANDOM = {"train": 2_048, "test": 512}
+_NUM_RANDOM_CLASSES = 10
+_PATTERN = 4
+_TEST_SPLITS = ("test", "validation")
+
+
+class ReadableImages(Protocol):
+    """Images that are decoded when they are read (``data.lazy``)."""
+
+    labels: IntArray
+    num_classes: int
+    class_names: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    @property
+    def summary(self) -> str:
+        """What there is, for people."""
+
+    @property
+    def blocks(self) -> IntArray | None:
+        """Where each block of images that is read as a whole ends."""
+
+    def read(self, index: int) -> PixelArray:
+        """An image, shape (H, W, 3), RGB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainImages:
+    """What to train and to test on; both sets are of one kind."""
+
+    train: ImageSet | ReadableImages
+    test: ImageSet | ReadableImages
+    chosen: IntArray | None
+    """Training images to use, ascending; None: all."""
+
+    @property
+    def num_train(self) -> int:
+        """Training images that are used."""
+        return len(self.train) if self.chosen is None else len(self.chosen)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of both sets."""
+        return self.train.num_classes
+
+    @property
+    def statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and standard deviation of each channel: the data set's, or ImageNet's."""
+        if not isinstance(self.train, ImageSet):
+            return IMAGENET_MEAN, IMAGENET_STD
+        mean, std = (tuple(map(float, x)) for x in (self.train.mean, self.train.std))
+        return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels; empty if they are not known."""
+        return getattr(self.train, "class_names", ())
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The content of both sets."""
+        return {"data": _identity(self.train), "test_data": _identity(self.test)}
+
+
+def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImages:
+    """Read or open both sets.
+
+    Args:
+        config: Where they are.
+        training: Size of the images, and how many to train on.
+
+    Raises:
+        NasiRayError: If they are missing or broken, or do not go together.
+    """
+    if config.data == "random":
+        train, test = (random_images(training.image_size, split) for split in ("train", "test"))
+    else:
+        train = _load(config.data, config.options(config.split), training)
+        test = _load_test(config, training)
+    if train.num_classes != test.num_classes:
+        raise DataError(
+            f"the training images have {train.num_classes} classes and the test images "
+            f"{test.num_classes}; name the test images with --test-data and --test-split"
+        )
+    chosen = None
+    if training.num_train_images is not None and training.num_train_images < len(train):
+        chosen = chosen_images(len(train), training.num_train_images)
+    elif training.num_train_images is not None and config.data != "random":
+        if training.num_train_images > len(train):
+            raise DataError(
+                f"num_train_images is {training.num_train_images} and {config.data} has "
+                f"{len(train)} images; give at most so many"
+            )
+    return TrainImages(train=train, test=test, chosen=chosen)
+
+
+def chosen_images(num_images: int, num_chosen: int) -> IntArray:
+    """Some images of a set, ascending; a larger choice holds all of a smaller one."""
+    order = generator(0, "step", 0).permutation(num_images)
+    return np.sort(order[:num_chosen])
+
+
+def random_images(size: int, split: str) -> ImageSet:
+    """Made-up images, to try a training without a data set.
+
+    Each of 10 classes has a pattern of 4 × 4 random colours, equal in both splits, under noise of
+    the same strength.
+
+    Args:
+        size: Height and width in pixels.
+        split: ``train`` (2,048 images) or ``test`` (512).
+    """
+    patterns = generator(0, "batch", 0).integers(256, size=(_NUM_RANDOM_CLASSES, 3, _PATTERN, _PATTERN))
+    positions = np.arange(size) * _PATTERN // size
+    large = patterns[:, :, positions][..., positions]
+    rng = generator(0, "batch", 1 + (split == "test"))
+    labels = rng.integers(_NUM_RANDOM_CLASSES, size=_NUM_RANDOM[split])
+    noise = rng.integers(256, size=(len(labels), 3, size, size))
+    pixels = ((large[labels] + noise) // 2).astype(np.uint8)
+    return make_image_set(
+        pixels, labels.astype(np.int64), num_classes=_NUM_RANDOM_CLASSES, source="random"
+    )
+
+
+def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | ReadableImages:
+    source = config.test_data or config.data
+    if config.test_split != "auto":
+        return _load(source, config.options(config.test_split), training)
+    reasons = []
+    for split in _TEST_SPLITS:
+        try:
+            return _load(source, config.options(split), training)
+        except (DataError, ConfigError) as error:
+            reasons.append(str(error))
+    if config.test_data:
+        return _load(source, config.options(config.split), training)
+    raise DataError(
+        f"no test images: {reasons[0]}; name them with --test-split, or --test-data"
+    )
+
+
+def _load(source: str, options: ReadOptions, training: TrainingConfig) -> ImageSet | ReadableImages:
+    if training.augment == "resized-crop":
+        from nasi_ray.data.open import open_images
+
+        images: ReadableImages = open_images(source, options)
+        return images
+    return load_images(source, options, image_size=training.image_size)
+
+
+def _identity(images: ImageSet | ReadableImages) -> str:
+    if isinstance(images, ImageSet):
+        return data_identity(images)["data"]
+    digest = hashlib.sha256(images.digest.encode()).hexdigest()[:16]
+    return f"files:{digest} of {len(images)} images"

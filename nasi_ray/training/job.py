@@ -1,0 +1,358 @@
+"""The training job: from settings to a trained model in a run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from nasi_ray.config import ComputeSettings, labels_of
+from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
+from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
+from nasi_ray.pool.train import WorkerGroup, run_on_workers
+from nasi_ray.progress import Progress
+from nasi_ray.records import IdentityValue, read_identity, refuse_other_settings
+from nasi_ray.records.identity import establish
+from nasi_ray.run.extensions import added, make_with_added
+from nasi_ray.run.finish import to_json, write_results
+from nasi_ray.run.identity import SOURCE_NAME, find_source
+from nasi_ray.run.plan import settle_uri
+from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.subject import read_subject
+from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
+from nasi_ray.spaces.final_network import NETWORKS
+from nasi_ray.storage import Storage, open_storage
+from nasi_ray.training import checkpoints
+from nasi_ray.training.images import TrainImages, load_train_images
+from nasi_ray.training.link import LocalLink
+from nasi_ray.training.loop import TrainPlan, train
+from nasi_ray.training.memory import refuse_too_large
+from nasi_ray.training.metrics import write_metrics
+from nasi_ray.training.model import ModelConfig, save_model
+from nasi_ray.training.optimization import refuse_unknown_optimizer
+from nasi_ray.training.recipes import TrainingConfig
+from nasi_ray.training.result import TrainResult, make_result, read_result
+from nasi_ray.training.settings import TrainJob, options_without_effect
+from nasi_ray.training.world import Link, World
+
+_MOST_LOADER_PROCESSES = 8
+TRAINING_VERSION = 1
+"""Increased when the same settings give another model than before."""
+
+
+class _Kind:
+    """What ``identity.json`` says of a training's records, its checkpoints."""
+
+    parameters: Mapping[str, str | int] = {"rows": "checkpoints"}
+
+
+def run_train(job: TrainJob, progress: Progress) -> TrainResult:
+    """Train, continue a training, or answer from a finished one.
+
+    Args:
+        job: Settings.
+        progress: Display; not closed here.
+
+    Returns:
+        The result; model, metrics and checkpoints are in the run directory (docs/training.md).
+
+    Raises:
+        NasiRayError: For every failure that a user can cause; what was trained is kept up to the
+            latest checkpoint.
+    """
+    start = time.perf_counter()
+    space, architecture = read_subject(
+        job.subject.genotype, job.subject.space, job.subject.architecture
+    )
+    refuse_unknown_optimizer(job.training.optimizer)
+    for line in options_without_effect(job):
+        progress.message(f"note: {line}")
+    storage = open_storage(settle_uri(job.run_uri))
+    training = _resolved(job, storage)
+    sources = _sources(job)
+    settings = _identity(training, space, architecture)
+    if (found := _finished(storage, settings, sources)) is not None:
+        return found
+    device, num_workers = _compute(job)
+    _refuse_bad_batch(training, num_workers)
+    images = _read(job, training, progress)
+    plan = _plan(job, training, storage, images, (space, architecture), device)
+    if num_workers == 0 or device == "cpu":
+        refuse_too_large(plan.model, training, plan.micro_batch_size, torch.device(device))
+    identity = {**settings, **images.identity}
+    refuse_other_settings(storage, identity, _Kind())
+    with storage.lock():
+        establish(storage, identity, _Kind())
+        storage.write(SOURCE_NAME, to_json({"sources": sources}))
+        storage.write("settings.yaml", settings_yaml(job, "train", out=storage.uri))
+        if checkpoints.steps_of(storage)[-1:] != [plan.num_steps]:
+            _train(job, plan, num_workers, progress)
+        return _conclude(job, plan, storage, time.perf_counter() - start)
+
+
+def _resolved(job: TrainJob, storage: Storage) -> TrainingConfig:
+    """The recipe, with numbers in place of what only the network or an earlier run knows."""
+    training = job.training
+    if training.micro_batch_size != "auto":
+        return training
+    stored = read_identity(storage)
+    before = None if stored is None else stored[0].get("micro_batch_size")
+    if checkpoints.steps_of(storage) and isinstance(before, int):
+        return dataclasses.replace(training, micro_batch_size=before)
+    num_workers = _compute(job)[1]
+    share = training.batch_size // max(1, num_workers)
+    return dataclasses.replace(training, micro_batch_size=max(1, share))
+
+
+def _sources(job: TrainJob) -> list[dict[str, str]]:
+    """Where both sets are, and stamps that change when their files do."""
+    given = (job.images.data, job.images.test_data or job.images.data)
+    return [dataclasses.asdict(find_source(data)) for data in given]
+
+
+def _identity(
+    training: TrainingConfig, space: str, architecture: TabularArchitecture
+) -> dict[str, IdentityValue]:
+    """What distinguishes a training from others, but for its images."""
+    return {
+        **dataclasses.asdict(training),
+        "space": space,
+        "architecture": json.dumps(architecture.fields(), sort_keys=True),
+        "training_version": TRAINING_VERSION,
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+    }
+
+
+def _finished(
+    storage: Storage, settings: Mapping[str, IdentityValue], sources: list[dict[str, str]]
+) -> TrainResult | None:
+    """The result of this very training if it is done, without reading any image."""
+    stored = read_identity(storage)
+    if stored is None:
+        return None
+    known = {name: stored[0].get(name) for name in ("data", "test_data")}
+    refuse_other_settings(storage, {**settings, **known}, _Kind())
+    try:
+        before = json.loads(storage.read(SOURCE_NAME))
+    except (FileNotFoundError, ValueError):
+        return None
+    is_same = isinstance(before, dict) and before.get("sources") == sources
+    return read_result(storage) if is_same else None
+
+
+def _compute(job: TrainJob) -> tuple[str, int]:
+    """Device, and number of workers; 0: this process.
+
+    Raises:
+        ConfigError: If there is no GPU where one is asked for.
+    """
+    compute, gpus = job.compute, torch.cuda.device_count()
+    is_here = not (compute.address or os.environ.get("RAY_ADDRESS"))
+    num_workers = compute.num_workers
+    if num_workers == "auto":
+        num_workers = gpus if gpus > 1 and compute.device != "cpu" else 0
+        if not is_here:
+            num_workers = max(1, num_workers)
+    device = compute.device
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    if device == "cuda" and (is_here or num_workers == 0) and gpus < max(1, num_workers):
+        raise ConfigError(
+            f"{max(1, num_workers)} workers on cuda need as many GPUs, and torch "
+            f"{torch.__version__} sees {gpus} here; use --device cpu, fewer workers, or a cluster "
+            "with --address"
+        )
+    return device, num_workers
+
+
+def _refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
+    """Refuse a batch that the workers cannot share."""
+    batch, micro, size = training.batch_size, training.micro_batch_size, max(1, num_workers)
+    assert micro != "auto"
+    if batch % (size * micro):
+        raise ConfigError(
+            f"a batch of {batch} cannot be shared by {size} workers that take {micro} images at a "
+            "time; batch_size must be a multiple of num_workers times micro_batch_size"
+        )
+    if micro < 2:
+        raise ConfigError(
+            f"a worker would take {micro} image at a time, and batch norm needs 2; give fewer "
+            "workers, or a larger --micro-batch-size"
+        )
+    if training.mixes and micro % 2:
+        raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
+
+
+def _read(job: TrainJob, training: TrainingConfig, progress: Progress) -> TrainImages:
+    start = time.perf_counter()
+    images = load_train_images(job.images, training)
+    if images.num_train < training.batch_size:
+        raise DataError(
+            f"batch_size is {training.batch_size} and there are {images.num_train} training "
+            "images; use a smaller batch"
+        )
+    classes = NETWORKS[training.network].num_classes
+    is_paper = job.recipe in ("cifar10", "cifar100", "imagenet")
+    if is_paper and job.images.data != "random" and images.num_classes != classes:
+        progress.message(
+            f"note: recipe {job.recipe} is for {classes} classes, and {job.images.data} has "
+            f"{images.num_classes}; the network gets {images.num_classes}"
+        )
+    progress.message(
+        f"{images.num_train} training and {len(images.test)} test images of {job.images.data} "
+        f"read in {time.perf_counter() - start:.1f} s"
+    )
+    return images
+
+
+def _plan(
+    job: TrainJob,
+    training: TrainingConfig,
+    storage: Storage,
+    images: TrainImages,
+    subject: tuple[str, TabularArchitecture],
+    device: str,
+) -> TrainPlan:
+    assert training.micro_batch_size != "auto"
+    is_lazy = training.augment == "resized-crop"
+    processes = job.compute.loader_processes
+    if processes == "auto":
+        share = (os.cpu_count() or 1) // max(1, torch.cuda.device_count())
+        processes = min(_MOST_LOADER_PROCESSES, max(1, share)) if is_lazy else 0
+    return TrainPlan(
+        uri=storage.uri,
+        model=model_config(training, images, *subject),
+        training=training,
+        micro_batch_size=training.micro_batch_size,
+        images=images,
+        threads=job.compute.threads_per_worker,
+        device=device,
+        loader_processes=processes if is_lazy else 0,
+        compile=job.compute.compile,
+        checkpoint_steps=job.compute.checkpoint_steps,
+        keep_checkpoints=job.compute.keep_checkpoints,
+    )
+
+
+def model_config(
+    training: TrainingConfig, images: TrainImages, space: str, architecture: TabularArchitecture
+) -> ModelConfig:
+    """The network of a training.
+
+    Raises:
+        ConfigError: If the recipe and the network do not fit.
+    """
+    mean, std = images.statistics
+    text: str = architecture.to_string()
+    common: dict[str, Any] = {
+        "space": space,
+        "architecture": text,
+        "num_classes": images.num_classes,
+        "image_size": training.image_size,
+        "mean": mean,
+        "std": std,
+        "class_names": images.class_names,
+    }
+    channels, num_cells = training.init_channels, training.num_cells
+    if isinstance(architecture, Genotype):
+        usual = NETWORKS[training.network]
+        return ModelConfig(
+            **common,
+            network=training.network,
+            init_channels=usual.init_channels if channels == "auto" else channels,
+            num_cells=usual.num_cells if num_cells == "auto" else num_cells,
+            auxiliary=training.auxiliary_weight > 0,
+        )
+    if training.network == "imagenet":
+        raise ConfigError(
+            f"the recipe's network is imagenet, but the benchmark of {space} has networks for "
+            "images of 32 pixels only; take recipe cifar10, cifar100 or quick"
+        )
+    smallest = get_tabular_space(space).num_channels
+    return ModelConfig(
+        **common,
+        network="benchmark",
+        init_channels=smallest if channels == "auto" else channels,
+        num_cells=None,
+    )
+
+
+def _train(job: TrainJob, plan: TrainPlan, num_workers: int, progress: Progress) -> None:
+    if num_workers == 0:
+        link = LocalLink(progress)
+        with _explained_memory(plan), link.listening():
+            train(plan, World(rank=0, size=1, device=torch.device(plan.device)), link)
+        if link.is_stopping and checkpoints.steps_of(open_storage(plan.uri))[-1:] != [
+            plan.num_steps
+        ]:
+            raise SearchStoppedError("stopped; the same command continues from the checkpoint")
+        return
+    compute = job.compute
+    asked = ComputeSettings(
+        num_workers=num_workers,
+        threads_per_worker=compute.threads_per_worker,
+        gpus_per_worker=1.0 if plan.device == "cuda" else 0.0,
+        label_selector=compute.label_selector,
+        address=compute.address,
+    )
+    progress.message("connecting to Ray")
+    with connect(compute.address, asked):
+        plan_for(asked)
+        group = WorkerGroup(
+            num_workers=num_workers,
+            threads=compute.threads_per_worker,
+            use_gpu=plan.device == "cuda",
+            labels=labels_of(compute.label_selector),
+            max_failures=compute.max_failures,
+            capacity_timeout_s=compute.capacity_timeout_s,
+        )
+        run_on_workers(train_in_worker, (added(), plan), group, progress)
+
+
+def train_in_worker(
+    rank: int, size: int, link: Link, extensions: Mapping[str, Mapping[str, Any]], plan: TrainPlan
+) -> None:
+    """What every worker runs."""
+    make_with_added(extensions, lambda: None)
+    storage = open_storage(plan.uri)
+    if read_identity(storage) is None:
+        raise ConfigError(
+            f"a worker cannot see {plan.uri}; give an --out that all nodes share, such as "
+            "s3://bucket/prefix"
+        )
+    device = torch.device("cpu")
+    if plan.device == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
+    with _explained_memory(plan):
+        train(plan, World(rank=rank, size=size, device=device), link)
+
+
+@contextlib.contextmanager
+def _explained_memory(plan: TrainPlan) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ConfigError(
+            f"C={plan.model.init_channels} with {plan.micro_batch_size} images at a time is too "
+            f"large for the memory ({' '.join(str(error).split())[:100]}); give a smaller "
+            "--micro-batch-size, or lower --init-channels"
+        ) from error
+
+
+def _conclude(job: TrainJob, plan: TrainPlan, storage: Storage, seconds: float) -> TrainResult:
+    data = checkpoints.latest(storage)
+    if data is None:
+        raise DataError(f"{storage.uri} has lost its checkpoints; the same command trains again")
+    state = checkpoints.read(data, storage.uri)
+    save_model(storage, state["model"] if state["ema"] is None else state["ema"], plan.model)
+    write_metrics(storage, state["history"])
+    result = make_result(job.recipe, job.images.data, plan, state["history"], seconds)
+    write_results(storage, {"result.json": to_json(result)}, label="checkpoints")
+    return TrainResult(content=result, uri=storage.uri)

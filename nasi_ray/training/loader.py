@@ -1,0 +1,296 @@
+"""Batches of one rank: which images, in which order, and how they are augmented.
+
+Order and augmentation depend on (seed, epoch, image) alone: not on the number of ranks or loader
+processes, nor on where a run stopped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from nasi_ray.arrays import IntArray
+from nasi_ray.data.batches import normalise
+from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.data.order import epoch_order, evaluation_shard, shard
+from nasi_ray.seeding import generator, torch_seed
+from nasi_ray.training.images import IMAGENET_MEAN, IMAGENET_STD, ReadableImages, TrainImages
+from nasi_ray.training.recipes import TrainingConfig
+
+Batch = tuple[Tensor, Tensor]
+TEST_BATCH = 256
+_Key = tuple[int, int]
+"""Epoch and image; epoch -1: a test image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """Which part of every batch is read here."""
+
+    seed: int
+    rank: int
+    world_size: int
+    batch_size: int
+    """Of all ranks together."""
+    micro_batch_size: int
+
+
+class Loader(Protocol):
+    """Reads the images of one rank."""
+
+    def train(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Micro-batches of an epoch, in order.
+
+        Args:
+            epoch: From 0.
+            start: First step.
+
+        Returns:
+            Images, float32, shape (micro batch, 3, S, S), and labels, shape (micro batch,).
+        """
+
+    def test(self) -> Iterator[Batch]:
+        """This rank's test images, each exactly once."""
+
+
+def make_loader(
+    images: TrainImages, config: TrainingConfig, part: Shard, *, processes: int, prefetch: bool
+) -> Loader:
+    """The loader that suits the images.
+
+    Args:
+        images: Both sets.
+        config: How to augment.
+        part: What is read here.
+        processes: That decode images, if they are not in memory.
+        prefetch: Whether to make the next batch meanwhile, where images are in memory.
+    """
+    if isinstance(images.train, ImageSet) and isinstance(images.test, ImageSet):
+        return ArrayLoader(images, config, part, prefetch=prefetch)
+    return FileLoader(images, config, part, processes=processes)
+
+
+class ArrayLoader:
+    """Images in memory, a batch at a time: crop, flip, normalise, cut out."""
+
+    def __init__(
+        self, images: TrainImages, config: TrainingConfig, part: Shard, *, prefetch: bool
+    ) -> None:
+        assert isinstance(images.train, ImageSet)
+        assert isinstance(images.test, ImageSet)
+        self._train, self._test, self._chosen = images.train, images.test, images.chosen
+        self._num_train = images.num_train
+        self._config, self._part, self._prefetch = config, part, prefetch
+
+    def train(self, epoch: int, start: int) -> Iterator[Batch]:
+        """See ``Loader``."""
+        part, images = self._part, self._train
+        order = epoch_order(self._num_train, part.seed, epoch)
+        draws = None
+        if self._config.augment == "crop-flip":
+            draws = _Draws.of_epoch(self._config, self._num_train, epoch)
+
+        def batch(rows: IntArray) -> Batch:
+            chosen = rows if self._chosen is None else self._chosen[rows]
+            pixels = images.images[chosen]
+            if draws is not None:
+                pixels = crop_flip(pixels, draws.offsets[:, rows], draws.flips[rows], draws.padding)
+            x = normalise(pixels, images.mean, images.std)
+            if draws is not None and self._config.cutout:
+                cut_out(x, draws.holes[:, rows], self._config.cutout)
+            return torch.from_numpy(x), torch.from_numpy(images.labels[chosen])
+
+        micros = _micro_batches(order, part, start)
+        return _prefetched(batch, micros) if self._prefetch else map(batch, micros)
+
+    def test(self) -> Iterator[Batch]:
+        """See ``Loader``."""
+        mine = evaluation_shard(len(self._test), self._part.rank, self._part.world_size)
+        for first in range(0, len(mine), TEST_BATCH):
+            rows = mine[first : first + TEST_BATCH]
+            # Normalised as the training images are.
+            x = normalise(self._test.images[rows], self._train.mean, self._train.std)
+            yield torch.from_numpy(x), torch.from_numpy(self._test.labels[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """Random numbers of an epoch: column i is image i's."""
+
+    offsets: IntArray
+    flips: IntArray
+    holes: IntArray
+    padding: int
+
+    @classmethod
+    def of_epoch(cls, config: TrainingConfig, num_images: int, epoch: int) -> _Draws:
+        rng, padding = generator(config.seed, "augmentation", epoch), config.image_size // 8
+        return cls(
+            offsets=rng.integers(2 * padding + 1, size=(2, num_images)),
+            flips=rng.integers(2, size=num_images),
+            holes=rng.integers(config.image_size, size=(2, num_images)),
+            padding=padding,
+        )
+
+
+def crop_flip(
+    pixels: PixelArray, offsets: IntArray, flips: IntArray, padding: int
+) -> PixelArray:
+    """Pad with black, crop, and flip.
+
+    Args:
+        pixels: shape (batch, 3, S, S)
+        offsets: Row and column of the crop, in [0, 2 padding], shape (2, batch).
+        flips: 1 where an image is flipped, shape (batch,).
+        padding: Pixels on each side.
+
+    Returns:
+        shape (batch, 3, S, S), a copy
+    """
+    size = pixels.shape[-1]
+    margin = (padding, padding)
+    padded = np.pad(pixels, ((0, 0), (0, 0), margin, margin))
+    span = np.arange(size)
+    rows = offsets[0][:, None] + span
+    columns = offsets[1][:, None] + np.where(flips[:, None] == 1, span[::-1], span)
+    cropped: PixelArray = padded[
+        np.arange(len(pixels))[:, None, None, None],
+        np.arange(3)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+    return cropped
+
+
+def cut_out(images: Any, centres: IntArray, side: int) -> None:
+    """Set a square of each image to zero, in place; it may reach over the border (DeVries 2017).
+
+    Args:
+        images: Normalised, shape (batch, 3, S, S).
+        centres: Row and column, shape (2, batch).
+        side: In pixels.
+    """
+    span = np.arange(images.shape[-1])
+    low, high = centres - side // 2, centres - side // 2 + side
+    rows, columns = ((span >= a[:, None]) & (span < b[:, None]) for a, b in zip(low, high, strict=True))
+    images *= ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+class FileLoader:
+    """Images that are decoded and augmented by timm's transforms when they are needed."""
+
+    def __init__(
+        self, images: TrainImages, config: TrainingConfig, part: Shard, *, processes: int
+    ) -> None:
+        self._images, self._part = images, part
+        self._keys: list[list[_Key]] = []
+        self._loader: DataLoader[Batch] = DataLoader(
+            _Augmented(images, config),
+            batch_sampler=_Sampler(self),
+            num_workers=processes,
+            multiprocessing_context="forkserver" if processes else None,
+            persistent_workers=processes > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train(self, epoch: int, start: int) -> Iterator[Batch]:
+        """See ``Loader``."""
+        blocks = self._images.train.blocks if self._images.chosen is None else None  # type: ignore[union-attr]
+        order = epoch_order(self._images.num_train, self._part.seed, epoch, blocks=blocks)
+        if self._images.chosen is not None:
+            order = self._images.chosen[order]
+        micros = _micro_batches(order, self._part, start)
+        self._keys = [[(epoch, int(i)) for i in rows] for rows in micros]
+        return iter(self._loader)
+
+    def test(self) -> Iterator[Batch]:
+        """See ``Loader``."""
+        mine = evaluation_shard(len(self._images.test), self._part.rank, self._part.world_size)
+        starts = range(0, len(mine), TEST_BATCH)
+        self._keys = [[(-1, int(i)) for i in mine[a : a + TEST_BATCH]] for a in starts]
+        return iter(self._loader)
+
+
+class _Sampler:
+    """The batches of the pass that begins."""
+
+    def __init__(self, owner: FileLoader) -> None:
+        self._owner = owner
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        return iter(self._owner._keys)
+
+    def __len__(self) -> int:
+        return len(self._owner._keys)
+
+
+class _Augmented(Dataset[tuple[Tensor, int]]):
+    """Image by key; the same in any process."""
+
+    def __init__(self, images: TrainImages, config: TrainingConfig) -> None:
+        assert not isinstance(images.train, ImageSet)
+        assert not isinstance(images.test, ImageSet)
+        self._sets: tuple[ReadableImages, ReadableImages] = (images.train, images.test)
+        self._seed = config.seed
+        self._transforms = make_transforms(config)
+
+    def __getitem__(self, key: _Key) -> tuple[Tensor, int]:
+        epoch, index = key
+        images = self._sets[epoch < 0]
+        if epoch >= 0:
+            _seed_all(torch_seed(self._seed, "augmentation", (epoch << 40) + index))
+        x: Tensor = self._transforms[epoch < 0](Image.fromarray(images.read(index)))
+        return x, int(images.labels[index])
+
+
+def make_transforms(config: TrainingConfig) -> tuple[Any, Any]:
+    """timm's transforms of an image for training, and for testing."""
+    from timm.data.transforms_factory import create_transform  # takes a second to import
+
+    common = {"input_size": config.image_size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    train = create_transform(
+        **common,
+        is_training=True,
+        scale=(config.crop_scale, 1.0),
+        color_jitter=config.color_jitter or None,
+        auto_augment=config.auto_augment or None,
+        interpolation="random" if config.auto_augment else "bilinear",
+        re_prob=config.random_erasing,
+        re_mode="pixel",
+    )
+    return train, create_transform(**common, interpolation="bilinear", crop_pct=0.875)
+
+
+def _seed_all(seed: int) -> None:
+    """Seed the generators that transforms draw from."""
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))  # noqa: NPY002, timm draws from it
+    torch.manual_seed(seed)
+
+
+def _micro_batches(order: IntArray, part: Shard, start: int) -> IntArray:
+    """Images by micro-batch, shape (micro-batches, micro batch size)."""
+    mine = shard(order, part.rank, part.world_size, part.batch_size, start=start)
+    return mine.reshape(-1, part.micro_batch_size)
+
+
+def _prefetched(batch: Callable[[IntArray], Batch], micros: IntArray) -> Iterator[Batch]:
+    """Each batch, the next one being made by another thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
+        waiting = None
+        for rows in micros:
+            following = pool.submit(batch, rows)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()

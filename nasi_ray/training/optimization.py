@@ -1,0 +1,100 @@
+"""Optimizer, learning rate and loss of a recipe, from timm and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm.data.mixup import Mixup
+from timm.loss.binary_cross_entropy import BinaryCrossEntropy
+from timm.loss.cross_entropy import SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler.scheduler_factory import create_scheduler_v2
+from torch import Tensor, nn
+
+from nasi_ray.errors import UnknownNameError
+from nasi_ray.training.recipes import TrainingConfig
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def refuse_unknown_optimizer(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        UnknownNameError: If it is not known.
+    """
+    if name not in (names := list_optimizers()):
+        raise UnknownNameError("optimizer", name, names)
+
+
+def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """timm's optimizer of that name."""
+    return create_optimizer_v2(
+        net,
+        opt=config.optimizer,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        filter_bias_and_bn=not config.decay_norms,
+    )
+
+
+class Schedule:
+    """Sets the learning rate; it depends on the step alone, so there is nothing to save."""
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, config: TrainingConfig, steps_per_epoch: int
+    ) -> None:
+        self._steps_per_epoch = steps_per_epoch
+        self._by_epoch = config.schedule_per == "epoch"
+        length = config.epochs - config.warmup_epochs
+        # Over a single value there is nothing to fall; timm warns of it.
+        is_flat = length * (1 if self._by_epoch else steps_per_epoch) == 1
+        name = {"linear": "poly"}.get(config.schedule, config.schedule)
+        self._scheduler, _ = create_scheduler_v2(
+            optimizer,
+            sched="constant" if is_flat else name,
+            num_epochs=length,
+            decay_rate=1.0,  # the power of poly: a straight line
+            min_lr=config.min_lr,
+            warmup_lr=config.warmup_lr,
+            warmup_epochs=config.warmup_epochs,
+            warmup_prefix=True,  # the schedule begins at its top when the warm-up ends
+            step_on_epochs=self._by_epoch,
+            updates_per_epoch=steps_per_epoch,
+        )
+
+    def set(self, step: int) -> None:
+        """Set the learning rate of a step, counted from 0 over all epochs."""
+        if self._by_epoch:
+            self._scheduler.step(step // self._steps_per_epoch)
+        else:
+            self._scheduler.step_update(step)
+
+
+def make_mixup(config: TrainingConfig, num_classes: int) -> Mixup | None:
+    """timm's mixup and CutMix; it draws from NumPy's global generator."""
+    if not config.mixes:
+        return None
+    return Mixup(
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
+        label_smoothing=config.label_smoothing,
+        num_classes=num_classes,
+    )
+
+
+def make_criterion(config: TrainingConfig) -> Criterion:
+    """Logits (batch, classes) and labels (batch,), or shares of classes (batch, classes), to the
+    mean loss."""
+    if config.loss == "bce":
+        smoothing = 0.0 if config.mixes else config.label_smoothing
+        made: Any = BinaryCrossEntropy(smoothing=smoothing)
+    elif config.mixes:
+        made = SoftTargetCrossEntropy()
+    else:
+        made = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    criterion: Criterion = made
+    return criterion

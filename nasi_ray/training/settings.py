@@ -1,0 +1,221 @@
+"""The settings of a training and its command line. Quick to import."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from nasi_ray.config import Auto, Device, labels_of
+from nasi_ray.data.options import ReadOptions
+from nasi_ray.errors import ConfigError, UnknownNameError
+from nasi_ray.run.identity import digest_of, source_name
+from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.settings import (
+    ConfigFile,
+    changed_from,
+    given_options,
+    read_settings,
+    with_settings,
+)
+from nasi_ray.spaces import get_space
+from nasi_ray.training.recipes import RECIPES, TrainingConfig, check
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectConfig:
+    """What is trained."""
+
+    genotype: Annotated[str | None, tyro.conf.arg(metavar="FILE|TEXT")] = None
+    """A DARTS cell: a file with JSON or the text Genotype(...), that text itself, or the run
+    directory of a search."""
+    space: str = "darts"
+    """Space of --architecture."""
+    architecture: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """An architecture in the notation of its space, in place of --genotype; those of s1, s2, s3 and
+    nb201 are trained in their benchmark's own network."""
+
+    def __post_init__(self) -> None:
+        get_space(self.space)
+        if self.genotype is not None and self.architecture is not None:
+            raise ConfigError("genotype and architecture are both given; leave one out")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """The images."""
+
+    data: str = "random"
+    """random (made up: each class has a pattern, under noise) | a Parquet data set (directory or
+    file) | an image folder (class/file) | hf:OWNER/NAME in the cache of Hugging Face's hub |
+    s3://bucket/prefix | CIFAR10 and other names (docs/data.md)."""
+    split: str = "train"
+    """Split to train on."""
+    test_data: str = ""
+    """Where the test images are; empty: as --data."""
+    test_split: str = "auto"
+    """Split to test on; auto: test, or else validation."""
+    image_column: str = ""
+    """Column of a Parquet data set that holds the images; empty: img or image."""
+    label_column: str = ""
+    """Column that holds the labels; empty: label, fine_label or labels."""
+    skip_broken: bool = False
+    """Leave out images that cannot be decoded, instead of an error."""
+
+    def options(self, split: str) -> ReadOptions:
+        """What is read of a data set."""
+        return ReadOptions(
+            split=split,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            skip_broken=self.skip_broken,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainCompute:
+    """Where a training runs; of these only the number of workers and threads, and the device,
+    change a result, in its last digits."""
+
+    num_workers: int | Auto = "auto"
+    """Workers (Ray Train, one process each, DDP); 0: this process, without Ray; auto: one per GPU
+    where there are several, else 0. The batch of the recipe is divided among them."""
+    threads_per_worker: int = 1
+    """CPU threads of one worker."""
+    loader_processes: int | Auto = "auto"
+    """Processes of each worker that decode and augment images; auto: none for small images, which
+    are in memory, else one per CPU of the worker's share, at most 8."""
+    device: Device = "auto"
+    """Where to train; auto: cuda where there are GPUs, else cpu."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    checkpoint_steps: int = 0
+    """Save also every so many steps within an epoch; 0: after each epoch only."""
+    keep_checkpoints: int = 2
+    """Latest checkpoints to keep, beside the best one."""
+    max_failures: int = 3
+    """Deaths of workers after which the run gives up; preempted nodes do not count."""
+    capacity_timeout_s: float = 600.0
+    """Seconds to wait for room for all workers before giving up."""
+    label_selector: str = ""
+    """Nodes that workers may run on, by Ray's labels, as for a search; "": any node."""
+    address: str | None = None
+    """Address of a Ray cluster; default: RAY_ADDRESS, or else a Ray started for this job."""
+
+    def __post_init__(self) -> None:
+        labels_of(self.label_selector)
+        check(self, "num_workers", lambda v: v == "auto" or 0 <= v <= 4096, "auto, or 0 to 4096")
+        check(self, "threads_per_worker", lambda v: 1 <= v <= 1024, "1 to 1024")
+        check(self, "loader_processes", lambda v: v == "auto" or 0 <= v <= 256, "auto, or 0 to 256")
+        check(self, "checkpoint_steps", lambda v: v >= 0, "at least 0")
+        check(self, "keep_checkpoints", lambda v: v >= 1, "at least 1")
+        check(self, "max_failures", lambda v: v >= 0, "at least 0")
+        check(self, "capacity_timeout_s", lambda v: 0 < v < float("inf"), "positive and finite")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainJob:
+    """Train the network of a cell."""
+
+    config: ConfigFile = None
+    recipe: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(RECIPES) + "}")] = "quick"
+    """Settings that go together; flags override them (docs/training.md)."""
+    subject: SubjectConfig = field(default_factory=SubjectConfig)
+    training: TrainingConfig = field(default_factory=lambda: RECIPES["quick"])
+    images: DataConfig = field(default_factory=DataConfig)
+    compute: TrainCompute = field(default_factory=TrainCompute)
+    out: str = ""
+    """Run directory, a path or s3://bucket/prefix; empty: runs/train-<named after the settings>."""
+
+    @property
+    def run_uri(self) -> str:
+        """``out``, or the default that the settings determine."""
+        if self.out:
+            return self.out
+        settings = {**dataclasses.asdict(self.subject), **dataclasses.asdict(self.training)}
+        settings["data"] = source_name(self.images.data)
+        return f"runs/train-{self.recipe}-{digest_of(settings)}"
+
+
+def make_train_job(settings: Mapping[str, Any], *, where: str = "train") -> TrainJob:
+    """A training with these settings; precedence: default < recipe < settings.
+
+    Args:
+        settings: Name -> value; names are those of the options, with underscores.
+        where: Where the settings were given, for messages.
+
+    Raises:
+        ConfigError: If a name or value is not allowed.
+        UnknownNameError: If the recipe or space is not known.
+    """
+    job = with_settings(_default(settings.get("recipe")), settings, where=where)
+    check_job(job)
+    return job
+
+
+def parse_train(argv: Sequence[str]) -> TrainJob:
+    """Read the command line; precedence: default < recipe < ``--config`` < flag.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    given = given_options(argv, "recipe", "config")
+    path = given["config"]
+    settings = read_settings(path, "train") if path is not None else {}
+    recipe = settings.get("recipe") if given["recipe"] is None else given["recipe"]
+    job = tyro.cli(
+        TrainJob,
+        prog="nasi-ray train",
+        args=list(argv),
+        description=f"{TrainJob.__doc__}\n\n{EXIT_STATUSES}",
+        default=with_settings(_default(recipe), settings, where=str(path)),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    check_job(job)
+    return job
+
+
+def check_job(job: TrainJob) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        ConfigError: If there is no cell, or settings do not go together.
+    """
+    if job.subject.genotype is None and job.subject.architecture is None:
+        raise ConfigError(
+            "give a cell: either --genotype with a file, its text or a run directory, or "
+            "--architecture with its text (and --space)"
+        )
+    if job.training.sync_bn and job.compute.device == "cpu":
+        raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
+
+
+def options_without_effect(job: TrainJob) -> list[str]:
+    """Options that were given and have no effect, one line each."""
+    lines = []
+    if job.compute.num_workers == 0:
+        names = ("max_failures", "capacity_timeout_s", "label_selector", "address")
+        changed = set(changed_from(job.compute, TrainCompute()))
+        given = [f"--{name.replace('_', '-')}" for name in names if name in changed]
+        if given:
+            lines.append(f"no effect, since there are no workers: {', '.join(given)}")
+    if job.images.data == "random":
+        changed = set(changed_from(job.images, DataConfig()))
+        if changed:
+            names = tuple(f"--{name.replace('_', '-')}" for name in sorted(changed))
+            lines.append(f"no effect, since no data set is named: {', '.join(names)}")
+    return lines
+
+
+def _default(recipe: str | None) -> TrainJob:
+    name = "quick" if recipe is None else recipe
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", str(name), list(RECIPES))
+    return TrainJob(recipe=name, training=RECIPES[name])

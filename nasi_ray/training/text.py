@@ -1,0 +1,27 @@
+"""What the command says of a finished training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def result_line(content: Mapping[str, Any], uri: str) -> str:
+    """What was trained, on what, how good it is, where it lies, and how to load it.
+
+    Args:
+        content: Of ``result.json``.
+        uri: The run directory.
+    """
+    cells = "" if content["num_cells"] is None else f", {content['num_cells']} cells"
+    best = content["best"]
+    better = f" (best: {best['top1']:.2f} % after epoch {best['epoch']})"
+    return (
+        f"{content['space']} cell, C={content['init_channels']}{cells}, "
+        f"{content['parameters'] / 1e6:.2f} M parameters, trained by recipe {content['recipe']} on "
+        f"{content['num_train_images']} images of {content['data']} at {content['image_size']} px "
+        f"for {content['epochs']} epochs: top-1 {content['top1']:.2f} %, top-5 "
+        f"{content['top5']:.2f} % of {content['num_test_images']} test images"
+        f"{better if best['epoch'] != content['epochs'] else ''}; in {uri}: "
+        f"nasi_ray.load_model({uri!r})"
+    )
