@@ -18,6 +18,7 @@ import ray.train
 import ray.train.collective
 import ray.train.torch
 from ray.exceptions import RayError
+from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, WorkerError
@@ -200,26 +201,27 @@ def _trainer(
     resources: dict[str, float] = {"CPU": group.threads, **({"GPU": 1} if group.use_gpu else {})}
     threads = {name: str(group.threads) for name in THREAD_VARIABLES}
     attempts = max(1, math.ceil(group.capacity_timeout_s / _START_TIMEOUT_S))
-    return ray.train.torch.TorchTrainer(
+    trainer: Any = ray.train.torch.TorchTrainer  # its annotations are those of Train V1
+    return trainer(
         _work,
         train_loop_config={"function": function, "board": board, "refs": list(refs)},
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=ScalingConfig(
             num_workers=group.num_workers,
             use_gpu=group.use_gpu,
             resources_per_worker=resources,
             label_selector=dict(group.labels) or None,
         ),
-        run_config=ray.train.RunConfig(
+        run_config=RunConfig(
             name="training",
             # Ours are the checkpoints; Ray keeps nothing that a later run would need.
             storage_path=folder,
-            failure_config=ray.train.FailureConfig(
+            failure_config=FailureConfig(
                 max_failures=group.max_failures,
                 max_preemption_failures=-1,
                 controller_failure_limit=attempts - 1,
             ),
             worker_runtime_env={"env_vars": threads},
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
 
@@ -286,12 +288,9 @@ def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
 
 @contextlib.contextmanager
 def _board() -> Iterator[Any]:
+    made: Any = ray.remote(Board)
     node = ray.get_runtime_context().get_node_id()
-    board = (
-        ray.remote(Board)
-        .options(num_cpus=0, label_selector={"ray.io/node-id": node})
-        .remote()
-    )
+    board = made.options(num_cpus=0, label_selector={"ray.io/node-id": node}).remote()
     try:
         yield board
     finally:

@@ -95,8 +95,11 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     Raises:
         NasiRayError: If they are missing or broken, or do not go together.
     """
+    train: ImageSet | ReadableImages
+    test: ImageSet | ReadableImages
     if config.data == "random":
-        train, test = (random_images(training.image_size, split) for split in ("train", "test"))
+        train = random_images(training.image_size, "train")
+        test = random_images(training.image_size, "test")
     else:
         train = _load(config.data, config.options(config.split), training)
         test = _load_test(config, training)
@@ -108,12 +111,6 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     chosen = None
     if training.num_train_images is not None and training.num_train_images < len(train):
         chosen = chosen_images(len(train), training.num_train_images)
-    elif training.num_train_images is not None and config.data != "random":
-        if training.num_train_images > len(train):
-            raise DataError(
-                f"num_train_images is {training.num_train_images} and {config.data} has "
-                f"{len(train)} images; give at most so many"
-            )
     return TrainImages(train=train, test=test, chosen=chosen)
 
 
@@ -133,7 +130,9 @@ def random_images(size: int, split: str) -> ImageSet:
         size: Height and width in pixels.
         split: ``train`` (2,048 images) or ``test`` (512).
     """
-    patterns = generator(0, "batch", 0).integers(256, size=(_NUM_RANDOM_CLASSES, 3, _PATTERN, _PATTERN))
+    patterns = generator(0, "batch", 0).integers(
+        256, size=(_NUM_RANDOM_CLASSES, 3, _PATTERN, _PATTERN)
+    )
     positions = np.arange(size) * _PATTERN // size
     large = patterns[:, :, positions][..., positions]
     rng = generator(0, "batch", 1 + (split == "test"))
@@ -157,9 +156,7 @@ def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | Reada
             reasons.append(str(error))
     if config.test_data:
         return _load(source, config.options(config.split), training)
-    raise DataError(
-        f"no test images: {reasons[0]}; name them with --test-split, or --test-data"
-    )
+    raise DataError(f"no test images: {reasons[0]}; name them with --test-split, or --test-data")
 
 
 def _load(source: str, options: ReadOptions, training: TrainingConfig) -> ImageSet | ReadableImages:

@@ -155,11 +155,11 @@ def _compute(job: TrainJob) -> tuple[str, int]:
     """
     compute, gpus = job.compute, torch.cuda.device_count()
     is_here = not (compute.address or os.environ.get("RAY_ADDRESS"))
-    num_workers = compute.num_workers
-    if num_workers == "auto":
-        num_workers = gpus if gpus > 1 and compute.device != "cpu" else 0
-        if not is_here:
-            num_workers = max(1, num_workers)
+    if compute.num_workers == "auto":
+        fitting = gpus if gpus > 1 and compute.device != "cpu" else 0
+        num_workers = fitting if is_here else max(1, fitting)
+    else:
+        num_workers = compute.num_workers
     device = compute.device
     if device == "auto":
         device = "cuda" if gpus else "cpu"
@@ -222,10 +222,10 @@ def _plan(
 ) -> TrainPlan:
     assert training.micro_batch_size != "auto"
     is_lazy = training.augment == "resized-crop"
-    processes = job.compute.loader_processes
-    if processes == "auto":
-        share = (os.cpu_count() or 1) // max(1, torch.cuda.device_count())
-        processes = min(_MOST_LOADER_PROCESSES, max(1, share)) if is_lazy else 0
+    share = (os.cpu_count() or 1) // max(1, torch.cuda.device_count())
+    processes: int = min(_MOST_LOADER_PROCESSES, max(1, share))
+    if job.compute.loader_processes != "auto":
+        processes = job.compute.loader_processes
     return TrainPlan(
         uri=storage.uri,
         model=model_config(training, images, *subject),

@@ -142,9 +142,7 @@ class _Draws:
         )
 
 
-def crop_flip(
-    pixels: PixelArray, offsets: IntArray, flips: IntArray, padding: int
-) -> PixelArray:
+def crop_flip(pixels: PixelArray, offsets: IntArray, flips: IntArray, padding: int) -> PixelArray:
     """Pad with black, crop, and flip.
 
     Args:
@@ -181,8 +179,8 @@ def cut_out(images: Any, centres: IntArray, side: int) -> None:
     """
     span = np.arange(images.shape[-1])
     low, high = centres - side // 2, centres - side // 2 + side
-    rows, columns = ((span >= a[:, None]) & (span < b[:, None]) for a, b in zip(low, high, strict=True))
-    images *= ~(rows[:, None, :, None] & columns[:, None, None, :])
+    is_in = (span >= low[..., None]) & (span < high[..., None])
+    images *= ~(is_in[0][:, None, :, None] & is_in[1][:, None, None, :])
 
 
 class FileLoader:
@@ -193,7 +191,7 @@ class FileLoader:
     ) -> None:
         self._images, self._part = images, part
         self._keys: list[list[_Key]] = []
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._loader: Any = DataLoader(
             _Augmented(images, config),
             batch_sampler=_Sampler(self),
             num_workers=processes,
@@ -253,15 +251,20 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
 
 
 def make_transforms(config: TrainingConfig) -> tuple[Any, Any]:
-    """timm's transforms of an image for training, and for testing."""
+    """Make timm's transforms of an image for training, and for testing."""
     from timm.data.transforms_factory import create_transform  # takes a second to import
 
-    common = {"input_size": config.image_size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    common: dict[str, Any] = {
+        "input_size": config.image_size,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+    }
+    color_jitter: Any = config.color_jitter or None
     train = create_transform(
         **common,
         is_training=True,
         scale=(config.crop_scale, 1.0),
-        color_jitter=config.color_jitter or None,
+        color_jitter=color_jitter,
         auto_augment=config.auto_augment or None,
         interpolation="random" if config.auto_augment else "bilinear",
         re_prob=config.random_erasing,

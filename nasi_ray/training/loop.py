@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nasi_ray.device import prepare_process
 from nasi_ray.errors import ConfigError, StorageError, TrainingError
+from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.seeding import torch_seed
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
@@ -112,9 +113,7 @@ class Trainer:
         self._first_step = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=world.device)
         """Sum of this epoch's losses on this rank."""
-        self._meter = Meter(
-            link, world, num_steps=plan.num_steps, config=config
-        )
+        self._meter = Meter(link, world, num_steps=plan.num_steps, config=config)
 
     def run(self) -> None:
         """See ``train``."""
@@ -159,7 +158,7 @@ class Trainer:
         """Train and test; False if the run is to stop."""
         config, steps = self._config, self._plan.steps_per_epoch
         self._state.net.train()
-        if hasattr(self._state.net, "drop_path_prob"):
+        if isinstance(self._state.net, GenotypeNetwork):
             self._state.net.drop_path_prob = config.drop_path * epoch / config.epochs
         self._meter.begin_epoch(epoch, self._rows)
         batches = self._loader.train(epoch, start)
@@ -208,7 +207,7 @@ class Trainer:
             main = loss = self._criterion(logits, target)
             if auxiliary is not None:
                 loss = main + self._config.auxiliary_weight * self._criterion(auxiliary, target)
-        state.scaler.scale(loss / self._num_micro).backward()  # type: ignore[no-untyped-call]
+        state.scaler.scale(loss / self._num_micro).backward()
         self._loss += main.detach().double() * len(y)
 
     def _after_step(self, done: int) -> bool:

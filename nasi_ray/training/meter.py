@@ -16,9 +16,7 @@ from nasi_ray.training.world import Link, Wish, World
 class Meter:
     """Times the steps of one process, and shows them if it is the first."""
 
-    def __init__(
-        self, link: Link, world: World, *, num_steps: int, config: TrainingConfig
-    ) -> None:
+    def __init__(self, link: Link, world: World, *, num_steps: int, config: TrainingConfig) -> None:
         self._link, self._world = link, world
         self._num_steps, self._config = num_steps, config
         self._title = ""

@@ -9,7 +9,7 @@ import torch
 from timm.data.mixup import Mixup
 from timm.loss.binary_cross_entropy import BinaryCrossEntropy
 from timm.loss.cross_entropy import SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.scheduler_factory import create_scheduler_v2
 from torch import Tensor, nn
 
@@ -25,12 +25,12 @@ def refuse_unknown_optimizer(name: str) -> None:
     Raises:
         UnknownNameError: If it is not known.
     """
-    if name not in (names := list_optimizers()):
+    if name not in (names := [str(known) for known in list_optimizers()]):
         raise UnknownNameError("optimizer", name, names)
 
 
 def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """timm's optimizer of that name."""
+    """Make timm's optimizer of that name."""
     return create_optimizer_v2(
         net,
         opt=config.optimizer,
@@ -75,7 +75,7 @@ class Schedule:
 
 
 def make_mixup(config: TrainingConfig, num_classes: int) -> Mixup | None:
-    """timm's mixup and CutMix; it draws from NumPy's global generator."""
+    """Make timm's mixup and CutMix; it draws from NumPy's global generator."""
     if not config.mixes:
         return None
     return Mixup(
@@ -87,8 +87,10 @@ def make_mixup(config: TrainingConfig, num_classes: int) -> Mixup | None:
 
 
 def make_criterion(config: TrainingConfig) -> Criterion:
-    """Logits (batch, classes) and labels (batch,), or shares of classes (batch, classes), to the
-    mean loss."""
+    """The mean loss, of logits, shape (batch, classes), and labels, shape (batch,).
+
+    Of mixed images the labels are shares of classes, shape (batch, classes).
+    """
     if config.loss == "bce":
         smoothing = 0.0 if config.mixes else config.label_smoothing
         made: Any = BinaryCrossEntropy(smoothing=smoothing)

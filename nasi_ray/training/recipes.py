@@ -89,7 +89,7 @@ class TrainingConfig:
     cutmix: float = 0.0
     """α of CutMix; 0: none."""
     ema_decay: float = 0.0
-    """Decay of the moving average of the weights, which is then what is tested and kept; 0: none."""
+    """Decay of the moving average of the weights, which is then tested and kept; 0: none."""
 
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Arithmetic of convolutions; auto: bfloat16 on GPUs, off (float32) on CPUs."""
@@ -109,7 +109,7 @@ class TrainingConfig:
             "cutout": (0, 4096),
         }
         for name, (low, high) in whole.items():
-            check(self, name, lambda v, a=low, b=high: a <= v <= b, f"{low} to {high}")
+            _check_range(self, name, low, high)
         for name in ("init_channels", "num_cells", "micro_batch_size"):
             check(self, name, lambda v: v == "auto" or v >= 1, "auto, or at least 1")
         check(self, "num_train_images", lambda v: v is None or v >= 1, "at least 1")
@@ -148,6 +148,10 @@ class TrainingConfig:
     def mixes(self) -> bool:
         """Whether images are mixed, so that labels are shares of classes."""
         return self.mixup > 0 or self.cutmix > 0
+
+
+def _check_range(config: TrainingConfig, name: str, low: int, high: int) -> None:
+    check(config, name, lambda v: low <= v <= high, f"{low} to {high}")
 
 
 def check(config: Any, name: str, allowed: Callable[[Any], bool], rule: str) -> None:
@@ -221,6 +225,7 @@ RECIPES: dict[str, TrainingConfig] = {
     ),
 }
 """``cifar10``, ``cifar100`` and ``imagenet`` are the paper's (App. B.4). What it leaves open is
-DARTS's: the norm of the gradient, and on ImageNet the augmentation. ``imagenet-timm`` follows timm's
-recipe A2 for ResNets ("ResNet strikes back", Wightman et al. 2021, Table 2), with random erasing and
-a moving average in place of repeated augmentation and stochastic depth. ``quick`` ranks cells in minutes on a CPU."""
+DARTS's: the norm of the gradient, and on ImageNet the augmentation and no drop path.
+``imagenet-timm`` follows recipe A2 of "ResNet strikes back" (Wightman et al. 2021, Table 2), with
+random erasing and a moving average in place of repeated augmentation and stochastic depth.
+``quick`` tells cells apart in minutes on a CPU."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
@@ -77,8 +77,11 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainCompute:
-    """Where a training runs; of these only the number of workers and threads, and the device,
-    change a result, in its last digits."""
+    """Where a training runs.
+
+    Of these only the numbers of workers and threads and the device change a result, in its last
+    digits.
+    """
 
     num_workers: int | Auto = "auto"
     """Workers (Ray Train, one process each, DDP); 0: this process, without Ray; auto: one per GPU
@@ -201,7 +204,7 @@ def options_without_effect(job: TrainJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
     lines = []
     if job.compute.num_workers == 0:
-        names = ("max_failures", "capacity_timeout_s", "label_selector", "address")
+        names: tuple[str, ...] = ("max_failures", "capacity_timeout_s", "label_selector", "address")
         changed = set(changed_from(job.compute, TrainCompute()))
         given = [f"--{name.replace('_', '-')}" for name in names if name in changed]
         if given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from timm.utils.distributed import distribute_bn
 from timm.utils.model_ema import ModelEmaV3
@@ -28,7 +29,7 @@ class TrainState:
         self._config, self._world = config, world
         net = build_model(model, seed=torch_seed(config.seed, "weights"))
         if world.device.type == "cuda":
-            net = net.to(world.device, memory_format=torch.channels_last)
+            net = net.to(world.device).to(memory_format=torch.channels_last)
         if config.sync_bn and world.size > 1:
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         self.net = net
@@ -127,4 +128,3 @@ def amp_type(config: TrainingConfig, device: torch.device) -> torch.dtype | None
     if config.amp == "auto":
         return torch.bfloat16 if device.type == "cuda" else None
     return _AMP_TYPES.get(config.amp)
-
