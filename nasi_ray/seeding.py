@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["weights", "batch", "labels", "gumbel", "augmentation", "projection", "rao"]
+Stream = Literal["weights", "batch", "labels", "gumbel", "augmentation", "projection", "rao", "order"]
 
 # Part of what a record means: never renumber.
 _STREAM_KEYS: dict[Stream, int] = {
@@ -21,6 +21,7 @@ _STREAM_KEYS: dict[Stream, int] = {
     "augmentation": 4,
     "projection": 5,
     "rao": 6,
+    "order": 7,
 }
 
 
