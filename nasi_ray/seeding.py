@@ -10,7 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["weights", "batch", "labels", "gumbel", "augmentation", "projection", "rao", "order"]
+Stream = Literal[
+    "weights", "batch", "labels", "gumbel", "augmentation", "projection", "rao", "order"
+]
 
 # Part of what a record means: never renumber.
 _STREAM_KEYS: dict[Stream, int] = {

@@ -54,6 +54,15 @@ class ImageSet:
         """Height and width S in pixels."""
         return int(self.images.shape[-1])
 
+    @property
+    def identity(self) -> str:
+        """What tells them from others in the records of a run: their content."""
+        return f"sha256:{self.digest[:16]} of {len(self)} images"
+
+    def pixels(self, indices: IntArray) -> PixelArray:
+        """Some of the images, shape (batch, 3, S, S), a copy."""
+        return self.images[indices]
+
 
 def make_image_set(
     images: PixelArray,
@@ -125,17 +134,6 @@ def check_labels(labels: IntArray, num_classes: int, source: str) -> None:
         )
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels must be in [0, {num_classes})")
-
-
-def data_identity(images: ImageSet | None) -> dict[str, str]:
-    """The identity of a run's data: their content, independent of the path.
-
-    Args:
-        images: None for random data.
-    """
-    if images is None:
-        return {"data": "random"}
-    return {"data": f"sha256:{images.digest[:16]} of {len(images)} images"}
 
 
 def describe_classes(labels: IntArray, num_classes: int, names: Sequence[str]) -> str:
