@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from benchmarks.chaos_s3 import BUCKET
 from nasi_ray.config import SampleConfig
-from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.fitted import FittedImages
 from nasi_ray.display.progress import LogProgress
 from nasi_ray.records import RecordStore
 from nasi_ray.run import collect, plan, process
@@ -64,7 +64,7 @@ class Ledger:
 
 
 def make_slow_evaluator(
-    ledger: Ledger, sleep_s: float, config: SampleConfig, images: ImageSet | None, *args: object
+    ledger: Ledger, sleep_s: float, config: SampleConfig, images: FittedImages | None, *args: object
 ) -> Callable[[int], Record]:
     """The real evaluator, with a pause and a note before every sample."""
     evaluate = make_series_evaluator(config, images, *args)  # type: ignore[arg-type]

@@ -42,7 +42,12 @@ def open_parquet(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def read_batches(
-    file: Any, columns: Sequence[str] | None, *, most_rows: int, most_bytes: int
+    file: Any,
+    columns: Sequence[str] | None,
+    *,
+    most_rows: int,
+    most_bytes: int,
+    group: int | None = None,
 ) -> Iterator[Any]:
     """The rows of a file in ``pyarrow.RecordBatch``es of limited size.
 
@@ -54,12 +59,13 @@ def read_batches(
         columns: Top-level names; None: all.
         most_rows: Of a read.
         most_bytes: Of the text and encoded images of a read; one row is always read.
+        group: Row group to read; None: all.
 
     Raises:
         DataError: If the numbers of a row group take more than 1 GiB.
         pyarrow.ArrowException: If the file is broken.
     """
-    for number in range(file.metadata.num_row_groups):
+    for number in range(file.metadata.num_row_groups) if group is None else [group]:
         # pyarrow aborts the process when it is asked for the sizes of a broken column, and raises
         # an exception when it is to read it.
         for _ in file.iter_batches(1, row_groups=[number], columns=columns):

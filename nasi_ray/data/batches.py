@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.config import SampleConfig
-from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.data.fitted import FittedImages
+from nasi_ray.data.image_set import PixelArray
 from nasi_ray.data.labels import Labels, resolve_labels
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.seeding import generator
@@ -64,8 +65,8 @@ class RandomBatches:
 class ImageBatches:
     """b distinct images of a data set, normalised by the set's mean and standard deviation."""
 
-    images: ImageSet
-    """The data set; only the rows of a batch are ever copied."""
+    images: FittedImages
+    """The data set; only the images of a batch are ever copied, or decoded."""
     seed: int
     """Root seed of the search."""
     batch_size: int
@@ -94,7 +95,7 @@ class ImageBatches:
         chosen = generator(self.seed, "batch", index).choice(
             len(self.images), self.batch_size, replace=False
         )
-        pixels = self.images.images[chosen]
+        pixels = self.images.pixels(chosen)
         if self.augment == "crop-flip":
             pixels = crop_flip(pixels, generator(self.seed, "augmentation", index))
         images = normalise(pixels, self.images.mean, self.images.std)
@@ -157,12 +158,12 @@ def crop_flip(pixels: PixelArray, rng: np.random.Generator) -> PixelArray:
     return cropped
 
 
-def make_batches(config: SampleConfig, images: ImageSet | None) -> Batches:
+def make_batches(config: SampleConfig, images: FittedImages | None) -> Batches:
     """The batches that the settings describe.
 
     Args:
         config: Settings of a sample.
-        images: The result of ``load_images`` for ``config.data``; None for random data.
+        images: Those of ``config.data``; None for random data.
 
     Raises:
         ConfigError: If true labels or augmentation are asked for with random data.

@@ -11,8 +11,9 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -26,6 +27,10 @@ _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGB
 MAX_ENCODED_BYTES = 1 << 28
 """An encoded image that is larger is refused."""
 _MAX_RESIZED_PIXELS = 1 << 24
+_USUAL_SIZE = 224
+"""To what size an image is taken to be fitted that is decoded whole."""
+
+T = TypeVar("T")
 
 
 def allocate(num_images: int, image_size: int, source: str) -> PixelArray:
@@ -68,6 +73,20 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
     Raises:
         DataError: If the image is broken, too large, or has more than 8 bits a channel.
     """
+    return _decode(data, image_size, where, lambda image: fit(image, image_size))
+
+
+def decode_whole(data: bytes, where: str) -> Image.Image:
+    """Decode one image to RGB in the size that it has; otherwise as ``decode``."""
+    return _decode(data, _USUAL_SIZE, where, _loaded)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+def _decode(data: bytes, image_size: int, where: str, finish: Callable[[Image.Image], T]) -> T:
     if len(data) > MAX_ENCODED_BYTES:
         raise DataError(
             f"{where}: image has {len(data) / 1e6:.0f} MB, and {MAX_ENCODED_BYTES / 1e6:.0f} MB "
@@ -82,8 +101,8 @@ def decode(data: bytes, image_size: int, where: str) -> PixelArray:
             _refuse_long(image, image_size, where)
             if image.mode == "P" and "transparency" in image.info:
                 # PIL warns when it drops a palette's transparency in one step.
-                return fit(image.convert("RGBA").convert("RGB"), image_size)
-            return fit(image if image.mode == "RGB" else image.convert("RGB"), image_size)
+                return finish(image.convert("RGBA").convert("RGB"))
+            return finish(image if image.mode == "RGB" else image.convert("RGB"))
     except DataError:
         raise
     except UnidentifiedImageError as error:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from nasi_ray.data.decode import MAX_ENCODED_BYTES
-from nasi_ray.data.decoded import DecodedImages
-from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.lazy import LazyImages, make_lazy_images
 from nasi_ray.data.left_out import (
     Identity,
     count,
@@ -18,6 +23,7 @@ from nasi_ray.data.left_out import (
 )
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.splits import canonical, is_meant, is_split, splits_in
+from nasi_ray.data.texts import Texts
 from nasi_ray.errors import DataError
 from nasi_ray.files import read_bytes
 
@@ -29,20 +35,47 @@ EXTENSIONS = (
 _MAX_NAMED = 5
 
 
-def read_folder(root: Path, options: ReadOptions, *, image_size: int, source: str) -> ImageSet:
-    """Read an image folder; classes are numbered in the order of their names.
+@dataclass(frozen=True, slots=True, eq=False)
+class FolderImages:
+    """The image files below a folder."""
+
+    root: str
+    """The split's folder."""
+    names: Texts
+    """Of the files, from there."""
+
+    @property
+    def blocks(self) -> None:
+        """Each file is read by itself."""
+        return None
+
+    def where(self, index: int) -> str:
+        """The path of a file."""
+        return os.path.join(self.root, self.names[index])
+
+    def read(self, index: int) -> bytes:
+        """The content of a file (see ``EncodedImages``)."""
+        return read_bytes(self.where(index), MAX_ENCODED_BYTES)
+
+    def stream(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """All files in order (see ``EncodedImages``)."""
+        for index in range(len(self.names)):
+            yield self.where(index), partial(self.read, index)
+
+
+def open_folder(root: Path, options: ReadOptions, *, source: str) -> LazyImages:
+    """Find the images of a folder; classes are numbered in the order of their names.
 
     Args:
         root: Holds the class folders, or folders named after splits that hold them.
         options: What to read.
-        image_size: Height and width S in pixels.
         source: What the user named.
 
     Raises:
         ConfigError: If a column is named.
         DataError: If there are no class folders, the splits are missing or ambiguous, a class has
-            no image, or an image does not decode.
-        OSError: If a file or folder cannot be read.
+            no image.
+        OSError: If a folder cannot be read.
     """
     options.refuse_columns(source, "an image folder")
     split = options.split
@@ -58,27 +91,37 @@ def read_folder(root: Path, options: ReadOptions, *, image_size: int, source: st
             f"{root}: no split {split!r}: no folder in it has a split's name; leave the split out, "
             "or give another folder"
         )
-    files: list[tuple[Path, int]] = []
+    names: list[str] = []
+    sizes: list[int] = []
+    counts: list[int] = []
     around = {identity(folder) for folder in (root, chosen, *classes)}
     left_out = [kind(path) for path in chosen.iterdir() if path not in classes]
     if chosen != root:
         left_out += [kind(path) for path in root.iterdir() if not splits_in(path.name, split)]
-    for label, folder in enumerate(classes):
+    for folder in classes:
         found, others = _class_images(folder, split, around)
-        files += [(path, label) for path in found]
+        names += [str(path.relative_to(chosen)) for path in found]
+        sizes += [_size(path) for path in found]
+        counts.append(len(found))
         left_out += others
-    images = DecodedImages(
-        len(files), image_size=image_size, source=source, skip_broken=options.skip_broken
-    )
-    for path, label in files:
-        with images.skipping(str(path)):
-            images.add(read_bytes(path, MAX_ENCODED_BYTES), label, str(path))
+    texts = Texts.of(names)
     read = [f"split {chosen.name}"] if chosen != root else []
-    return images.finish(
-        num_classes=len(classes),
-        names=[folder.name for folder in classes],
-        read=[*read, count(len(files), "file"), describe(left_out)],
+    return make_lazy_images(
+        FolderImages(str(chosen), texts),
+        np.repeat(np.arange(len(classes)), counts),
+        class_names=[folder.name for folder in classes],
+        names_and_sizes=[texts.content.tobytes(), np.array(sizes, "<i8").tobytes()],
+        source=source,
+        read=[*read, count(len(names), "file"), describe(left_out)],
+        skip_broken=options.skip_broken,
     )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # reading tells what is wrong
+        return -1
 
 
 def _split_root(root: Path, split: str) -> Path:

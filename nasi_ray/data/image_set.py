@@ -43,6 +43,8 @@ class ImageSet:
     """shape (3,), standard deviation likewise; 1 for a channel that is constant"""
     summary: str = ""
     """What was read, for people: split, files, classes, what was left out."""
+    class_names: tuple[str, ...] = ()
+    """In the order of the labels; empty if they are not known."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,6 +53,15 @@ class ImageSet:
     def image_size(self) -> int:
         """Height and width S in pixels."""
         return int(self.images.shape[-1])
+
+    @property
+    def identity(self) -> str:
+        """What tells them from others in the records of a run: their content."""
+        return f"sha256:{self.digest[:16]} of {len(self)} images"
+
+    def pixels(self, indices: IntArray) -> PixelArray:
+        """Some of the images, shape (batch, 3, S, S), a copy."""
+        return self.images[indices]
 
 
 def make_image_set(
@@ -80,17 +91,7 @@ def make_image_set(
         raise ValueError(f"images have shape {images.shape}; it must be (images, 3, S, S)")
     if labels.shape != images.shape[:1]:
         raise ValueError(f"labels have shape {labels.shape}; it must be {images.shape[:1]}")
-    if len(images) == 0:
-        raise DataError(f"{source}: no images; name a data set that has some")
-    if num_classes < 2:
-        raise DataError(f"{source}: {num_classes} class; a data set needs at least 2 classes")
-    if num_classes > MAX_CLASSES:
-        raise DataError(
-            f"{source}: {num_classes} classes (the largest label is {labels.max()}); at most "
-            f"{MAX_CLASSES} are allowed: number the classes from 0"
-        )
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must be in [0, {num_classes})")
+    check_labels(labels, num_classes, source)
     images = np.ascontiguousarray(images)
     mean, std = _channel_statistics(images)
     if np.all(std == 0):
@@ -105,22 +106,37 @@ def make_image_set(
         digest=_digest(images, labels, num_classes),
         mean=mean,
         std=np.where(std == 0, np.float32(1), std),
-        summary="; ".join([*filter(None, read), _describe_classes(labels, num_classes, names)]),
+        summary="; ".join([*filter(None, read), describe_classes(labels, num_classes, names)]),
+        class_names=tuple(names),
     )
 
 
-def data_identity(images: ImageSet | None) -> dict[str, str]:
-    """The identity of a run's data: their content, independent of the path.
+def check_labels(labels: IntArray, num_classes: int, source: str) -> None:
+    """Refuse a data set without images, or with too few or too many classes.
 
     Args:
-        images: None for random data.
+        labels: shape (images,), in [0, num_classes).
+        num_classes: Classes of the data set.
+        source: What the user named.
+
+    Raises:
+        DataError: If it is refused.
+        ValueError: If a label is out of range.
     """
-    if images is None:
-        return {"data": "random"}
-    return {"data": f"sha256:{images.digest[:16]} of {len(images)} images"}
+    if len(labels) == 0:
+        raise DataError(f"{source}: no images; name a data set that has some")
+    if num_classes < 2:
+        raise DataError(f"{source}: {num_classes} class; a data set needs at least 2 classes")
+    if num_classes > MAX_CLASSES:
+        raise DataError(
+            f"{source}: {num_classes} classes (the largest label is {labels.max()}); at most "
+            f"{MAX_CLASSES} are allowed: number the classes from 0"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must be in [0, {num_classes})")
 
 
-def _describe_classes(labels: IntArray, num_classes: int, names: Sequence[str]) -> str:
+def describe_classes(labels: IntArray, num_classes: int, names: Sequence[str]) -> str:
     """Number of classes and range of labels, with a warning that names classes without images."""
     low, high = int(labels.min()), int(labels.max())
     named = f", {names[low]} to {names[high]}" if names else ""

@@ -1,124 +1,60 @@
-"""One function for all sources of images; the user's name or path decides how to read them."""
+"""Decode a whole data set into memory, in one size."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from nasi_ray.data.folder import read_folder
-from nasi_ray.data.hub import PREFIX, cache_folder, find_snapshot
+from nasi_ray.data.decoded import DecodedImages
 from nasi_ray.data.image_set import ImageSet
-from nasi_ray.data.left_out import count, describe, kind, walk
+from nasi_ray.data.lazy import LazyImages
+from nasi_ray.data.open import READ_TRAIN, open_images
 from nasi_ray.data.options import ReadOptions
-from nasi_ray.data.parquet import read_parquet
-from nasi_ray.data.parquet_files import choose_split, find_files, splits_of
-from nasi_ray.data.sources import SOURCES
-from nasi_ray.data.splits import is_meant
-from nasi_ray.errors import DataError, UnknownNameError
-
-_PATHS = ["hf:OWNER/NAME", "a Parquet file or directory", "an image folder (class/file)"]
-_READ_TRAIN = ReadOptions()
+from nasi_ray.errors import DataError
 
 
-def load_images(source: str, options: ReadOptions = _READ_TRAIN, *, image_size: int) -> ImageSet:
+def load_images(source: str, options: ReadOptions = READ_TRAIN, *, image_size: int) -> ImageSet:
     """Load a data set into memory.
 
     Images of another size have their shorter side resized to S (bilinear, antialiased) and their
     centre cropped; images of S x S pixels stay as they are, bit for bit.
 
     Args:
-        source: A name (``CIFAR10``, ``MNIST``, ... or a plug-in's), ``hf:OWNER/NAME`` for a data
-            set in the cache of Hugging Face's hub, or the path of a Parquet file, of a directory of
-            them (Hugging Face layout) or of an image folder. To read a folder with one of those
-            names, write ``./CIFAR10``.
+        source: As for ``open_images``.
         options: What to read of it.
         image_size: Height and width S in pixels (≥ 1).
 
     Raises:
-        ConfigError: If a column is named where there are none.
-        UnknownNameError: If ``source`` is neither a known name nor a path.
-        DataError: If the data are missing, empty, broken or too large for the memory.
+        NasiRayError: As ``open_images``, or if the images are broken or too large for the memory.
         ValueError: If ``source`` is ``random`` (nothing to load) or ``image_size`` below 1.
     """
-    if source == "random":
-        raise ValueError("random data are drawn, not loaded; see RandomBatches")
     if image_size < 1:
         raise ValueError(f"image_size is {image_size}; it must be at least 1")
-    if source in SOURCES:
-        options.refuse_columns(source, "known by name")
-        return SOURCES.get(source)(image_size=image_size, split=options.split)
-    try:
-        return _read_path(_existing_path(source), options, image_size=image_size, source=source)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error})") from error
+    return decode_all(open_images(source, options, image_size=image_size), image_size=image_size)
 
 
-def _sources() -> list[str]:
-    return ["random", *SOURCES.names(), *_PATHS]
+def decode_all(images: LazyImages, *, image_size: int) -> ImageSet:
+    """Decode all images of a data set, in order.
 
+    Args:
+        images: Those known by name are of that size already.
+        image_size: Height and width S in pixels.
 
-def _existing_path(source: str) -> Path:
-    if "://" in source:
-        raise DataError(f"data {source!r} is not a local path; copy it here and name its directory")
-    path = Path(os.path.expanduser(cache_folder(source)))
-    if source and path.exists():
-        return find_snapshot(path)
-    if source.startswith(PREFIX):
-        raise DataError(
-            f"data {source!r} is not in the cache (looked for {path}); where there is a network: "
-            f"hf download --repo-type dataset {source.removeprefix(PREFIX)}"
-        )
-    if len(path.parts) > 1 or source.startswith((".", "~")) or path.suffix:
-        raise DataError(
-            f"no such file or directory: {source}; data can be {', '.join(_sources())} "
-            f"(looked in {Path.cwd()})"
-        )
-    raise UnknownNameError("data source", source, _sources())
-
-
-def _read_path(path: Path, options: ReadOptions, *, image_size: int, source: str) -> ImageSet:
-    split = options.split
-    if not path.is_dir():
-        _refuse_arrow(path, source)
-        if not is_meant(path.stem, split):
-            raise DataError(
-                f"{source}: no split {split!r}: it is one file without splits; leave the split out"
-            )
-        return read_parquet([path], options, image_size=image_size, source=source, read=["1 file"])
-    if not any(path.iterdir()):
-        raise DataError(f"{source}: the directory is empty; data can be {', '.join(_sources())}")
-    files = find_files(path, ".parquet")
-    if not files:
-        _refuse_arrow(path, source)
-        return read_folder(path, options, image_size=image_size, source=source)
-    chosen = choose_split(files, path, split)
-    named = {file for file in files if splits_of(file, path, split)}
-    found, left_out = walk(path)
-    left_out += [kind(file) for file in found if file not in named.union(chosen)]
-    read = [f"split {'/'.join(sorted(splits_of(chosen[0], path, split)))}"] if named else []
-    return read_parquet(
-        chosen,
-        options,
+    Raises:
+        DataError: If an image is broken and these are not skipped, or all together are too large.
+        StorageError: If S3 cannot be reached.
+    """
+    encoded = images.encoded
+    if isinstance(encoded, ImageSet):
+        return encoded
+    decoded = DecodedImages(
+        len(images),
         image_size=image_size,
-        source=source,
-        read=[*read, count(len(chosen), "file"), describe(left_out)],
+        source=images.source,
+        skip_broken=images.skip_broken,
     )
-
-
-def _refuse_arrow(path: Path, source: str) -> None:
-    """Say how to make Parquet of Arrow files, which Hugging Face's ``save_to_disk`` writes."""
-    if path.is_file():
-        if path.suffix.lower() != ".arrow":
-            return
-        how = "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"
-    elif not find_files(path, ".arrow"):
-        return
-    elif (path / "dataset_dict.json").exists():
-        how = "datasets.load_from_disk(DIRECTORY)['train'].to_parquet(NEW_FILE)"
-    elif (path / "state.json").exists():
-        how = "datasets.load_from_disk(DIRECTORY).to_parquet(NEW_FILE)"
-    elif any(child.is_dir() for child in path.iterdir()):
-        return
-    else:
-        how = "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"
-    raise DataError(f"{source}: Arrow files are not read; make Parquet of them: {how}")
+    try:
+        for (where, read), label in zip(encoded.stream(), images.labels.tolist(), strict=True):
+            with decoded.skipping(where):
+                decoded.add(read(), label, where)
+    except OSError as error:
+        raise DataError(f"{images.source}: cannot be read ({error})") from error
+    names = images.class_names
+    return decoded.finish(num_classes=len(names) or None, names=names, read=images.found)

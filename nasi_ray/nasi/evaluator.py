@@ -14,7 +14,7 @@ from torch import Tensor
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import SampleConfig
 from nasi_ray.data.batches import make_batches
-from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.fitted import FittedImages
 from nasi_ray.device import DTYPES, device_kind, resolve_device
 from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.nasi.gumbel import Architecture, sample_architecture
@@ -30,7 +30,7 @@ class SubNetworks:
     """Holds the supernet and the data; maps an index to its sub-network and batch."""
 
     def __init__(
-        self, config: SampleConfig, images: ImageSet | None, *, device: str, worker: str = ""
+        self, config: SampleConfig, images: FittedImages | None, *, device: str, worker: str = ""
     ) -> None:
         self.config = config
         self.space = get_space(config.space)

@@ -14,7 +14,7 @@ import torch
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.data.batches import make_batches
-from nasi_ray.data.image_set import data_identity
+from nasi_ray.data.fitted import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
 from nasi_ray.ranking.architectures import Selection, select_architectures, table_keys

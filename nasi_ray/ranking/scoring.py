@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasi_ray.data.batches import make_batches
-from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.fitted import FittedImages
 from nasi_ray.device import DTYPES, device_kind, prepare_process, resolve_device
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.loss import LOSSES
@@ -49,7 +49,12 @@ class ScoreEvaluator:
     """Holds the data; maps a handle to its score."""
 
     def __init__(
-        self, config: RankConfig, images: ImageSet | None, proxies: Sequence[str], *, device: str
+        self,
+        config: RankConfig,
+        images: FittedImages | None,
+        proxies: Sequence[str],
+        *,
+        device: str,
     ) -> None:
         self._config = config
         self._images = images
@@ -170,13 +175,17 @@ class ScoreEvaluator:
 
 
 def make_score_evaluator(
-    config: RankConfig, images: ImageSet | None, proxies: Sequence[str], device: str, threads: int
+    config: RankConfig,
+    images: FittedImages | None,
+    proxies: Sequence[str],
+    device: str,
+    threads: int,
 ) -> Callable[[int], ProxyScore]:
     """Set up this process and build its evaluator; a worker runs this first.
 
     Args:
         config: What a score is.
-        images: Decoded images, None for random data.
+        images: None for random data.
         proxies: Names, in the order of the handles.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads torch may use (≥ 1).

@@ -12,8 +12,11 @@ from typing import Any, TypeVar
 import torch
 
 from nasi_ray.config import ComputeSettings, Device
+from nasi_ray.data.fitted import FittedImages, fit_lazily, is_read_lazily
 from nasi_ray.data.image_set import ImageSet
-from nasi_ray.data.load import load_images
+from nasi_ray.data.lazy import LazyImages
+from nasi_ray.data.load import decode_all
+from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
@@ -49,8 +52,8 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def load(self, plan: RunPlan, image_size: int) -> ImageSet | None:
-        """Decode the images of a run; None for random data.
+    def load(self, plan: RunPlan, image_size: int) -> FittedImages | None:
+        """The images of a run, decoded or found (see ``data.fitted``); None for random data.
 
         Raises:
             ConfigError: If the device is not available.
@@ -60,12 +63,14 @@ class Session:
         if plan.source.source == "random":
             return None
         start = time.perf_counter()
-        images = _decode(plan.data, plan.options, plan.source, image_size)
+        found = _open(plan.data, plan.options, plan.source, image_size)
+        stored = "" if plan.stored is None else str(plan.stored.get("data"))
+        lazily = is_read_lazily(found, image_size=image_size, stored=stored)
+        images = _fit(found, image_size, lazily)
         seconds = time.perf_counter() - start
         read = f": {images.summary}" if images.summary else ""
-        self.progress.message(
-            f"{len(images)} images of {plan.data} decoded in {seconds:.1f} s{read}"
-        )
+        how = "decoded" if isinstance(images, ImageSet) else "found, to be decoded when needed,"
+        self.progress.message(f"{len(images)} images of {plan.data} {how} in {seconds:.1f} s{read}")
         return images
 
     def device(self, plan: RunPlan) -> str:
@@ -184,10 +189,17 @@ def _device_here(device: Device) -> str:
     return found
 
 
+# Both are kept for the next run of the process; ``source`` shows if the images have changed.
 @lru_cache(maxsize=1)
-def _decode(data: str, options: ReadOptions, source: DataSource, image_size: int) -> ImageSet:
-    """The images, kept for the next run of the process; ``source`` shows if they have changed."""
-    return load_images(data, options, image_size=image_size)
+def _open(data: str, options: ReadOptions, source: DataSource, image_size: int) -> LazyImages:
+    return open_images(data, options, image_size=image_size)
+
+
+@lru_cache(maxsize=1)
+def _fit(images: LazyImages, image_size: int, lazily: bool) -> FittedImages:
+    if lazily:
+        return fit_lazily(images, image_size=image_size)
+    return decode_all(images, image_size=image_size)
 
 
 def is_same(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nasi_ray.data.batches import make_batches
-from nasi_ray.data.image_set import data_identity
+from nasi_ray.data.fitted import data_identity
 from nasi_ray.nasi.estimates import refuse_impossible
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nasi_ray.config import PATH, SampleConfig
-from nasi_ray.data.image_set import ImageSet
+from nasi_ray.data.fitted import FittedImages
 from nasi_ray.device import prepare_process
 from nasi_ray.errors import ConfigError, ProxyFailedError
 from nasi_ray.nasi.evaluator import Evaluator, SubNetworks, lost_sample, same_sample
@@ -68,7 +68,12 @@ class SeriesEvaluator:
     """Maps a handle (``runner.handle``) to the record of its series and index."""
 
     def __init__(
-        self, config: SampleConfig, images: ImageSet | None, series: Sequence[str], *, device: str
+        self,
+        config: SampleConfig,
+        images: FittedImages | None,
+        series: Sequence[str],
+        *,
+        device: str,
     ) -> None:
         self._series = tuple(series)
         networks = SubNetworks(config, images, device=device)
@@ -88,13 +93,17 @@ class SeriesEvaluator:
 
 
 def make_series_evaluator(
-    config: SampleConfig, images: ImageSet | None, series: Sequence[str], device: str, threads: int
+    config: SampleConfig,
+    images: FittedImages | None,
+    series: Sequence[str],
+    device: str,
+    threads: int,
 ) -> Callable[[int], Record]:
     """Set up this process and build its evaluator; a worker runs this first.
 
     Args:
         config: What a sample is.
-        images: Decoded images, None for random data.
+        images: None for random data.
         series: Names, in the order of the handles.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads torch may use (≥ 1).

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.data.image_set import ImageSet, PixelArray, data_identity, make_image_set
+from nasi_ray.data.image_set import ImageSet, make_image_set
+from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.load import load_images
+from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.seeding import generator
@@ -19,40 +19,20 @@ from nasi_ray.training.settings import DataConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CROP_SHARE = 0.875
+"""Side of the part of a test image that is looked at."""
 _NUM_RANDOM = {"train": 2_048, "test": 512}
 _NUM_RANDOM_CLASSES = 10
 _PATTERN = 4
 _TEST_SPLITS = ("test", "validation")
 
 
-class ReadableImages(Protocol):
-    """Images that are decoded when they are read (``data.lazy``)."""
-
-    labels: IntArray
-    num_classes: int
-    class_names: tuple[str, ...]
-    digest: str
-
-    def __len__(self) -> int: ...
-
-    @property
-    def summary(self) -> str:
-        """What there is, for people."""
-
-    @property
-    def blocks(self) -> IntArray | None:
-        """Where each block of images that is read as a whole ends."""
-
-    def read(self, index: int) -> PixelArray:
-        """An image, shape (H, W, 3), RGB."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrainImages:
     """What to train and to test on; both sets are of one kind."""
 
-    train: ImageSet | ReadableImages
-    test: ImageSet | ReadableImages
+    train: ImageSet | LazyImages
+    test: ImageSet | LazyImages
     chosen: IntArray | None
     """Training images to use, ascending; None: all."""
 
@@ -95,8 +75,8 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     Raises:
         NasiRayError: If they are missing or broken, or do not go together.
     """
-    train: ImageSet | ReadableImages
-    test: ImageSet | ReadableImages
+    train: ImageSet | LazyImages
+    test: ImageSet | LazyImages
     if config.data == "random":
         train = random_images(training.image_size, "train")
         test = random_images(training.image_size, "test")
@@ -144,7 +124,7 @@ def random_images(size: int, split: str) -> ImageSet:
     )
 
 
-def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | ReadableImages:
+def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | LazyImages:
     source = config.test_data or config.data
     if config.test_split != "auto":
         return _load(source, config.options(config.test_split), training)
@@ -159,17 +139,12 @@ def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | Reada
     raise DataError(f"no test images: {reasons[0]}; name them with --test-split, or --test-data")
 
 
-def _load(source: str, options: ReadOptions, training: TrainingConfig) -> ImageSet | ReadableImages:
+def _load(source: str, options: ReadOptions, training: TrainingConfig) -> ImageSet | LazyImages:
     if training.augment == "resized-crop":
-        from nasi_ray.data.open import open_images
-
-        images: ReadableImages = open_images(source, options)
-        return images
+        return open_images(source, options, image_size=round(training.image_size / CROP_SHARE))
     return load_images(source, options, image_size=training.image_size)
 
 
-def _identity(images: ImageSet | ReadableImages) -> str:
-    if isinstance(images, ImageSet):
-        return data_identity(images)["data"]
-    digest = hashlib.sha256(images.digest.encode()).hexdigest()[:16]
-    return f"files:{digest} of {len(images)} images"
+def _identity(images: ImageSet | LazyImages) -> str:
+    kind = "sha256" if isinstance(images, ImageSet) else "files"
+    return f"{kind}:{images.digest[:16]} of {len(images)} images"

@@ -14,16 +14,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.data.batches import normalise
 from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.order import epoch_order, evaluation_shard, shard
 from nasi_ray.seeding import generator, torch_seed
-from nasi_ray.training.images import IMAGENET_MEAN, IMAGENET_STD, ReadableImages, TrainImages
+from nasi_ray.training.images import CROP_SHARE, IMAGENET_MEAN, IMAGENET_STD, TrainImages
 from nasi_ray.training.recipes import TrainingConfig
 
 Batch = tuple[Tensor, Tensor]
@@ -189,7 +189,9 @@ class FileLoader:
     def __init__(
         self, images: TrainImages, config: TrainingConfig, part: Shard, *, processes: int
     ) -> None:
+        assert isinstance(images.train, LazyImages)
         self._images, self._part = images, part
+        self._blocks = images.train.blocks if images.chosen is None else None
         self._keys: list[list[_Key]] = []
         self._loader: Any = DataLoader(
             _Augmented(images, config),
@@ -202,10 +204,10 @@ class FileLoader:
 
     def train(self, epoch: int, start: int) -> Iterator[Batch]:
         """See ``Loader``."""
-        blocks = self._images.train.blocks if self._images.chosen is None else None  # type: ignore[union-attr]
-        order = epoch_order(self._images.num_train, self._part.seed, epoch, blocks=blocks)
-        if self._images.chosen is not None:
-            order = self._images.chosen[order]
+        images, seed = self._images, self._part.seed
+        order = epoch_order(images.num_train, seed, epoch, blocks=self._blocks)
+        if images.chosen is not None:
+            order = images.chosen[order]
         micros = _micro_batches(order, self._part, start)
         self._keys = [[(epoch, int(i)) for i in rows] for rows in micros]
         return iter(self._loader)
@@ -237,7 +239,7 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
     def __init__(self, images: TrainImages, config: TrainingConfig) -> None:
         assert not isinstance(images.train, ImageSet)
         assert not isinstance(images.test, ImageSet)
-        self._sets: tuple[ReadableImages, ReadableImages] = (images.train, images.test)
+        self._sets: tuple[LazyImages, LazyImages] = (images.train, images.test)
         self._seed = config.seed
         self._transforms = make_transforms(config)
 
@@ -246,7 +248,7 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
         images = self._sets[epoch < 0]
         if epoch >= 0:
             _seed_all(torch_seed(self._seed, "augmentation", (epoch << 40) + index))
-        x: Tensor = self._transforms[epoch < 0](Image.fromarray(images.read(index)))
+        x: Tensor = self._transforms[epoch < 0](images.image(index))
         return x, int(images.labels[index])
 
 
@@ -270,7 +272,7 @@ def make_transforms(config: TrainingConfig) -> tuple[Any, Any]:
         re_prob=config.random_erasing,
         re_mode="pixel",
     )
-    return train, create_transform(**common, interpolation="bilinear", crop_pct=0.875)
+    return train, create_transform(**common, interpolation="bilinear", crop_pct=CROP_SHARE)
 
 
 def _seed_all(seed: int) -> None:

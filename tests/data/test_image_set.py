@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.data import image_set
-from nasi_ray.data.image_set import PixelArray, data_identity, make_image_set
+from nasi_ray.data.fitted import data_identity
+from nasi_ray.data.image_set import PixelArray, make_image_set
 from nasi_ray.errors import DataError
 from tests.data.encoded import image_set as random_images
 

@@ -376,7 +376,7 @@ def test_real_images_are_decoded_only_if_something_is_missing(
     def refuse(*args: Any, **options: Any) -> None:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr(evaluation, "load_images", refuse)
+    monkeypatch.setattr(evaluation, "open_images", refuse)
     assert rank(asked, Quiet())["settings"] == found["settings"]
 
 

@@ -193,7 +193,7 @@ def test_complete_records_are_answered_without_reading_images(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("images were read")
 
-    monkeypatch.setattr(evaluation, "load_images", refuse)
+    monkeypatch.setattr(evaluation, "open_images", refuse)
     again = search(job(out, samples={"data": str(folder)}), Quiet())
     assert again["alpha"] == before["alpha"]
 
