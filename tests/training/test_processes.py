@@ -1,0 +1,108 @@
+"""Trainings as users run them: on Ray, killed, stopped, continued."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.command import run, start, wait_for
+from tests.training.trainings import CELL, TRAINED, figures, final_state, is_equal
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+ARGS = (
+    "--genotype", CELL, "--init-channels", "6", "--num-cells", "5", "--epochs", "3",
+    "--num-train-images", "1440", "--micro-batch-size", "48", "--checkpoint-steps", "4",
+    "--drop-path", "0.2", "--dist-bn", "reduce", "--ema-decay", "0.9",
+)  # fmt: skip
+"""15 steps an epoch, of 96 images."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by two workers, one after the other epoch, without any fault."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    code, text, err = run("train.py", *ARGS, "--num-workers", "2", "--out", out)
+    assert code == 0, err
+    assert text.startswith("darts cell, C=6, 5 cells")
+    return out
+
+
+def begin(out: Path, num_workers: int = 2) -> subprocess.Popen[str]:
+    """Start a training, and wait until it has a checkpoint within the second epoch."""
+    process = start("train.py", *ARGS, "--num-workers", str(num_workers), "--out", str(out))
+    wait_for(lambda: any(out.glob("checkpoints/step-00000002*")), process)
+    return process
+
+
+def train_workers(driver: int) -> list[int]:
+    """Workers of Ray Train among the descendants of a driver."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], stdout=subprocess.PIPE, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
+    family = {driver}
+    for _ in rows:
+        larger = family | {int(pid) for pid, parent, _ in rows if int(parent) in family}
+        if larger == family:
+            break
+        family = larger
+    return [int(p) for p, _, a in rows if int(p) in family and a.startswith("ray::RayTrainWorker")]
+
+
+def assert_same(out: Path, other: Path) -> None:
+    assert figures(out) == figures(other)
+    one, two = final_state(out), final_state(other)
+    assert {name: is_equal(one[name], two[name]) for name in TRAINED} == dict.fromkeys(TRAINED, True)
+    assert (out / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+def test_a_killed_worker_changes_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    process = begin(tmp_path)
+    killed = train_workers(process.pid)
+    os.kill(killed[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert len(killed) == 2
+    assert "goes on at epoch" in err
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_killed_driver_changes_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    process = begin(tmp_path)
+    process.kill()
+    process.communicate()
+    code, _, err = run("train.py", *ARGS, "--num-workers", "2", "--out", tmp_path)
+    assert code == 0, err
+    assert "goes on at epoch" in err
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_stopped_training_saves_and_continues(tmp_path: Path, undisturbed: Path) -> None:
+    process = begin(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "stopped; the same command continues from the checkpoint" in err
+    code, _, err = run("train.py", *ARGS, "--num-workers", "2", "--out", tmp_path)
+    assert code == 0, err
+    assert "goes on at epoch" in err
+    assert_same(tmp_path, undisturbed)
+
+
+def test_from_two_workers_to_one(tmp_path: Path, undisturbed: Path) -> None:
+    process = begin(tmp_path)
+    process.kill()
+    process.communicate()
+    code, _, err = run("train.py", *ARGS, "--num-workers", "0", "--out", tmp_path)
+    assert code == 0, err
+    assert "goes on at epoch" in err
+    # The same images in the same micro-batches; sums are rounded in another order, and the running
+    # statistics of batch norm see two micro-batches in turn, not their mean.
+    for one, other in zip(figures(tmp_path), figures(undisturbed), strict=True):
+        assert one[2] == pytest.approx(other[2], rel=1e-3)
