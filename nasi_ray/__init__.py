@@ -6,9 +6,9 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``rank`` and ``study``. ``open_run`` and ``read_scores`` read their
-records. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing the package
-imports neither torch nor Ray.
+The jobs are ``search``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model`` and
+``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and ``add_data_source`` add your
+own. Importing the package imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
 import nasi_ray.search
 import nasi_ray.study  # noqa: F401
-from nasi_ray.api import add_data_source, add_proxy, add_space, open_run, rank, search, study
+from nasi_ray.api import (
+    add_data_source,
+    add_proxy,
+    add_space,
+    load_model,
+    open_run,
+    rank,
+    search,
+    study,
+    train,
+)
 from nasi_ray.version import __version__
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     from nasi_ray.search.run import Run as Run
     from nasi_ray.spaces import Genotype as Genotype
     from nasi_ray.spaces import get_space as get_space
+    from nasi_ray.training.result import TrainResult as TrainResult
 
 _WHERE = {
     "ComputeSettings": "nasi_ray.config",
@@ -56,6 +67,7 @@ _WHERE = {
     "RunScores": "nasi_ray.ranking.scores",
     "SampleConfig": "nasi_ray.config",
     "SampleTable": "nasi_ray.records.rows",
+    "TrainResult": "nasi_ray.training.result",
     "SearchResult": "nasi_ray.search.result",
     "estimate": "nasi_ray.nasi.estimator",
     "get_space": "nasi_ray.spaces",
@@ -84,6 +96,7 @@ __all__ = [
     "add_space",
     "estimate",
     "get_space",
+    "load_model",
     "margins",
     "open_run",
     "rank",
@@ -91,6 +104,7 @@ __all__ = [
     "read_scores",
     "search",
     "study",
+    "train",
 ]
 
 

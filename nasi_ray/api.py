@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nasi_ray.data.sources import Source
     from nasi_ray.progress import Progress, ProgressState
     from nasi_ray.proxies.base import Proxy
     from nasi_ray.ranking.result import RankingResult
     from nasi_ray.search.result import SearchResult
     from nasi_ray.search.run import Run
+    from nasi_ray.spaces import Genotype
     from nasi_ray.spaces.base import SearchSpace
     from nasi_ray.study.outcome import StudyResult
+    from nasi_ray.training.result import TrainResult
 
 
 def search(
@@ -116,6 +120,64 @@ def study(
     job = make_study(name, settings, where="study()")
     with _display(progress) as display:
         return run_study(job, display, command=f"nasi_ray.study({name!r}, ...)")
+
+
+def train(
+    genotype: str | Genotype | None = None,
+    *,
+    progress: Progress | Literal["auto"] | None = "auto",
+    **settings: Any,
+) -> TrainResult:
+    """Train the network of a cell; an existing training is continued or answers at once.
+
+    Args:
+        genotype: A DARTS cell: an object, its text, a file, or the run directory of a search; None:
+            ``space`` and ``architecture`` name another.
+        progress: As for ``search``.
+        settings: Any option of ``nasi-ray train``, with underscores: ``recipe``, ``data``,
+            ``epochs``, ``num_workers``, ``out``, ...
+
+    Returns:
+        Accuracies and the network; the run directory holds the same.
+
+    Raises:
+        NasiRayError: As ``search``.
+
+    Example:
+        >>> import nasi_ray, tempfile
+        >>> result = nasi_ray.train(
+        ...     space="nb201", architecture="|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|"
+        ...     "skip_connect~2|", recipe="quick", image_size=8, init_channels=2, epochs=1,
+        ...     num_train_images=32, batch_size=16, num_workers=0, out=tempfile.mkdtemp(),
+        ...     progress=None,
+        ... )
+        >>> 0 <= result.top1 <= 100
+        True
+    """
+    from nasi_ray.training.job import run_train
+    from nasi_ray.training.settings import make_train_job
+
+    text = genotype if genotype is None or isinstance(genotype, str) else genotype.to_json()
+    job = make_train_job({"genotype": text, **settings}, where="train()")
+    with _display(progress) as display:
+        return run_train(job, display)
+
+
+def load_model(uri: str) -> nn.Module:
+    """The network of a training that has ended, in evaluation mode, on the CPU.
+
+    Args:
+        uri: Run directory of the training, a path or ``s3://bucket/prefix``. Images are normalised
+            as its ``model.json`` says.
+
+    Raises:
+        DataError: If there is no model, or a broken one.
+        StorageError: If the storage fails.
+    """
+    from nasi_ray.storage import open_storage
+    from nasi_ray.training.model import load_model as load
+
+    return load(open_storage(uri))[0]
 
 
 def open_run(uri: str) -> Run:

@@ -17,14 +17,13 @@ import nasi_ray
 from nasi_ray.cluster.documents import read_text as read_document
 from nasi_ray.cluster.job_api import read_token
 from nasi_ray.data.load import load_images
-from nasi_ray.describe.settings import DescribeJob
-from nasi_ray.describe.subject import read_subject
 from nasi_ray.errors import NasiRayError
 from nasi_ray.files import open_regular, read_bytes, read_text, user_path
 from nasi_ray.pool.cost import load_prices
 from nasi_ray.ranking.architectures import select_architectures
 from nasi_ray.ranking.listed import read_list
 from nasi_ray.run.settings import read_settings
+from nasi_ray.run.subject import read_subject
 from nasi_ray.tables.accuracies import open_accuracies
 from nasi_ray.tables.nasbench101 import convert_nasbench101
 from nasi_ray.tables.natsbench import convert_natsbench
@@ -78,7 +77,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "table of a space": ("t.parquet", lambda path: open_accuracies("nb201", str(path))),
     "list of architectures": ("cells.txt", lambda path: select_architectures("nb201", str(path))),
     "list of DARTS cells": ("cells.txt", lambda path: read_list(str(path))),
-    "cell": ("cell.txt", lambda path: read_subject(DescribeJob(genotype=str(path)))),
+    "cell": ("cell.txt", lambda path: read_subject(str(path), "darts", None)),
     "list of prices": ("prices.json", lambda path: load_prices(str(path))),
     "settings": ("settings.yaml", lambda path: read_settings(str(path), "search")),
     "document of the cluster": ("ray.yaml", read_document),

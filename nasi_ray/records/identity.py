@@ -41,9 +41,7 @@ def fingerprint(identity: Mapping[str, IdentityValue]) -> str:
     return hashlib.sha256(_canonical(dict(identity)).encode()).hexdigest()
 
 
-def establish(
-    storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RecordKind
-) -> None:
+def establish(storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RecordKind) -> None:
     """Write the identity of a new run, or compare it with that of the run that is there.
 
     A run without a single record takes the new identity.

@@ -84,7 +84,7 @@ def run_train(job: TrainJob, progress: Progress) -> TrainResult:
     _refuse_bad_batch(training, num_workers)
     images = _read(job, training, progress)
     plan = _plan(job, training, storage, images, (space, architecture), device)
-    if num_workers == 0 or device == "cpu":
+    if device == "cpu":
         refuse_too_large(plan.model, training, plan.micro_batch_size, torch.device(device))
     identity = {**settings, **images.identity}
     refuse_other_settings(storage, identity, _Kind())

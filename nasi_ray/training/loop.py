@@ -78,7 +78,8 @@ def train(plan: TrainPlan, world: World, link: Link) -> None:
     prepare_process("cpu", plan.threads)
     if world.device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    refuse_too_large(plan.model, plan.training, plan.micro_batch_size, world.device)
+        # The driver has asked about its own memory; only this process sees the GPU.
+        refuse_too_large(plan.model, plan.training, plan.micro_batch_size, world.device)
     Trainer(plan, world, link).run()
 
 

@@ -177,6 +177,7 @@ RECIPES: dict[str, TrainingConfig] = {
         lr=0.5,
         weight_decay=3e-5,
         schedule="linear",
+        schedule_per="step",
         warmup_epochs=5,
         label_smoothing=0.1,
         drop_path=0.0,

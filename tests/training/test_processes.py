@@ -57,7 +57,9 @@ def train_workers(driver: int) -> list[int]:
 def assert_same(out: Path, other: Path) -> None:
     assert figures(out) == figures(other)
     one, two = final_state(out), final_state(other)
-    assert {name: is_equal(one[name], two[name]) for name in TRAINED} == dict.fromkeys(TRAINED, True)
+    assert {name: is_equal(one[name], two[name]) for name in TRAINED} == dict.fromkeys(
+        TRAINED, True
+    )
     assert (out / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
