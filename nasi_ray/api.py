@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from nasi_ray.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -58,6 +60,11 @@ def search(
     from nasi_ray.search.settings import make_search_job
 
     job = make_search_job({"space": space, **settings}, where="search()")
+    if job.then_train:
+        raise ConfigError(
+            f"then_train is {job.then_train!r}, which is for the command; call "
+            "nasi_ray.train(result.architecture, ...) with the result of the search"
+        )
     with _display(progress) as display:
         return run_search(job, display)
 

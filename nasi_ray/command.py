@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from nasi_ray.display.formats import escaped
 from nasi_ray.errors import UnknownNameError
@@ -29,6 +29,9 @@ from nasi_ray.run.process import (
 )
 from nasi_ray.run.supervise import supervised
 from nasi_ray.version import __version__
+
+if TYPE_CHECKING:
+    from nasi_ray.training.settings import TrainJob
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +72,11 @@ def _run(args: list[str]) -> int:
 
 def _search(argv: Sequence[str]) -> int:
     from nasi_ray.search.settings import parse_search
+    from nasi_ray.training.settings import job_after_search, refuse_unknown_recipe
 
     job = parse_search(argv)
+    if job.then_train:
+        refuse_unknown_recipe(job.then_train)
     from nasi_ray.display.progress import make_progress
     from nasi_ray.display.terminal import wants_color
     from nasi_ray.search.job import run_search
@@ -85,10 +91,22 @@ def _search(argv: Sequence[str]) -> int:
     front = "front.svg, front.png, " if "front" in result.content else ""
     records = "measurements/" if result.table is None else "samples/"
     _print_line(f"written to {result.uri}: result.json, settings.yaml, {cell}{front}{records}")
-    if warning := lost_warning(result.content):
+    warning = lost_warning(result.content)
+    if warning:
         sys.stderr.write(f"{escaped(warning)}\n")
-        return EXIT_INCOMPLETE
-    return 0
+    if job.then_train:
+        cell, space = result.architecture.to_string(), job.samples.space
+        _run_train(
+            job_after_search(
+                job.then_train,
+                job.samples,
+                job.compute,
+                space=space,
+                architecture=cell,
+                out=result.uri,
+            )
+        )
+    return EXIT_INCOMPLETE if warning else 0
 
 
 def _rank(argv: Sequence[str]) -> int:
@@ -155,7 +173,11 @@ def _describe(argv: Sequence[str]) -> int:
 def _train(argv: Sequence[str]) -> int:
     from nasi_ray.training.settings import parse_train
 
-    job = parse_train(argv)
+    _run_train(parse_train(argv))
+    return 0
+
+
+def _run_train(job: TrainJob) -> None:
     from nasi_ray.display.progress import make_progress
     from nasi_ray.training.job import run_train
     from nasi_ray.training.text import result_line
@@ -163,7 +185,6 @@ def _train(argv: Sequence[str]) -> int:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_train(job, progress)
     _print_line(result_line(result.content, result.uri))
-    return 0
 
 
 def _show(argv: Sequence[str]) -> int:

@@ -51,6 +51,9 @@ class SearchJob:
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    then_train: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
+    """Train the cell that is found, by this recipe of `nasi-ray train` and on the same data, into
+    the folder train of the run directory."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from nasi_ray.config import Auto, Device, labels_of
+from nasi_ray.config import Auto, ComputeSettings, Device, SampleConfig, labels_of
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, source_name
@@ -185,6 +185,44 @@ def parse_train(argv: Sequence[str]) -> TrainJob:
     return job
 
 
+def job_after_search(
+    recipe: str,
+    samples: SampleConfig,
+    compute: ComputeSettings,
+    *,
+    space: str,
+    architecture: str,
+    out: str,
+) -> TrainJob:
+    """The training of a cell that a search has found, on the same data and workers.
+
+    Args:
+        recipe: Name of the recipe.
+        samples: Of the search.
+        compute: Of the search.
+        space: Name of the space.
+        architecture: The cell, in the notation of its space.
+        out: Run directory of the search.
+
+    Raises:
+        UnknownNameError: If the recipe is not known.
+    """
+    names = ("data", "split", "image_column", "label_column", "skip_broken", "seed", "device")
+    return make_train_job(
+        {
+            "recipe": recipe,
+            "space": space,
+            "architecture": architecture,
+            "num_workers": compute.num_workers,
+            "threads_per_worker": compute.threads_per_worker,
+            "address": compute.address,
+            **{name: getattr(samples, name) for name in names},
+            "out": f"{out.rstrip('/')}/train",
+        },
+        where="search --then-train",
+    )
+
+
 def check_job(job: TrainJob) -> None:
     """Refuse settings that contradict each other.
 
@@ -217,8 +255,17 @@ def options_without_effect(job: TrainJob) -> list[str]:
     return lines
 
 
-def _default(recipe: str | None) -> TrainJob:
-    name = "quick" if recipe is None else recipe
+def refuse_unknown_recipe(name: str) -> None:
+    """Refuse a name that is no recipe's.
+
+    Raises:
+        UnknownNameError: If it is not known.
+    """
     if name not in RECIPES:
-        raise UnknownNameError("recipe", str(name), list(RECIPES))
+        raise UnknownNameError("recipe", name, list(RECIPES))
+
+
+def _default(recipe: str | None) -> TrainJob:
+    name = "quick" if recipe is None else str(recipe)
+    refuse_unknown_recipe(name)
     return TrainJob(recipe=name, training=RECIPES[name])
