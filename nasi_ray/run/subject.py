@@ -60,6 +60,8 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
     storage = open_storage(uri)
     try:
         result: dict[str, Any] = json.loads(storage.read(_RESULT))
+        if result.get("schema") == "nasi_ray.training/1" and "genotype" in result:
+            return "darts", Genotype.from_dict(result["genotype"])
         if "genotype" not in result:
             space = str(result["space"])
             return space, parse_architecture(space, str(result["architecture"]))

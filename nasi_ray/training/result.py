@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nasi_ray.training.loop import TrainPlan
 
-KIND = "training"
+SCHEMA = "nasi_ray.training/1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
@@ -77,9 +77,9 @@ def make_result(
     last, best = rows[-1], best_of(rows)
     figures = ("top1", "top5", "test_loss", "train_loss")
     return {
-        "kind": KIND,
-        "recipe": recipe,
         **plan.model.to_dict(),
+        "schema": SCHEMA,
+        "recipe": recipe,
         "parameters": sum(p.numel() for p in net.parameters()) - auxiliary,
         "auxiliary_parameters": auxiliary,
         "data": data,
@@ -113,7 +113,7 @@ def read_result(storage: Storage) -> TrainResult | None:
         return None
     except ValueError:
         content = None
-    if not isinstance(content, dict) or content.get("kind") != KIND or "top1" not in content:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "top1" not in content:
         raise RecordCorruptError(
             f"{storage.uri}/result.json was altered; delete it, and the same command writes it "
             "again"

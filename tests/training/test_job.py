@@ -345,6 +345,11 @@ def test_bfloat16_trains_on_the_cpu_too(tmp_path: Path) -> None:
     assert figures(tmp_path) != []
 
 
+def test_the_run_directory_of_a_training_names_its_cell(done: Path) -> None:
+    _, cell = read_subject(str(done), "darts", None)
+    assert cell == nasi_ray.Genotype.parse(CELL)
+
+
 def test_settings_repeat_the_training(done: Path) -> None:
     from nasi_ray.training.settings import parse_train
 
