@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasi_ray.errors import ConfigError
+from nasi_ray.progress import Silent
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nasi_ray.data.sources import Source
-    from nasi_ray.progress import Progress, ProgressState
+    from nasi_ray.progress import Progress
     from nasi_ray.proxies.base import Proxy
     from nasi_ray.ranking.result import RankingResult
     from nasi_ray.search.result import SearchResult
@@ -166,6 +167,8 @@ def train(
 
     text = genotype if genotype is None or isinstance(genotype, str) else genotype.to_json()
     job = make_train_job({"genotype": text, **settings}, where="train()")
+    if job.subject.genotypes is not None:
+        raise ConfigError("genotypes is for the command; call nasi_ray.train for each cell")
     with _display(progress) as display:
         return run_train(job, display)
 
@@ -242,23 +245,10 @@ def add_data_source(name: str, source: Source) -> None:
     SOURCES.add(name, source)
 
 
-class _Silent:
-    """A display that shows nothing."""
-
-    def update(self, state: ProgressState) -> None:
-        """Show nothing."""
-
-    def message(self, text: str) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 @contextlib.contextmanager
 def _display(progress: Progress | Literal["auto"] | None) -> Iterator[Progress]:
     if progress is None:
-        yield _Silent()
+        yield Silent()
     elif isinstance(progress, str):
         from nasi_ray.display.progress import make_progress
 

@@ -173,8 +173,22 @@ def _describe(argv: Sequence[str]) -> int:
 def _train(argv: Sequence[str]) -> int:
     from nasi_ray.training.settings import parse_train
 
-    _run_train(parse_train(argv))
+    job = parse_train(argv)
+    if job.subject.genotypes is not None:
+        return _train_cells(job)
+    _run_train(job)
     return 0
+
+
+def _train_cells(job: TrainJob) -> int:
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.training.cells import TABLE, run_cells
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_cells(job, progress)
+    table = f"written to {result.uri}: {TABLE}, cells/" if result.num_trained else "nothing trained"
+    _print_line(f"{result.num_trained} trained, {len(result.failures)} failed; {table}")
+    return EXIT_INCOMPLETE if result.failures else 0
 
 
 def _run_train(job: TrainJob) -> None:

@@ -56,6 +56,19 @@ class Progress(Protocol):
         """Leave the terminal as it was; calling it twice does no harm."""
 
 
+class Silent:
+    """A display that shows nothing."""
+
+    def update(self, state: ProgressState) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class Rate:
     """How fast a count grows, measured over the last half minute."""
 

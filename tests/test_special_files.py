@@ -21,7 +21,7 @@ from nasi_ray.errors import NasiRayError
 from nasi_ray.files import open_regular, read_bytes, read_text, user_path
 from nasi_ray.pool.cost import load_prices
 from nasi_ray.ranking.architectures import select_architectures
-from nasi_ray.ranking.listed import read_list
+from nasi_ray.run.listed import read_list
 from nasi_ray.run.settings import read_settings
 from nasi_ray.run.subject import read_subject
 from nasi_ray.tables.accuracies import open_accuracies

@@ -160,7 +160,7 @@ def run_on_workers(
     with _board() as board, _folder() as folder:
         refs = [ray.put(arg) for arg in args]
         trainer = _trainer(function, board, refs, group, folder)
-        fit = _Fit(trainer)
+        fit = Fit(trainer)
         try:
             while not fit.wait(_POLL_S):
                 _show(board, progress)
@@ -174,8 +174,8 @@ def run_on_workers(
             raise _explained(fit.error, group) from fit.error
 
 
-class _Fit(threading.Thread):
-    """``trainer.fit()``, which in the main thread would replace the handler of Ctrl-C."""
+class Fit(threading.Thread):
+    """``fit()`` of a trainer or tuner, which in the main thread would take over Ctrl-C."""
 
     def __init__(self, trainer: Any) -> None:
         super().__init__(name="ray-train", daemon=True)
@@ -184,13 +184,14 @@ class _Fit(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        """Fit, and keep the error."""
         try:
             self._trainer.fit()
         except Exception as error:
             self.error = error
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended."""
+        """Wait so long at most; whether it has ended."""
         self.join(seconds)
         return not self.is_alive()
 
@@ -244,7 +245,7 @@ def _work(config: Mapping[str, Any]) -> None:
         raise
 
 
-def _stop(board: Any, fit: _Fit, progress: Progress) -> None:
+def _stop(board: Any, fit: Fit, progress: Progress) -> None:
     progress.message("stopping: the workers save a checkpoint")
     board.stop.remote()
     deadline = time.monotonic() + _STOP_S

@@ -18,7 +18,6 @@ from nasi_ray.data.fitted import data_identity
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.progress import Progress
 from nasi_ray.ranking.architectures import Selection, select_architectures, table_keys
-from nasi_ray.ranking.listed import read_list, store_list
 from nasi_ray.ranking.result import (
     RankingResult,
     ScoreStore,
@@ -34,6 +33,7 @@ from nasi_ray.run.collect import collect_rows
 from nasi_ray.run.compute import Session, explain_out_of_memory
 from nasi_ray.run.finish import to_json
 from nasi_ray.run.identity import SOURCE_NAME, sample_settings
+from nasi_ray.run.listed import read_list, store_list
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.run.tracker import CountProgress

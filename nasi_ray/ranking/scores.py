@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.ranking.listed import restore_list
 from nasi_ray.ranking.settings import SIZE_PROXIES
 from nasi_ray.records import RecordStore, ScoreRows
 from nasi_ray.records.reader import identity_of
 from nasi_ray.records.rows import ScoreTable
+from nasi_ray.run.listed import restore_list
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 from nasi_ray.storage import open_storage
 

@@ -53,12 +53,15 @@ class _Kind:
     parameters: Mapping[str, str | int] = {"rows": "checkpoints"}
 
 
-def run_train(job: TrainJob, progress: Progress) -> TrainResult:
+def run_train(
+    job: TrainJob, progress: Progress, *, images: TrainImages | None = None
+) -> TrainResult:
     """Train, continue a training, or answer from a finished one.
 
     Args:
         job: Settings.
         progress: Display; not closed here.
+        images: What ``read_images`` returned for these settings; None: they are read here.
 
     Returns:
         The result; model, metrics and checkpoints are in the run directory (docs/training.md).
@@ -82,7 +85,7 @@ def run_train(job: TrainJob, progress: Progress) -> TrainResult:
         return found
     device, num_workers = _compute(job)
     _refuse_bad_batch(training, num_workers)
-    images = _read(job, training, progress)
+    images = read_images(job, training, progress) if images is None else images
     plan = _plan(job, training, storage, images, (space, architecture), device)
     if device == "cpu":
         refuse_too_large(plan.model, training, plan.micro_batch_size, torch.device(device))
@@ -190,7 +193,12 @@ def _refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
         raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
 
 
-def _read(job: TrainJob, training: TrainingConfig, progress: Progress) -> TrainImages:
+def read_images(job: TrainJob, training: TrainingConfig, progress: Progress) -> TrainImages:
+    """Both sets of images, for one training or many.
+
+    Raises:
+        NasiRayError: If they are missing, broken or too few.
+    """
     start = time.perf_counter()
     images = load_train_images(job.images, training)
     if images.num_train < training.batch_size:

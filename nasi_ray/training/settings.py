@@ -38,10 +38,16 @@ class SubjectConfig:
     """An architecture in the notation of its space, in place of --genotype; those of s1, s2, s3 and
     nb201 are trained in their benchmark's own network."""
 
+    genotypes: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Many DARTS cells, each trained by itself: one a line, or a Parquet file with a column
+    ``genotype``. --num-workers is how many at once, and accuracies.parquet the result."""
+
     def __post_init__(self) -> None:
         get_space(self.space)
-        if self.genotype is not None and self.architecture is not None:
-            raise ConfigError("genotype and architecture are both given; leave one out")
+        names = ("genotype", "architecture", "genotypes")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} are given together; leave all but one out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +136,8 @@ class TrainJob:
     training: TrainingConfig = field(default_factory=lambda: RECIPES["quick"])
     images: DataConfig = field(default_factory=DataConfig)
     compute: TrainCompute = field(default_factory=TrainCompute)
+    seeds: tuple[int, ...] = ()
+    """Of --genotypes: train each cell with each of these seeds; empty: with --seed."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/train-<named after the settings>."""
 
@@ -229,11 +237,14 @@ def check_job(job: TrainJob) -> None:
     Raises:
         ConfigError: If there is no cell, or settings do not go together.
     """
-    if job.subject.genotype is None and job.subject.architecture is None:
+    subject = job.subject
+    if subject.genotype is None and subject.architecture is None and subject.genotypes is None:
         raise ConfigError(
             "give a cell: either --genotype with a file, its text or a run directory, or "
-            "--architecture with its text (and --space)"
+            "--architecture with its text (and --space); or --genotypes with a list"
         )
+    if job.seeds and subject.genotypes is None:
+        raise ConfigError("seeds are for --genotypes; give --seed for one training")
     if job.training.sync_bn and job.compute.device == "cpu":
         raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
 

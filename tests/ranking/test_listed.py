@@ -20,8 +20,8 @@ from nasi_ray import read_scores
 from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError, DataError, RecordConflictError, RecordCorruptError
 from nasi_ray.ranking.job import run_rank
-from nasi_ray.ranking.listed import LIST_NAME, read_list
 from nasi_ray.ranking.settings import RankConfig, RankJob, make_rank_job
+from nasi_ray.run.listed import LIST_NAME, read_list
 from nasi_ray.spaces import SPACES, Genotype
 from nasi_ray.statistics import partial_spearman
 from tests.spaces.cells import DARTS_V2, random_genotype

@@ -1,0 +1,225 @@
+"""Trainings of many cells: one run directory a cell and seed, and a table of their accuracies."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nasi_ray.config import ComputeSettings
+from nasi_ray.display.formats import format_seconds
+from nasi_ray.errors import ConfigError, NasiRayError, SearchStoppedError
+from nasi_ray.pool.connection import connect
+from nasi_ray.pool.nodes import plan_for
+from nasi_ray.pool.tune import TrialResources, run_trials
+from nasi_ray.progress import Progress, ProgressState, Silent
+from nasi_ray.run.finish import write_results
+from nasi_ray.run.listed import read_list
+from nasi_ray.run.plan import settle_uri
+from nasi_ray.run.settings import settings_yaml
+from nasi_ray.storage import Storage, open_storage
+from nasi_ray.tables.metric import Metric
+from nasi_ray.tables.table_file import make_table
+from nasi_ray.training.images import TrainImages
+from nasi_ray.training.job import read_images, run_train
+from nasi_ray.training.result import TrainResult, read_result
+from nasi_ray.training.settings import SubjectConfig, TrainJob
+
+TABLE = "accuracies.parquet"
+Results = Mapping[int, TrainResult]
+"""Position of a trial -> its result."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellsResult:
+    """Accuracies of many cells."""
+
+    uri: str
+    """The run directory; the table is ``accuracies.parquet`` in it."""
+    num_trained: int
+    failures: Mapping[str, str]
+    """Run directory of a training -> why it failed."""
+
+
+def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
+    """Train every cell of a list with every seed, or go on with what is missing.
+
+    Args:
+        job: Settings, with ``genotypes``.
+        progress: Display; not closed here.
+
+    Returns:
+        What was trained; the table is written, also after a stop. A training that fails does not
+        stop the others.
+
+    Raises:
+        NasiRayError: For every failure that a user can cause and that concerns all trainings.
+    """
+    uri = settle_uri(job.run_uri)
+    storage, jobs = open_storage(uri), trials(job, uri)
+    done = {i: r for i, one in enumerate(jobs) if (r := _result_of(one)) is not None}
+    missing = [i for i in range(len(jobs)) if i not in done]
+    if done:
+        progress.message(f"{len(done)} of {len(jobs)} trainings are done already")
+    runner = _Trials(jobs, done, progress)
+    if missing:
+        storage.write("settings.yaml", settings_yaml(job, "train", out=uri))
+        images = read_images(job, job.training, progress)
+        try:
+            _run(job, runner, missing, images)
+        except (KeyboardInterrupt, SearchStoppedError):
+            _write_table(storage, job, runner)
+            raise SearchStoppedError(
+                f"stopped with {len(runner.done)} of {len(jobs)} cells trained; the same command "
+                "continues"
+            ) from None
+    _write_table(storage, job, runner)
+    return CellsResult(uri=uri, num_trained=len(runner.done), failures=runner.failures)
+
+
+def trials(job: TrainJob, uri: str) -> list[TrainJob]:
+    """The trainings of a list, seed after seed, each in this process.
+
+    Raises:
+        ConfigError, DataError: If the list cannot be read.
+    """
+    cells = list(read_list(str(job.subject.genotypes)))
+    return [
+        dataclasses.replace(
+            job,
+            subject=SubjectConfig(genotype=cell.to_json()),
+            training=dataclasses.replace(job.training, seed=seed),
+            compute=dataclasses.replace(job.compute, num_workers=0, address=None),
+            seeds=(),
+            out=f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}",
+        )
+        for seed in job.seeds or (job.training.seed,)
+        for number, cell in enumerate(cells)
+    ]
+
+
+def _result_of(job: TrainJob) -> TrainResult | None:
+    storage = open_storage(job.out)
+    # Answers, or refuses what was trained with other settings.
+    return run_train(job, Silent()) if read_result(storage) is not None else None
+
+
+class _Trials:
+    """What is done, and what is said of it."""
+
+    def __init__(
+        self, jobs: Sequence[TrainJob], done: Mapping[int, TrainResult], progress: Progress
+    ) -> None:
+        self.jobs, self.done, self._progress = jobs, dict(done), progress
+        self.failures: dict[str, str] = {}
+        self._begin, self._num_before = time.monotonic(), len(done)
+
+    def end(self, position: int, failure: str) -> None:
+        """A trial has ended."""
+        job = self.jobs[position]
+        result = read_result(open_storage(job.out)) if not failure else None
+        if result is None:
+            self.failures[job.out] = failure or "it left no result"
+            self._progress.message(f"{job.out} failed: {self.failures[job.out]}")
+        else:
+            self.done[position] = result
+            left = len(self.jobs) - len(self.done) - len(self.failures)
+            pace = (time.monotonic() - self._begin) / (len(self.done) - self._num_before)
+            wait = format_seconds(left * pace)
+            self._progress.message(
+                f"{len(self.done)} of {len(self.jobs)} trained, about {wait} left; "
+                f"{job.out}: top-1 {result.top1:.2f} %"
+            )
+        self._progress.update(
+            ProgressState(
+                num_done=len(self.done),
+                num_total=len(self.jobs),
+                num_failed=len(self.failures),
+                unit="trainings",
+                title="",
+            )
+        )
+
+
+def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainImages) -> None:
+    compute, is_here = job.compute, job.compute.num_workers == 0
+    if is_here:
+        for position in missing:
+            try:
+                _train_one(position, runner.jobs, images)
+            except SearchStoppedError:
+                raise
+            except NasiRayError as error:
+                runner.end(position, str(error))
+            else:
+                runner.end(position, "")
+        return
+    use_gpu = compute.device == "cuda"
+    asked = ComputeSettings(
+        num_workers=compute.num_workers,
+        threads_per_worker=compute.threads_per_worker,
+        gpus_per_worker=1.0 if use_gpu else 0.0,
+        label_selector=compute.label_selector,
+        address=compute.address,
+    )
+    if compute.label_selector:
+        raise ConfigError("label_selector cannot be used with --genotypes; leave it out")
+    with connect(compute.address, asked):
+        plan_for(asked)
+        resources = TrialResources(
+            cpus=compute.threads_per_worker,
+            gpus=asked.gpus_per_worker if isinstance(asked.gpus_per_worker, float) else 0.0,
+            at_once=None if compute.num_workers == "auto" else compute.num_workers,
+            max_failures=compute.max_failures,
+        )
+        run_trials(_train_one, (list(runner.jobs), images), missing, resources, runner.end)
+
+
+def _train_one(position: int, jobs: Sequence[TrainJob], images: TrainImages) -> None:
+    run_train(jobs[position], Silent(), images=images)
+
+
+def _write_table(storage: Storage, job: TrainJob, runner: _Trials) -> None:
+    if not runner.done:
+        return
+    by_cell: dict[str, list[tuple[TrainJob, Mapping[str, Any]]]] = {}
+    for position, result in sorted(runner.done.items()):
+        one = runner.jobs[position]
+        by_cell.setdefault(str(one.subject.genotype), []).append((one, result.content))
+    rows = list(by_cell.values())
+    first = rows[0][0][1]
+    dataset = _dataset(job.images.data)
+    column = f"{dataset}_test_accuracy_{first['epochs']}ep"
+    metric = Metric(
+        column=column,
+        dataset=dataset,
+        split="test",
+        epochs=int(first["epochs"]),
+        unit="percent",
+        trained_on=f"{first['num_train_images']} of the training images",
+        num_trials=None,
+    )
+    table = make_table(
+        {
+            "genotype": (pa.array(list(by_cell)), None),
+            column: (pa.array([[c["top1"] for _, c in row] for row in rows]), metric),
+            "seeds": (pa.array([[one.training.seed for one, _ in row] for row in rows]), None),
+            "parameters": (pa.array([row[0][1]["parameters"] for row in rows]), None),
+            "recipe": (pa.array([row[0][1]["recipe"] for row in rows]), None),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_results(storage, {TABLE: sink.getvalue().to_pybytes()}, label="trainings")
+
+
+def _dataset(source: str) -> str:
+    """A data set's name in columns: ``cifar10`` of ``../data/CIFAR-10/``."""
+    words = re.sub(r"[^a-z0-9]+", "", source.rstrip("/").rpartition("/")[2].lower())
+    return words if words[:1].isalpha() else f"data{words}"
