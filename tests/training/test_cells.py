@@ -139,10 +139,11 @@ def trials_of(driver: int) -> list[psutil.Process]:
     found = []
     for process in family:
         try:
-            if process.cmdline()[:1] and "_trial" in process.cmdline()[0]:
+            if any("ImplicitFunc" in word or "_trial" in word for word in process.cmdline()[:1]):
                 found.append(process)
         except psutil.Error:
             continue
+    assert found
     return found
 
 
@@ -156,8 +157,7 @@ def test_trials_run_side_by_side_through_kills_and_a_stop(both: Path, tmp_path: 
     argv = arguments({**long, "num_workers": 2, "checkpoint_steps": 5, "out": out})
     process = start("train.py", *argv)
     wait_for(lambda: any(out.glob("cells/0000-seed0/checkpoints/*")), process)
-    for worker in trials_of(process.pid)[:1]:
-        worker.kill()
+    trials_of(process.pid)[0].kill()
     wait_for(lambda: any(out.glob("cells/0001-seed0/checkpoints/*")), process)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=300)
