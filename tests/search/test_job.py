@@ -247,7 +247,8 @@ def test_tabular_spaces_are_searched_by_the_same_job(tmp_path: Path, space: str)
     assert architecture.to_string() == stored["architecture"]
     if space != "nb201":
         assert stored["hash"] == architecture.hash()
-    assert not (tmp_path / "cell.png").exists()
+    assert (tmp_path / "cell.png").exists()
+    assert (tmp_path / "cell.svg").exists()
 
 
 def test_a_broken_price_list_is_told_before_anything_is_evaluated(
