@@ -204,6 +204,16 @@ def _run_train(job: TrainJob) -> None:
     _print_line(result_line(result.content, result.uri))
 
 
+def _export(argv: Sequence[str]) -> int:
+    from nasi_ray.export.settings import parse_export
+
+    job = parse_export(argv)
+    from nasi_ray.export.job import export_lines, run_export
+
+    _print(export_lines(run_export(job)))
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -236,6 +246,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "convert": ("convert benchmark files to tables of accuracies", _convert),
     "train": ("train the network of a cell", _train),
     "describe": ("count and draw the network of a cell", _describe),
+    "export": ("write a trained model for other programs", _export),
     "show": ("list the answers of a run side by side", _show),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
@@ -278,6 +289,7 @@ def _complete(argv: Sequence[str]) -> int:
     import tyro
 
     from nasi_ray.describe.settings import DescribeJob
+    from nasi_ray.export.settings import ExportJob
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
@@ -293,6 +305,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[ConvertJob, subcommand("convert")]
         | Annotated[TrainJob, subcommand("train")]
         | Annotated[DescribeJob, subcommand("describe")]
+        | Annotated[ExportJob, subcommand("export")]
     )
     tyro.cli(
         jobs,
