@@ -32,7 +32,7 @@ def test_a_checkpoint_says_of_what_network_it_is(run: Path) -> None:
     x = fixed_images(CONFIG, 2)
     assert torch.equal(net(x), load_model(open_storage(str(run)))[0](x))
     assert vars(net)["num_classes"] == 3
-    data = resolve_data_config(model=net)  # type: ignore[no-untyped-call]
+    data = resolve_data_config(model=net)
     assert tuple(data["input_size"]) == (3, 8, 8)
     assert tuple(data["mean"]) == CONFIG.mean
     assert "nasi_cell" in timm.list_models()

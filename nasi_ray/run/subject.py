@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -11,9 +12,8 @@ from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 from nasi_ray.spaces import TabularArchitecture, parse_architecture
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.storage import open_storage
-from nasi_ray.training.model import MODEL_JSON, load_config
 
-_RESULT = "result.json"
+_RESULTS = ("model.json", "result.json")
 _CELL = "genotype.json"
 
 
@@ -59,27 +59,27 @@ def read_subject(
 
 def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
     storage = open_storage(uri)
-    if MODEL_JSON in storage.list(MODEL_JSON):
-        config = load_config(storage)
-        return config.space, config.parsed()
+    for name in _RESULTS:
+        with contextlib.suppress(FileNotFoundError):
+            return _named_in(storage.read(name), f"{storage.uri}/{name}")
     try:
-        result: dict[str, Any] = json.loads(storage.read(_RESULT))
-        if result.get("schema") == "nasi_ray.training/1" and "genotype" in result:
-            return "darts", Genotype.from_dict(result["genotype"])
-        if "genotype" not in result:
-            space = str(result["space"])
-            return space, parse_architecture(space, str(result["architecture"]))
-    except FileNotFoundError:
-        pass  # a run whose cell alone was copied
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise DataError(
-            f"{storage.uri}/{_RESULT} names no architecture; give the run directory of a search or "
-            "training"
-        ) from None
-    try:
+        # A run whose cell alone was copied.
         return "darts", Genotype.parse(storage.read(_CELL).decode())
     except FileNotFoundError:
         raise DataError(
-            f"{storage.uri} has neither {_CELL} nor {MODEL_JSON} nor an architecture in {_RESULT}; "
-            "give the run directory of a search or training that is done"
+            f"{storage.uri} has none of {', '.join((*_RESULTS, _CELL))}; give the run directory of "
+            "a search or training that is done"
+        ) from None
+
+
+def _named_in(data: bytes, where: str) -> tuple[str, TabularArchitecture]:
+    try:
+        content: dict[str, Any] = json.loads(data)
+        if "genotype" in content:
+            return "darts", Genotype.from_dict(content["genotype"])
+        space = str(content["space"])
+        return space, parse_architecture(space, str(content["architecture"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(
+            f"{where} names no architecture; give the run directory of a search or training"
         ) from None

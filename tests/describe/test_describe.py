@@ -193,7 +193,7 @@ def test_the_picture_is_of_the_kind_its_name_says(
         (("--genotype", "{none}"), 1, "which cannot be read (No such file or directory)"),
         (("--genotype", "{bad}"), 1, "no genotype can be read"),
         (("--genotype", "{binary}"), 1, "which cannot be read"),
-        (("--genotype", "{empty}"), 1, "has neither genotype.json nor model.json nor"),
+        (("--genotype", "{empty}"), 1, "has none of model.json, result.json, genotype.json"),
         (("--genotype", "{torn}"), 1, "names no architecture"),
         (("--genotype", "{file}", "--architecture", "x"), 2, "give a cell: either"),
         (("--genotype", "{file}", "--init-channels", "0"), 2, "init_channels is 0"),
