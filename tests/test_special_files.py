@@ -161,6 +161,7 @@ OWN_FILES = {
     "cluster/allow_list.py": "the package's own list",
     "cluster/job_api.py": "the package's own template",
     "cluster/render.py": "a folder",
+    "export/source.py": "the package's own modules",
     "training/metrics.py": "on bytes",
     "training/memory.py": "/proc",
 }

@@ -428,6 +428,8 @@ def test_folders_that_hold_no_images(refused: Callable[..., str], tmp_path: Path
     (images / "cat").mkdir()
     assert "no image in this class folder" in refused("--data", str(images), out=out)
     (images / "cat" / "0.png").symlink_to(images / "cat" / "0.png")
+    (images / "dog").mkdir()
+    (images / "dog" / "1.png").symlink_to(images / "cat" / "0.png")
     assert "0.png" in refused("--data", str(images), out=out)
     shutil.rmtree(images)
     images.symlink_to(images)

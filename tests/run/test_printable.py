@@ -140,7 +140,9 @@ def lock_holder(folder: Path) -> str:
 
 def image_name(folder: Path) -> str:
     (folder / "data" / NAME).mkdir(parents=True)
-    (folder / "data" / NAME / f"{NAME}.png").write_bytes(b"broken")
+    (folder / "data" / "other").mkdir()
+    for name in (NAME, "other"):
+        (folder / "data" / name / f"{NAME}.png").write_bytes(b"broken")
     argv = ("--data", folder / "data", "--out", folder / "out")
     return shown("search.py", *TINY, *argv, said="png")
 

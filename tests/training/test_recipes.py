@@ -135,7 +135,7 @@ def test_flags_override_the_file_and_the_file_the_recipe(tmp_path: Any) -> None:
         ({"random_erasing": 0.5}, "needs augment resized-crop"),
         ({"augment": "resized-crop", "cutout": 4}, "needs augment crop-flip"),
         ({"genotype": None}, "give a cell"),
-        ({"architecture": "x"}, "both given"),
+        ({"architecture": "x"}, "are given together"),
         ({"num_worker": 1}, "did you mean num_workers"),
         ({"sync_bn": True, "device": "cpu"}, "on GPUs only"),
     ],
