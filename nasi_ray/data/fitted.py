@@ -27,7 +27,7 @@ class FittedImages(Protocol):
 
     @property
     def labels(self) -> IntArray:
-        """shape (images,), in [0, num_classes)"""
+        """Shape (images,), in [0, num_classes)."""
 
     @property
     def num_classes(self) -> int:
@@ -47,11 +47,11 @@ class FittedImages(Protocol):
 
     @property
     def mean(self) -> npt.NDArray[np.float32]:
-        """shape (3,), mean of each channel with pixels scaled to [0, 1]"""
+        """Shape (3,), mean of each channel with pixels scaled to [0, 1]."""
 
     @property
     def std(self) -> npt.NDArray[np.float32]:
-        """shape (3,), standard deviation likewise"""
+        """Shape (3,), standard deviation likewise."""
 
     @property
     def identity(self) -> str:
