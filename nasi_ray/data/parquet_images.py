@@ -43,6 +43,8 @@ def readable(path: DataPath | Reference, *, read_ahead: int = 1 << 16) -> Iterat
     try:
         with open_data(about, read_ahead) as opened, open_parquet(opened) as file:
             yield file
+    except FileNotFoundError:
+        raise
     except UNREADABLE as error:
         raise DataError(
             f"{path}: not a readable Parquet file ({reason_of(error)}); give a Parquet file, a "
