@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nasi_ray.config import SampleConfig
+from nasi_ray.data import decode as decoding
 from nasi_ray.data import fitted
 from nasi_ray.data.batches import ImageBatches, make_batches
 from nasi_ray.data.fitted import data_identity, fit_lazily, is_read_lazily
@@ -61,7 +62,7 @@ def test_only_the_images_of_a_batch_are_decoded(
     batches = make_batches(CONFIG, lazy)
     assert isinstance(batches, ImageBatches)
     decoded: list[str] = []
-    decode = fitted.decode
+    decode = decoding.decode
 
     def spy(data: bytes, image_size: int, where: str) -> object:
         decoded.append(where)

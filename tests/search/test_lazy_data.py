@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
+from nasi_ray.data import decode as decoding
 from nasi_ray.data import fitted
 from nasi_ray.errors import DataError, RecordConflictError
 from nasi_ray.records import read_identity, read_run
@@ -72,7 +73,7 @@ def test_only_what_is_drawn_is_decoded_and_the_run_goes_on(
 ) -> None:
     data = make_folder(tmp_path / "data")
     decoded: list[str] = []
-    decode = fitted.decode
+    decode = decoding.decode
 
     def spy(content: bytes, image_size: int, where: str) -> Any:
         decoded.append(where)
