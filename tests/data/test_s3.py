@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, DataError, StorageError, StorageRefusedError
 from nasi_ray.run.identity import find_source, source_name
 from nasi_ray.storage import s3_files
+from nasi_ray.storage.s3_objects import S3Objects
 from tests.contracts.s3_server import BUCKET, answer_with, quick_client
 from tests.data.encoded import png, write_parquet
 
@@ -187,3 +189,35 @@ def test_an_object_beyond_the_limit_is_not_read(
     monkeypatch.setattr("nasi_ray.data.folder.MAX_ENCODED_BYTES", 10)
     with pytest.raises(DataError, match=r"/a/0.png: has [0-9]+ bytes, and 10 are allowed$"):
         images.read(0)
+
+
+@pytest.mark.parametrize("make", [make_folder, make_parquet])
+def test_a_forked_process_has_its_own_connection(tmp_path: Path, prefix: str, make: Any) -> None:
+    images = open_images(upload(make(tmp_path), prefix))
+    here = [images.read(index) for index in range(len(images))]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        there = pool.map(images.read, range(len(images)))
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_labels_are_read_without_the_images(
+    tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = [np.random.default_rng(seed).bytes(1 << 20) for seed in range(8)]
+    write_parquet(tmp_path / "a.parquet", noise, [0, 1] * 4)
+    uri = upload(tmp_path, prefix)
+    sizes: list[int] = []
+    get_part = S3Objects.get_part
+
+    def spy(self: S3Objects, key: str, start: int, size: int, etag: str) -> bytes:
+        sizes.append(size)
+        return get_part(self, key, start, size, etag)
+
+    monkeypatch.setattr(S3Objects, "get_part", spy)
+    images = open_images(f"{uri}/a.parquet")
+    assert sum(sizes) < 1 << 20
+    with pytest.raises(DataError, match="not an image"):
+        images.read(0)
+    assert sum(sizes) > 8 << 20  # the row group
+    assert len(sizes) < 20
