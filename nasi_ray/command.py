@@ -81,10 +81,14 @@ def _search(argv: Sequence[str]) -> int:
     _print(summary_lines(result.content, color=wants_color(sys.stdout)))
     if "cost" in result.content:
         _print_line(str(result.content["cost"]))
-    cell = "genotype.json, cell.svg, cell.png, " if "genotype" in result.content else ""
+    genotype = "genotype.json, " if "genotype" in result.content else ""
+    is_drawn = genotype or hasattr(result.architecture, "graph")
+    cell = "cell.svg, cell.png, " if is_drawn else ""
     front = "front.svg, front.png, " if "front" in result.content else ""
     records = "measurements/" if result.table is None else "samples/"
-    _print_line(f"written to {result.uri}: result.json, settings.yaml, {cell}{front}{records}")
+    _print_line(
+        f"written to {result.uri}: result.json, settings.yaml, {genotype}{cell}{front}{records}"
+    )
     if warning := lost_warning(result.content):
         sys.stderr.write(f"{escaped(warning)}\n")
         return EXIT_INCOMPLETE

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text()
 
@@ -126,6 +128,28 @@ for cell, num, madds in zip(ToySpace(), params.flat, multiply_adds.flat, strict=
         Network(cell), x, torch.zeros(2), loss=LOSSES["mse"]
     )
 """
+
+
+DRAWN = """
+from nasi_ray.search.cell_plot import save_architecture_plot
+from nasi_ray.spaces import Arc, CellGraph, Vertex
+from toy_space import OPS, ToyCell, ToySpace
+
+{method}
+
+cell = ToyCell((OPS[0], OPS[2]))
+assert save_architecture_plot(cell) is None
+ToyCell.graph = graph
+assert set(arc.decision for arc in cell.graph().arcs) == set(d.name for d in ToySpace().decisions)
+print(save_architecture_plot(cell)["png"][1:4].decode())
+"""
+
+
+def test_the_graph_of_the_page_is_drawn(package: Path) -> None:
+    (method,) = re.findall(r"```python\n(def graph.*?)```", PAGE, flags=re.S)
+    (package / "check_graph.py").write_text(DRAWN.format(method=method))
+    done = run(package, "check_graph.py")
+    assert (done.returncode, done.stdout) == (0, "PNG\n"), done.stderr
 
 
 def test_the_costs_of_the_page_are_those_of_its_networks(package: Path) -> None:

@@ -187,13 +187,13 @@ def _benchmark_networks(job: DescribeJob, space: str, architecture: TabularArchi
 
 
 def _draw(architecture: TabularArchitecture, path: Path) -> None:
-    if not isinstance(architecture, Genotype):
-        raise ConfigError("only DARTS cells can be drawn; leave --picture out")
-    from nasi_ray.search.cell_plot import save_genotype_plot  # takes a second to import
+    from nasi_ray.search.cell_plot import save_architecture_plot  # takes a second to import
 
-    drawn = save_genotype_plot(architecture)[path.suffix.lower().removeprefix(".")]
+    drawn = save_architecture_plot(architecture)
+    if drawn is None:
+        raise ConfigError("cells of this space have no method `graph`; leave --picture out")
     try:
-        path.write_bytes(drawn)
+        path.write_bytes(drawn[path.suffix.lower().removeprefix(".")])
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
 

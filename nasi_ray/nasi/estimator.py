@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.arrays import FloatArray, IntArray, average_ranks
 from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.records.rows import SampleTable
@@ -131,9 +131,7 @@ def trace_norm_reward(table: SampleTable, config: EstimateConfig) -> FloatArray:
     used = table.below(config.num_samples)
     e = used.trace_norm[used.ok]
     if config.nu == "sweep":
-        from scipy.stats import rankdata
-
-        centred: FloatArray = rankdata(e) / (len(e) + 1) - 0.5
+        centred = average_ranks(e) / (len(e) + 1) - 0.5
         return -(centred**2)
     nu = _constraint(e, config, table)
     reward: FloatArray = e - config.mu * np.maximum(0.0, e - nu)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.arrays import FloatArray
+from nasi_ray.arrays import FloatArray, average_ranks
 from nasi_ray.errors import UnknownNameError
 
 
@@ -88,10 +88,7 @@ def rewards(objective: Objective, values: Mapping[str, FloatArray]) -> FloatArra
 
 def _ranks(signed: FloatArray) -> FloatArray:
     """Average rank / (T + 1)."""
-    from scipy.stats import rankdata
-
-    ranks: FloatArray = rankdata(np.where(np.isnan(signed), -np.inf, signed))
-    return ranks / (len(signed) + 1)
+    return average_ranks(np.where(np.isnan(signed), -np.inf, signed)) / (len(signed) + 1)
 
 
 def _logs(sign: float, column: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""A drawing of a final DARTS cell. No pyplot, no global matplotlib state; same cell, same bytes."""
+"""A drawing of a final cell. No pyplot, no global matplotlib state; same cell, same bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from matplotlib.text import Text
 
 from nasi_ray.display.figures import BLUE, DPI, GREEN, GREY, INK, ORANGE, YELLOW, render
 from nasi_ray.search.cell_layout import Box, CellLayout, Point, Wire, layout_cell
+from nasi_ray.search.graph_plot import save_graph_plot
+from nasi_ray.spaces import Architecture
 from nasi_ray.spaces.genotype import Edge, Genotype
 from nasi_ray.statistics import DECIDED_AT
 
@@ -341,31 +343,62 @@ def _text(
     )
 
 
-def cell_files(result: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of a DARTS cell; none for other spaces.
+def cell_files(result: Mapping[str, Any], architecture: Architecture) -> dict[str, bytes]:
+    """The files of the selected cell.
 
     Args:
         result: The content of ``result.json``.
+        architecture: The cell.
 
     Returns:
-        ``genotype.json``, ``genotype.txt``, ``cell.svg``, ``cell.png`` -> content.
+        ``cell.svg``, ``cell.png`` -> content, of cells that can be drawn; of a DARTS cell also
+        ``genotype.json``, ``genotype.txt``.
     """
+    title, kept = _title(result), result.get("kept_probabilities")
     if "genotype" not in result:
-        return {}
+        return _files(save_architecture_plot(architecture, probabilities=kept, title=title) or {})
     genotype = Genotype.from_dict(result["genotype"])
-    # Only of the trace norm there is a method, fixed or adaptive.
-    method = f"NASI-{result['method'].upper()}" if "method" in result else result["objective"]
-    data = result["samples"].get("data", "data not known") if "samples" in result else ""
-    title = f"{method}, {_data_name(data)}, seed {result['seed']}, T={result['num_samples']}"
-    kept = result.get("kept_probabilities")
-    if kept:
-        title += f"; dashed: stands in less than {DECIDED_AT:.0%} of resamples"
     drawn = save_genotype_plot(genotype, margins=result["margins"], probabilities=kept, title=title)
     return {
         "genotype.json": genotype.to_json().encode(),
         "genotype.txt": genotype.to_darts().encode() + b"\n",
-        **{f"cell.{kind}": data for kind, data in drawn.items()},
+        **_files(drawn),
     }
+
+
+def save_architecture_plot(
+    architecture: Architecture,
+    *,
+    probabilities: Mapping[str, float | None] | None = None,
+    title: str = "",
+) -> dict[str, bytes] | None:
+    """Render a cell of any space.
+
+    Returns:
+        ``svg`` and ``png`` -> the file's content; None if the cell says of no graph
+        (``CellGraph``).
+    """
+    if isinstance(architecture, Genotype):
+        return save_genotype_plot(architecture, probabilities=probabilities, title=title)
+    make_graph = getattr(architecture, "graph", None)
+    if make_graph is None:
+        return None
+    return save_graph_plot(make_graph(), probabilities=probabilities, title=title)
+
+
+def _files(drawn: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"cell.{kind}": data for kind, data in drawn.items()}
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    # Only of the trace norm there is a method, fixed or adaptive.
+    method = f"NASI-{result['method'].upper()}" if "method" in result else result["objective"]
+    data = result["samples"].get("data", "data not known") if "samples" in result else ""
+    space = "" if "genotype" in result else f" on {result['space']}"
+    title = f"{method}{space}, {_data_name(data)}, seed {result['seed']}, T={result['num_samples']}"
+    if result.get("kept_probabilities"):
+        title += f"; dashed: stands in less than {DECIDED_AT:.0%} of resamples"
+    return title
 
 
 def _data_name(data: object) -> str:

@@ -56,8 +56,8 @@ def run_search(
 
     Returns:
         The result. ``result.json`` (``docs/result.md``), ``settings.yaml`` and the answer are
-        written; for a DARTS cell also ``genotype.json``, ``genotype.txt``, ``cell.svg`` and
-        ``cell.png``.
+        written, and the cell's picture ``cell.svg`` and ``cell.png``; for a DARTS cell also
+        ``genotype.json`` and ``genotype.txt``.
 
     Raises:
         NasiRayError: For every failure that a user can cause; what was computed is stored.
@@ -191,7 +191,7 @@ def _conclude(
         "result.json": to_json(result.content),
         "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
         answer_name(asked): to_json({**asked, **result.content}),
-        **cell_files(result.content),
+        **cell_files(result.content, result.architecture),
         **front_files(result.content),
     }
     write_results(plan.storage, files, label="samples")

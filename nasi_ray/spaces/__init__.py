@@ -11,6 +11,9 @@ from nasi_ray.spaces.base import Decision as Decision
 from nasi_ray.spaces.base import SearchSpace as SearchSpace
 from nasi_ray.spaces.base import TabularArchitecture as TabularArchitecture
 from nasi_ray.spaces.base import TabularSpace as TabularSpace
+from nasi_ray.spaces.cell_graph import Arc as Arc
+from nasi_ray.spaces.cell_graph import CellGraph as CellGraph
+from nasi_ray.spaces.cell_graph import Vertex as Vertex
 from nasi_ray.spaces.darts import DARTS
 from nasi_ray.spaces.genotype import Genotype as Genotype
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3

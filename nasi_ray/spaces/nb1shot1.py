@@ -18,6 +18,7 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.spaces.base import Cost, Decision, TabularSpace, along
+from nasi_ray.spaces.cell_graph import Arc, CellGraph, Vertex
 from nasi_ray.spaces.graph import (
     CONV1X1,
     INPUT,
@@ -138,6 +139,19 @@ class NB1Shot1Architecture:
     def hash(self) -> str:
         """The NAS-Bench-101 hash of the pruned cell, 32 hexadecimal characters."""
         return hash_cell(self.matrix(), self.vertex_ops())
+
+    def graph(self) -> CellGraph:
+        """The cell for pictures, loose ends included."""
+        names = node_names(len(self.ops) + 1)[1:]
+        blocks = [Vertex(op, f"{name}/op") for op, name in zip(self.ops, names, strict=True)]
+        arcs = [
+            Arc(source, target, decision=f"{name}/parents")
+            for target, (name, sources) in enumerate(
+                zip((*names, OUTPUT), self.parents, strict=True), start=1
+            )
+            for source in sources
+        ]
+        return CellGraph([Vertex(INPUT), *blocks, Vertex(OUTPUT)], arcs)
 
     @property
     def key(self) -> str:

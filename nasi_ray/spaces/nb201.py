@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nasi_ray.arrays import FloatArray
 from nasi_ray.errors import InvalidGenotypeError
 from nasi_ray.spaces.base import Cost, Decision, TabularSpace, sum_grid
+from nasi_ray.spaces.cell_graph import Arc, CellGraph, Vertex
 
 NB201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Operations, spelled and ordered as in the benchmark."""
@@ -85,6 +86,18 @@ class NB201Architecture:
     def fields(self) -> dict[str, Any]:
         """``architecture``: the benchmark's string."""
         return {"architecture": self.to_string()}
+
+    def graph(self) -> CellGraph:
+        """The cell for pictures; ``none`` is left out."""
+        names = ("input", *map(str, range(1, NUM_NODES - 1)), "output")
+        return CellGraph(
+            [Vertex(name) for name in names],
+            [
+                Arc(*edge, label=op, decision=decision.name)
+                for edge, op, decision in zip(EDGES, self.ops, _DECISIONS, strict=True)
+                if op != "none"
+            ],
+        )
 
     def is_connected(self) -> bool:
         """Whether a path of operations other than ``none`` leads from the input to the output."""

@@ -253,7 +253,7 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_
     first = start_submitter(head, "seen", *args)
     wait_for(lambda: num_stored(out_dir) >= 1)
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=30)
+    _, err = first.communicate(timeout=200)
     assert first.returncode == 130, err
     assert "seen-1 goes on. The same command joins it again; to stop it: ray job stop seen-1 " in (
         err

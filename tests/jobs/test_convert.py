@@ -70,7 +70,7 @@ def test_stopping_leaves_the_old_table(tmp_path: Path, signum: signal.Signals) -
     os.killpg(process.pid, signum)
     time.sleep(0.05)
     os.killpg(process.pid, signum)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=200)
     assert (process.returncode, out) == (130, "")
     stopped = "stopped; all is as it was before, and the same command starts again\n"
     assert err.splitlines(keepends=True)[-1] == stopped

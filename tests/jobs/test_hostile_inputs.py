@@ -22,6 +22,8 @@ from nasi_ray.search.settings import parse_search
 from tests.jobs import command
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TINY = (
     *("--batch-size", "4", "--image-size", "8", "--init-channels", "2", "--num-cells", "3"),
     *("--num-workers", "0", "--num-samples", "3", "--preset", "nasi-fix"),

@@ -27,6 +27,8 @@ from nasi_ray.statistics import partial_spearman
 from tests.spaces.cells import DARTS_V2, random_genotype
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TINY = RankConfig(
     space="darts", batch_size=4, image_size=8, num_channels=2, num_cells=3, num_classes=3
 )

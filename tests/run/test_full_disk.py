@@ -24,6 +24,8 @@ from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 NUM_SAMPLES = 24
 
 FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]

@@ -21,6 +21,8 @@ from nasi_ray.study.job import run_study
 from nasi_ray.study.settings import parse_study
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 OLD = Path(__file__).parents[1] / "runs_2026_11"
 FIX = ("--preset", "nasi-fix")
 TINY = ("--batch-size", "4", "--image-size", "8", "--num-workers", "0")

@@ -20,6 +20,8 @@ from nasi_ray.run.process import reporting_errors
 from nasi_ray.storage import LOCK_NAME, LocalStorage
 from tests.jobs import command
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\r\nerror: c\u2028d\u202ee\udcfff\x00g\x9b31mh"
 NAME = HOSTILE.replace("\x00", "")
 TINY = (

@@ -96,7 +96,7 @@ def test_labels_of_the_worst_cells_do_not_collide(
 
 def test_labels_of_random_cells_do_not_collide() -> None:
     generator = random.Random(0)
-    for i in range(40):
+    for i in range(16):
         margins = _margins(10 ** generator.uniform(-12, 5)) if i % 2 else None
         title = "NASI on DARTS, " * generator.randrange(12)
         _assert_readable(plot_genotype(_random_genotype(generator), margins=margins, title=title))
@@ -127,7 +127,7 @@ def test_every_operation_has_a_kind_with_a_colour() -> None:
 
 def test_published_cells_of_any_operation_and_number_of_nodes_are_readable() -> None:
     generator = random.Random(0)
-    for _ in range(20):
+    for _ in range(12):
         cell = random_genotype(generator, max_nodes=6)
         figure = plot_genotype(cell)
         _assert_readable(figure)

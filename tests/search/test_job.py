@@ -35,6 +35,8 @@ from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet, toy_sample
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 
 
@@ -245,7 +247,8 @@ def test_tabular_spaces_are_searched_by_the_same_job(tmp_path: Path, space: str)
     assert architecture.to_string() == stored["architecture"]
     if space != "nb201":
         assert stored["hash"] == architecture.hash()
-    assert not (tmp_path / "cell.png").exists()
+    assert (tmp_path / "cell.png").exists()
+    assert (tmp_path / "cell.svg").exists()
 
 
 def test_a_broken_price_list_is_told_before_anything_is_evaluated(
@@ -293,16 +296,23 @@ def test_every_sample_setting_is_in_the_table_above() -> None:
     assert set(ALL_CHANGES) == names - {"data", "augment", "device", *OF_DATA_SETS}
 
 
+@pytest.fixture(scope="module")
+def three_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a search."""
+    out = tmp_path_factory.mktemp("three") / "run"
+    search(job(out, 3), Quiet())
+    return out
+
+
 @pytest.mark.parametrize("num_samples", [3, 5])
 @pytest.mark.parametrize("name", sorted(set(ALL_CHANGES) - NO_CHANGE))
 def test_no_changed_setting_is_answered_from_other_samples(
-    tmp_path: Path, name: str, num_samples: int
+    three_samples: Path, name: str, num_samples: int
 ) -> None:
-    search(job(tmp_path, 3), Quiet())
-    before = (tmp_path / "result.json").read_bytes()
+    before = {path: path.read_bytes() for path in three_samples.rglob("*.*")}
     with pytest.raises(RecordConflictError, match=f"{name}="):
-        search(job(tmp_path, num_samples, samples={name: ALL_CHANGES[name]}), Quiet())
-    assert (tmp_path / "result.json").read_bytes() == before
+        search(job(three_samples, num_samples, samples={name: ALL_CHANGES[name]}), Quiet())
+    assert {path: path.read_bytes() for path in three_samples.rglob("*.*")} == before
 
 
 def test_a_relative_path_is_the_directory_it_means(

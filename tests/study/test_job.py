@@ -56,6 +56,8 @@ from nasi_ray.tables.accuracies import open_accuracies
 from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TINY = StudySamples(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 T = 6
 
