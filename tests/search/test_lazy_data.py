@@ -11,9 +11,11 @@ import pytest
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.data import decode as decoding
 from nasi_ray.data import fitted
-from nasi_ray.errors import DataError, RecordConflictError
+from nasi_ray.data.batches import make_batches
+from nasi_ray.errors import DataError, NasiRayError, RecordConflictError
 from nasi_ray.records import read_identity, read_run
 from nasi_ray.run import compute
+from nasi_ray.search import job as search_job
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.storage import LocalStorage, s3_files
@@ -170,3 +172,20 @@ def test_a_search_of_images_on_s3_is_that_of_a_local_copy(
     client.delete_object(Bucket=BUCKET, Key=f"{prefix}/data/a/00.png")
     with pytest.raises(RecordConflictError, match="data="):
         run_search(job(tmp_path / "there", uri, 4), Quiet())
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("large")
+def test_data_that_workers_do_not_see_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_folder(tmp_path / "data")
+
+    def make_and_hide(*args: Any) -> Any:
+        batches = make_batches(*args)
+        data.rename(tmp_path / "hidden")
+        return batches
+
+    monkeypatch.setattr(search_job, "make_batches", make_and_hide)
+    with pytest.raises(NasiRayError, match=r"a/00.png: is not on this machine, or gone since"):
+        run_search(job(tmp_path / "run", data, 12, num_workers=1), Quiet())
