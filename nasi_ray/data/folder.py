@@ -77,7 +77,42 @@ def open_folder(root: DataPath, options: ReadOptions, *, source: str) -> LazyIma
         OSError: If a folder cannot be read.
     """
     options.refuse_columns(source, "an image folder")
-    split = options.split
+    chosen, classes = _find_classes(root, options.split)
+    names: list[str] = []
+    sizes: list[int] = []
+    counts: list[int] = []
+    around = {identity(folder) for folder in (root, chosen, *classes)}
+    beside = set(classes)
+    left_out = [kind(path) for path in chosen.iterdir() if path not in beside]
+    if chosen != root:
+        left_out += [
+            kind(path) for path in root.iterdir() if not splits_in(path.name, options.split)
+        ]
+    for folder in classes:
+        found, others = _class_images(folder, options.split, around)
+        names += [str(path.relative_to(chosen)) for path in found]  # type: ignore[arg-type]
+        sizes += [size_of(path) for path in found]
+        counts.append(len(found))
+        left_out += others
+    texts = Texts.of(names)
+    read = [f"split {chosen.name}"] if chosen != root else []
+    return make_lazy_images(
+        FolderImages(str(chosen), texts),
+        np.repeat(np.arange(len(classes)), counts),
+        class_names=[folder.name for folder in classes],
+        names_and_sizes=[
+            texts.content.tobytes(),
+            texts.ends.astype("<i8").tobytes(),
+            np.array(sizes, "<i8").tobytes(),
+        ],
+        source=source,
+        read=[*read, count(len(names), "file"), describe(left_out)],
+        skip_broken=options.skip_broken,
+    )
+
+
+def _find_classes(root: DataPath, split: str) -> tuple[DataPath, list[DataPath]]:
+    """The folder of the split, and the class folders in it, sorted."""
     chosen = _split_root(root, split)
     classes = _subfolders(chosen)
     if not classes:
@@ -90,30 +125,7 @@ def open_folder(root: DataPath, options: ReadOptions, *, source: str) -> LazyIma
             f"{root}: no split {split!r}: no folder in it has a split's name; leave the split out, "
             "or give another folder"
         )
-    names: list[str] = []
-    sizes: list[int] = []
-    counts: list[int] = []
-    around = {identity(folder) for folder in (root, chosen, *classes)}
-    left_out = [kind(path) for path in chosen.iterdir() if path not in classes]
-    if chosen != root:
-        left_out += [kind(path) for path in root.iterdir() if not splits_in(path.name, split)]
-    for folder in classes:
-        found, others = _class_images(folder, split, around)
-        names += [str(path.relative_to(chosen)) for path in found]  # type: ignore[arg-type]
-        sizes += [size_of(path) for path in found]
-        counts.append(len(found))
-        left_out += others
-    texts = Texts.of(names)
-    read = [f"split {chosen.name}"] if chosen != root else []
-    return make_lazy_images(
-        FolderImages(str(chosen), texts),
-        np.repeat(np.arange(len(classes)), counts),
-        class_names=[folder.name for folder in classes],
-        names_and_sizes=[texts.content.tobytes(), np.array(sizes, "<i8").tobytes()],
-        source=source,
-        read=[*read, count(len(names), "file"), describe(left_out)],
-        skip_broken=options.skip_broken,
-    )
+    return chosen, classes
 
 
 def _split_root(root: DataPath, split: str) -> DataPath:
