@@ -49,7 +49,11 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         ValueError: If no path can have that text.
     """
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        # Room is made for all bytes that are asked for.
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, limit) + 1)
+        if size < len(data) <= limit:  # it grows, or is of a kind whose size is not known
+            data += file.read(limit + 1 - len(data))
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", os.fspath(path))
     return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +29,20 @@ def reason_of(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def open_parquet(path: str | os.PathLike[str]) -> Iterator[Any]:
+def open_parquet(path: str | os.PathLike[str] | BinaryIO) -> Iterator[Any]:
     """Open a regular file as ``pyarrow.parquet.ParquetFile``.
+
+    Args:
+        path: Of the file; or a file that is open already, and stays so.
 
     Raises:
         OSError: As ``open_regular``.
         pyarrow.ArrowException: If it is no Parquet file.
     """
-    with open_regular(path) as file:
+    with contextlib.ExitStack() as stack:
+        file = path
+        if isinstance(path, str | os.PathLike):
+            file = stack.enter_context(open_regular(path))
         # Without a buffer a whole column of a row group is read at once.
         yield pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
 

@@ -167,7 +167,8 @@ def make_batches(config: SampleConfig, images: FittedImages | None) -> Batches:
 
     Raises:
         ConfigError: If true labels or augmentation are asked for with random data.
-        DataError: If the data set is smaller than a batch.
+        DataError: If the data set is smaller than a batch, or cannot be read here.
+        StorageError: If S3 cannot be reached.
         ValueError: If ``images`` do not fit the settings.
     """
     labels = resolve_labels(config.labels, config.data)
@@ -189,6 +190,7 @@ def make_batches(config: SampleConfig, images: FittedImages | None) -> Batches:
         )
     if images.image_size != config.image_size:
         raise ValueError(f"images are of size {images.image_size}, not {config.image_size}")
+    images.pixels(np.zeros(1, np.int64))  # a worker that cannot read them says so at once
     return ImageBatches(
         images=images,
         seed=config.seed,

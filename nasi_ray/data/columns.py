@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.s3_path import DataPath
 from nasi_ray.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -30,7 +30,7 @@ class Columns:
     """From the schema metadata; None if it does not say."""
 
 
-def find_columns(path: Path, schema: Any, options: ReadOptions) -> Columns:
+def find_columns(path: DataPath, schema: Any, options: ReadOptions) -> Columns:
     """Find the columns of a file.
 
     Args:
@@ -60,7 +60,7 @@ def find_columns(path: Path, schema: Any, options: ReadOptions) -> Columns:
 
 
 def _pick(
-    path: Path, schema: Any, wanted: Sequence[str], what: str, option: str
+    path: DataPath, schema: Any, wanted: Sequence[str], what: str, option: str
 ) -> tuple[str, Any]:
     """The first of the wanted columns, and its type."""
     names = schema.names
@@ -97,7 +97,7 @@ def _holds_text(kind: Any) -> bool:
     return bool(pa.types.is_string(values) or pa.types.is_large_string(values))
 
 
-def _class_names(path: Path, schema: Any, label: str) -> list[str] | None:
+def _class_names(path: DataPath, schema: Any, label: str) -> list[str] | None:
     text = (schema.metadata or {}).get(b"huggingface")
     if text is None:
         return None

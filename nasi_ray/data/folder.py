@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -22,10 +21,10 @@ from nasi_ray.data.left_out import (
     walk,
 )
 from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.s3_path import DataPath, read_data, size_of
 from nasi_ray.data.splits import canonical, is_meant, is_split, splits_in
 from nasi_ray.data.texts import Texts
 from nasi_ray.errors import DataError
-from nasi_ray.files import read_bytes
 
 # Of the formats that decode() reads; .pfm is left out, as it always has more than 8 bits.
 EXTENSIONS = (
@@ -55,7 +54,7 @@ class FolderImages:
 
     def read(self, index: int) -> bytes:
         """The content of a file (see ``EncodedImages``)."""
-        return read_bytes(self.where(index), MAX_ENCODED_BYTES)
+        return read_data(self.where(index), MAX_ENCODED_BYTES)
 
     def stream(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """All files in order (see ``EncodedImages``)."""
@@ -63,7 +62,7 @@ class FolderImages:
             yield self.where(index), partial(self.read, index)
 
 
-def open_folder(root: Path, options: ReadOptions, *, source: str) -> LazyImages:
+def open_folder(root: DataPath, options: ReadOptions, *, source: str) -> LazyImages:
     """Find the images of a folder; classes are numbered in the order of their names.
 
     Args:
@@ -78,7 +77,42 @@ def open_folder(root: Path, options: ReadOptions, *, source: str) -> LazyImages:
         OSError: If a folder cannot be read.
     """
     options.refuse_columns(source, "an image folder")
-    split = options.split
+    chosen, classes = _find_classes(root, options.split)
+    names: list[str] = []
+    sizes: list[int] = []
+    counts: list[int] = []
+    around = {identity(folder) for folder in (root, chosen, *classes)}
+    beside = set(classes)
+    left_out = [kind(path) for path in chosen.iterdir() if path not in beside]
+    if chosen != root:
+        left_out += [
+            kind(path) for path in root.iterdir() if not splits_in(path.name, options.split)
+        ]
+    for folder in classes:
+        found, others = _class_images(folder, options.split, around)
+        names += [str(path.relative_to(chosen)) for path in found]  # type: ignore[arg-type]
+        sizes += [size_of(path) for path in found]
+        counts.append(len(found))
+        left_out += others
+    texts = Texts.of(names)
+    read = [f"split {chosen.name}"] if chosen != root else []
+    return make_lazy_images(
+        FolderImages(str(chosen), texts),
+        np.repeat(np.arange(len(classes)), counts),
+        class_names=[folder.name for folder in classes],
+        names_and_sizes=[
+            texts.content.tobytes(),
+            texts.ends.astype("<i8").tobytes(),
+            np.array(sizes, "<i8").tobytes(),
+        ],
+        source=source,
+        read=[*read, count(len(names), "file"), describe(left_out)],
+        skip_broken=options.skip_broken,
+    )
+
+
+def _find_classes(root: DataPath, split: str) -> tuple[DataPath, list[DataPath]]:
+    """The folder of the split, and the class folders in it, sorted."""
     chosen = _split_root(root, split)
     classes = _subfolders(chosen)
     if not classes:
@@ -91,40 +125,10 @@ def open_folder(root: Path, options: ReadOptions, *, source: str) -> LazyImages:
             f"{root}: no split {split!r}: no folder in it has a split's name; leave the split out, "
             "or give another folder"
         )
-    names: list[str] = []
-    sizes: list[int] = []
-    counts: list[int] = []
-    around = {identity(folder) for folder in (root, chosen, *classes)}
-    left_out = [kind(path) for path in chosen.iterdir() if path not in classes]
-    if chosen != root:
-        left_out += [kind(path) for path in root.iterdir() if not splits_in(path.name, split)]
-    for folder in classes:
-        found, others = _class_images(folder, split, around)
-        names += [str(path.relative_to(chosen)) for path in found]
-        sizes += [_size(path) for path in found]
-        counts.append(len(found))
-        left_out += others
-    texts = Texts.of(names)
-    read = [f"split {chosen.name}"] if chosen != root else []
-    return make_lazy_images(
-        FolderImages(str(chosen), texts),
-        np.repeat(np.arange(len(classes)), counts),
-        class_names=[folder.name for folder in classes],
-        names_and_sizes=[texts.content.tobytes(), np.array(sizes, "<i8").tobytes()],
-        source=source,
-        read=[*read, count(len(names), "file"), describe(left_out)],
-        skip_broken=options.skip_broken,
-    )
+    return chosen, classes
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # reading tells what is wrong
-        return -1
-
-
-def _split_root(root: Path, split: str) -> Path:
+def _split_root(root: DataPath, split: str) -> DataPath:
     """The folder that holds the class folders.
 
     A class can be called "train", too: a split holds folders, a class holds images.
@@ -151,7 +155,7 @@ def _split_root(root: Path, split: str) -> Path:
     return root
 
 
-def _matching(root: Path, splits: list[Path], split: str) -> Path:
+def _matching(root: DataPath, splits: list[DataPath], split: str) -> DataPath:
     matching = [path for path in splits if canonical(split) in splits_in(path.name, split)]
     if not matching:
         raise DataError(f"{root}: no split {split!r}; it has {_names(splits)}")
@@ -164,22 +168,24 @@ def _matching(root: Path, splits: list[Path], split: str) -> Path:
     return matching[0]
 
 
-def _num_splits(folders: list[Path], split: str) -> int:
+def _num_splits(folders: list[DataPath], split: str) -> int:
     return len(set().union(*(splits_in(path.name, split) for path in folders)))
 
 
-def _names(folders: list[Path]) -> str:
+def _names(folders: list[DataPath]) -> str:
     more = f" and {len(folders) - _MAX_NAMED} more" if len(folders) > _MAX_NAMED else ""
     return ", ".join(path.name for path in folders[:_MAX_NAMED]) + more
 
 
-def _subfolders(root: Path) -> list[Path]:
+def _subfolders(root: DataPath) -> list[DataPath]:
     return sorted(
         path for path in root.iterdir() if path.is_dir() and not is_housekeeping(path.name)
     )
 
 
-def _class_images(folder: Path, split: str, around: set[Identity]) -> tuple[list[Path], list[str]]:
+def _class_images(
+    folder: DataPath, split: str, around: set[Identity]
+) -> tuple[list[DataPath], list[str]]:
     """The images of a class, sorted, and the kind of each thing left out."""
     below = [path for path in _subfolders(folder) if is_split(path.name, split)]
     if _num_splits(below, split) > 1:

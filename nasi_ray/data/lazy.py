@@ -132,6 +132,11 @@ def _decoded(
 ) -> Decoded:
     try:
         data = encoded.read(index)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{encoded.where(index)}: is not on this machine, or gone since the data were found; "
+            "put the data where all workers see them, or at s3://"
+        ) from error
     except OSError as error:
         raise DataError(f"{encoded.where(index)}: cannot be read ({error})") from error
     return decode(data, encoded.where(index))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+
+from nasi_ray.data.s3_path import DataPath, S3Path
 
 _HOUSEKEEPING = {"thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin"}
 _MAX_NAMED = 5
 
-Identity = tuple[int, int]
+PathT = TypeVar("PathT", bound=DataPath)
+
+Identity = tuple[int, int] | str
 """What tells one folder from another, however it is reached."""
 
 
@@ -19,7 +24,7 @@ def is_housekeeping(name: str) -> bool:
     return name.startswith((".", "__")) or name.lower() in _HOUSEKEEPING
 
 
-def kind(path: Path) -> str:
+def kind(path: DataPath) -> str:
     """What ``describe`` counts a file or folder under."""
     if path.is_dir() or (is_housekeeping(path.name) and not path.suffix):
         return path.name
@@ -51,11 +56,11 @@ def _raise(error: OSError) -> None:
 
 
 def walk(
-    folder: Path,
+    folder: PathT,
     *,
     others: Collection[Identity] = (),
     on_error: Callable[[OSError], None] | None = _raise,
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[PathT], list[str]]:
     """The files at any depth, sorted, and the kind of each thing left out.
 
     Links to folders are followed, and no folder is entered twice.
@@ -68,11 +73,11 @@ def walk(
     Raises:
         OSError: If a folder cannot be read and ``on_error`` raises.
     """
-    files: list[Path] = []
+    files: list[PathT] = []
     left_out: list[str] = []
     seen = {identity(folder), *others}
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=on_error):
-        paths = [Path(parent, name) for name in (*sorted(folders), *names)]
+    for parent, folders, names in _levels(folder, on_error):
+        paths = [parent / name for name in (*sorted(folders), *names)]
         hidden = [path for path in paths if is_housekeeping(path.name)]
         left_out += [kind(path) for path in hidden]
         entered = []
@@ -89,7 +94,19 @@ def walk(
     return sorted(files), left_out
 
 
-def identity(folder: Path) -> Identity:
-    """Device and number of a folder; links are followed."""
+def _levels(
+    folder: DataPath, on_error: Callable[[OSError], None] | None
+) -> Iterator[tuple[Any, list[str], list[str]]]:
+    if isinstance(folder, S3Path):
+        yield from folder.walk()
+        return
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=on_error):
+        yield Path(parent), folders, names
+
+
+def identity(folder: DataPath) -> Identity:
+    """Device and number of a folder, links are followed; or its URI."""
+    if isinstance(folder, S3Path):
+        return str(folder)
     status = folder.stat()
     return status.st_dev, status.st_ino

@@ -13,11 +13,16 @@ from nasi_ray.data.left_out import count, describe, kind, walk
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.parquet import open_parquet_set
 from nasi_ray.data.parquet_files import choose_split, find_files, splits_of
+from nasi_ray.data.s3_path import PREFIX as S3_PREFIX
+from nasi_ray.data.s3_path import DataPath, listed_s3
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.data.splits import is_meant
 from nasi_ray.errors import DataError, UnknownNameError
 
-_PATHS = ["hf:OWNER/NAME", "a Parquet file or directory", "an image folder (class/file)"]
+_PATHS = [
+    *("hf:OWNER/NAME", "a Parquet file or directory", "an image folder (class/file)"),
+    "one of these at s3://bucket/prefix",
+]
 READ_TRAIN = ReadOptions()
 
 
@@ -29,8 +34,8 @@ def open_images(
     Args:
         source: A name (``CIFAR10``, ``MNIST``, ... or a plug-in's), ``hf:OWNER/NAME`` for a data
             set in the cache of Hugging Face's hub, or the path of a Parquet file, of a directory of
-            them (Hugging Face layout) or of an image folder. To read a folder with one of those
-            names, write ``./CIFAR10``.
+            them (Hugging Face layout) or of an image folder, or ``s3://bucket/prefix`` of one of
+            these. To read a folder with one of those names, write ``./CIFAR10``.
         options: What to read of it.
         image_size: Height and width in pixels of a data set that is known by name, which is read
             into memory; files keep their size.
@@ -75,9 +80,17 @@ def _sources() -> list[str]:
     return ["random", *SOURCES.names(), *_PATHS]
 
 
-def _existing_path(source: str) -> Path:
+def _existing_path(source: str) -> DataPath:
+    if source.startswith(S3_PREFIX):
+        found = listed_s3(source)
+        if not found.exists():
+            raise DataError(f"no object is at or below {source}; give s3://bucket/prefix")
+        return found
     if "://" in source:
-        raise DataError(f"data {source!r} is not a local path; copy it here and name its directory")
+        raise DataError(
+            f"data {source!r} is neither a path nor s3://bucket/prefix; copy it here and name its "
+            "directory"
+        )
     path = Path(os.path.expanduser(cache_folder(source)))
     if source and path.exists():
         return find_snapshot(path)
@@ -94,7 +107,7 @@ def _existing_path(source: str) -> Path:
     raise UnknownNameError("data source", source, _sources())
 
 
-def _open_path(path: Path, options: ReadOptions, *, source: str) -> LazyImages:
+def _open_path(path: DataPath, options: ReadOptions, *, source: str) -> LazyImages:
     split = options.split
     if not path.is_dir():
         _refuse_arrow(path, source)
@@ -122,7 +135,7 @@ def _open_path(path: Path, options: ReadOptions, *, source: str) -> LazyImages:
     )
 
 
-def _refuse_arrow(path: Path, source: str) -> None:
+def _refuse_arrow(path: DataPath, source: str) -> None:
     """Say how to make Parquet of Arrow files, which Hugging Face's ``save_to_disk`` writes."""
     if path.is_file():
         if path.suffix.lower() != ".arrow":

@@ -77,7 +77,8 @@ def shard(
     total = num_batches(len(order), batch_size)
     if not 0 <= start <= total:
         raise ValueError(f"start is {start}; it must be in [0, {total}]")
-    batches = order[start * batch_size : total * batch_size].reshape(total - start, world_size, -1)
+    images = order[start * batch_size : total * batch_size]
+    batches = images.reshape(total - start, world_size, batch_size // world_size)
     return np.ascontiguousarray(batches[:, rank])
 
 

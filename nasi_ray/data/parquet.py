@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from nasi_ray.data.image_set import MAX_CLASSES
 from nasi_ray.data.lazy import LazyImages, make_lazy_images
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.data.parquet_images import ParquetImages, readable, row_name
+from nasi_ray.data.s3_path import DataPath, size_of
 from nasi_ray.errors import DataError
 from nasi_ray.parquet_file import read_batches
 
@@ -23,7 +23,7 @@ _MAX_LABEL_LENGTH = 200
 
 
 def open_parquet_set(
-    files: Sequence[Path], options: ReadOptions, *, source: str, read: Sequence[str] = ()
+    files: Sequence[DataPath], options: ReadOptions, *, source: str, read: Sequence[str] = ()
 ) -> LazyImages:
     """Read the labels of the files; their rows stay in order.
 
@@ -46,7 +46,7 @@ def open_parquet_set(
         labels, names = _numbers(files, columns), columns.class_names or []
     if len(labels) != (encoded.blocks[-1] if len(encoded.blocks) else 0):
         raise DataError(f"{source}: broken: the row groups do not have the rows that they promise")
-    about = [(file.name, file.stat().st_size) for file in files]
+    about = [(file.name, size_of(file)) for file in files]
     return make_lazy_images(
         encoded,
         labels,
@@ -58,7 +58,7 @@ def open_parquet_set(
     )
 
 
-def _common_columns(files: Sequence[Path], options: ReadOptions) -> Columns:
+def _common_columns(files: Sequence[DataPath], options: ReadOptions) -> Columns:
     """The columns that all files have."""
     found: Columns | None = None
     for path in files:
@@ -74,7 +74,7 @@ def _common_columns(files: Sequence[Path], options: ReadOptions) -> Columns:
     return found
 
 
-def _labels(path: Path, columns: Columns) -> Iterator[Any]:
+def _labels(path: DataPath, columns: Columns) -> Iterator[Any]:
     """The labels of a file."""
     row = 0
     with readable(path) as file:
@@ -90,7 +90,7 @@ def _labels(path: Path, columns: Columns) -> Iterator[Any]:
         raise DataError(f"{path}: broken: it does not have the {num_rows} rows that it promises")
 
 
-def _text_labels(files: Sequence[Path], columns: Columns) -> tuple[IntArray, list[str]]:
+def _text_labels(files: Sequence[DataPath], columns: Columns) -> tuple[IntArray, list[str]]:
     """The numbers of the texts of the label column, and the texts, each once, sorted."""
     codes: list[int] = []
     seen: dict[str, int] = {}
@@ -114,7 +114,7 @@ def _text_labels(files: Sequence[Path], columns: Columns) -> tuple[IntArray, lis
     return numbers[np.array(codes, np.int64)], names
 
 
-def _numbers(files: Sequence[Path], columns: Columns) -> IntArray:
+def _numbers(files: Sequence[DataPath], columns: Columns) -> IntArray:
     """The labels, checked."""
     numbers: list[int] = []
     for path in files:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nasi_ray.data.left_out import is_housekeeping
+from nasi_ray.data.s3_path import DataPath
 from nasi_ray.data.splits import canonical, is_meant, spellings_in, splits_in
 from nasi_ray.errors import DataError
 
@@ -16,23 +17,24 @@ _SHARD = re.compile(r"(.*?)([-_.]?)([0-9]{1,9})([-_]of[-_])([0-9]{1,9})(.*)", re
 _MAX_NAMED = 5
 
 
-def find_files(directory: Path, suffix: str) -> list[Path]:
+def find_files(directory: DataPath, suffix: str) -> list[DataPath]:
     """The files in a directory and its direct subfolders (``data/`` and the like), sorted.
 
     Args:
         directory: Hidden and housekeeping names in it are skipped.
         suffix: In lower case; a file's may be in any case.
     """
+    inside: Iterator[Any] = itertools.chain(directory.glob("*"), directory.glob("*/*"))
     return sorted(
         path
-        for path in itertools.chain(directory.glob("*"), directory.glob("*/*"))
+        for path in inside
         if path.name.lower().endswith(suffix)
         and not path.is_dir()
         and not any(map(is_housekeeping, path.relative_to(directory).parts))
     )
 
 
-def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Path]:
+def choose_split(files: Sequence[DataPath], directory: DataPath, split: str) -> list[DataPath]:
     """The files of one split; all files if none is named after a split.
 
     A file belongs to a split by a word of its name (``train-00000-of-00001.parquet``,
@@ -41,7 +43,7 @@ def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Pat
     Raises:
         DataError: If there are only other splits, or it is ambiguous which files are the split's.
     """
-    by_split: dict[frozenset[str], list[Path]] = {}
+    by_split: dict[frozenset[str], list[DataPath]] = {}
     for path in files:
         by_split.setdefault(splits_of(path, directory, split), []).append(path)
     named = [splits for splits in by_split if splits]
@@ -71,7 +73,7 @@ def choose_split(files: Sequence[Path], directory: Path, split: str) -> list[Pat
     return chosen
 
 
-def splits_of(path: Path, directory: Path, split: str) -> frozenset[str]:
+def splits_of(path: DataPath, directory: DataPath, split: str) -> frozenset[str]:
     """The splits in the name of a file, else in that of its folder; arguments as above."""
     found = splits_in(path.stem, split)
     if not found and path.parent != directory:
@@ -79,7 +81,7 @@ def splits_of(path: Path, directory: Path, split: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _refuse_several_sets(files: Sequence[Path], directory: Path) -> None:
+def _refuse_several_sets(files: Sequence[DataPath], directory: DataPath) -> None:
     """Refuse files of one split whose names before the split differ, or spell it differently."""
     first_of: dict[tuple[str, ...], str] = {}
     for path in files:
@@ -96,7 +98,7 @@ def _refuse_several_sets(files: Sequence[Path], directory: Path) -> None:
         )
 
 
-def _refuse_incomplete(files: Sequence[Path]) -> None:
+def _refuse_incomplete(files: Sequence[DataPath]) -> None:
     """Refuse sets of NAME-00000-of-00005 that lack files, or have one more than once."""
     shards: dict[str, list[re.Match[str]]] = {}
     for path in files:

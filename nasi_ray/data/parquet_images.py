@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.data.columns import Columns
+from nasi_ray.data.s3_path import DataPath, Reference, S3Path, open_data, reference
 from nasi_ray.errors import DataError
 from nasi_ray.parquet_file import UNREADABLE, open_parquet, read_batches, reason_of
 
@@ -21,21 +21,30 @@ KEPT_BYTES = 1 << 28
 """So many bytes of encoded images are kept in memory, and a row group that has more is refused."""
 _ROWS_PER_READ = 16
 _BYTES_PER_READ = 1 << 26
+_READ_AHEAD = 1 << 23
 
 Row = tuple[bytes | None, str]
 """An encoded image and its name."""
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[Any]:
+def readable(path: DataPath | Reference, *, read_ahead: int = 1 << 16) -> Iterator[Any]:
     """Open a file as ``pyarrow.parquet.ParquetFile``.
+
+    Args:
+        path: Of the file, or object.
+        read_ahead: Least bytes of a request to S3.
 
     Raises:
         DataError: If it cannot be read, also by what is done with it meanwhile.
+        StorageError: If S3 cannot be reached.
     """
+    about = reference(path) if isinstance(path, S3Path) else path
     try:
-        with open_parquet(path) as file:
+        with open_data(about, read_ahead) as opened, open_parquet(opened) as file:
             yield file
+    except FileNotFoundError:
+        raise
     except UNREADABLE as error:
         raise DataError(
             f"{path}: not a readable Parquet file ({reason_of(error)}); give a Parquet file, a "
@@ -46,7 +55,7 @@ def readable(path: Path) -> Iterator[Any]:
 class ParquetImages:
     """The rows of files. A row is read with its row group, and the last row groups are kept."""
 
-    def __init__(self, files: Sequence[Path], columns: Columns) -> None:
+    def __init__(self, files: Sequence[DataPath], columns: Columns) -> None:
         """Look at the row groups.
 
         Args:
@@ -56,7 +65,7 @@ class ParquetImages:
         Raises:
             DataError: If a file is not readable.
         """
-        self._files, self._columns = tuple(files), columns
+        self._files, self._columns = tuple(map(reference, files)), columns
         rows: list[int] = []
         self._first_groups = [0]
         for path in files:
@@ -95,7 +104,7 @@ class ParquetImages:
     def stream(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """All rows in order, a few in memory at a time (see ``EncodedImages``)."""
         for path in self._files:
-            with readable(path) as file:
+            with readable(path, read_ahead=_READ_AHEAD) as file:
                 for number, (data, name) in enumerate(_rows(file, self._columns.image)):
                     where = _where(path, number, name)
                     yield where, partial(_present, data, where)
@@ -116,7 +125,7 @@ class ParquetImages:
     def _read_group(self, group: int) -> list[Row]:
         number = self._file_of(group)
         path, rows, size = self._files[number], [], 0
-        with readable(path) as file:
+        with readable(path, read_ahead=_READ_AHEAD) as file:
             for row in _rows(file, self._columns.image, group - self._first_groups[number]):
                 rows.append(row)
                 size += len(row[0] or b"")
@@ -143,7 +152,7 @@ def _rows(file: Any, column: str, group: int | None = None) -> Iterator[Row]:
                 yield image, ""
 
 
-def row_name(path: Path, columns: Columns, row: int) -> str:
+def row_name(path: DataPath, columns: Columns, row: int) -> str:
     """Names a row in messages; reads the file up to it."""
     with readable(path) as file:
         for number, (_, name) in enumerate(_rows(file, columns.image)):
@@ -152,7 +161,7 @@ def row_name(path: Path, columns: Columns, row: int) -> str:
     return _where(path, row, "")
 
 
-def _where(path: Path, row: int, name: str) -> str:
+def _where(path: DataPath | Reference, row: int, name: str) -> str:
     return f"{path}: row {row}" + (f" ({name})" if name else "")
 
 

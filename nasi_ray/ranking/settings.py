@@ -45,9 +45,9 @@ class RankConfig:
     """Space: s1 | s2 | s3 | nb201 | darts (the cells of a file) | the name of a plug-in."""
     data: str = "random"
     """random | a Parquet data set (directory or file) | an image folder (class/file) |
-    hf:OWNER/NAME in the cache of Hugging Face's hub | CIFAR10 | CIFAR100 | MNIST | FashionMNIST |
-    KMNIST | EMNIST-balanced | EMNIST-letters | EMNIST-digits | SVHN | STL10 | the name of a
-    plug-in."""
+    s3://bucket/prefix of one of these | hf:OWNER/NAME in the cache of Hugging Face's hub |
+    CIFAR10 | CIFAR100 | MNIST | FashionMNIST | KMNIST | EMNIST-balanced | EMNIST-letters |
+    EMNIST-digits | SVHN | STL10 | the name of a plug-in."""
     split: str = "train"
     """Split of the data set to read: train, test, validation or another name that it has."""
     image_column: str = ""

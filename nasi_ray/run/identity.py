@@ -14,6 +14,7 @@ from typing import Any
 from nasi_ray.data.hub import cache_folder
 from nasi_ray.data.left_out import walk
 from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.s3_path import PREFIX, list_once, objects_below
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
@@ -59,12 +60,12 @@ class DataSource:
     source: str
     """An absolute path or a name."""
     stamp: str
-    """Digest of the names, sizes and times of the files; empty for a name."""
+    """Digest of the names, sizes and times (or ETags) of the files; empty for a name."""
 
 
 def source_name(data: str) -> str:
-    """``SampleConfig.data`` as an absolute path, or the name it is."""
-    if data == "random" or data in SOURCES:
+    """``SampleConfig.data`` as an absolute path, or the name or S3 URI it is."""
+    if data == "random" or data in SOURCES or data.startswith(PREFIX):
         return data
     return os.path.abspath(os.path.expanduser(cache_folder(data)))
 
@@ -72,9 +73,15 @@ def source_name(data: str) -> str:
 def find_source(data: str) -> DataSource:
     """Look at the files of ``SampleConfig.data``, also behind links to folders.
 
-    Files that cannot be seen are left out: reading the data tells what is wrong with them.
+    Files that cannot be seen are left out: reading the data tells what is wrong with them. Objects
+    below an S3 prefix are listed and not read: their sizes and ETags count.
+
+    Raises:
+        StorageError: If the objects cannot be listed.
     """
     name = source_name(data)
+    if name.startswith(PREFIX):
+        return _find_objects(name)
     if name == data and not os.path.isabs(name):
         return DataSource(name, "")
     path, digest = Path(name), hashlib.sha256()
@@ -85,6 +92,13 @@ def find_source(data: str) -> DataSource:
             continue
         digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="replace"))
     return DataSource(name, digest.hexdigest()[:16])
+
+
+def _find_objects(uri: str) -> DataSource:
+    digest = hashlib.sha256()
+    for item in objects_below(list_once(uri)):
+        digest.update(f"{item.key}\0{item.size}\0{item.etag}\n".encode(errors="replace"))
+    return DataSource(uri, digest.hexdigest()[:16])
 
 
 def read_source(storage: Storage) -> DataSource | None:

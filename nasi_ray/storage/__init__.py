@@ -26,7 +26,7 @@ def open_storage(uri: str) -> Storage:
         StorageError: If no S3 client can be made of the AWS settings (unknown profile, ...).
     """
     if uri.startswith("s3://"):
-        bucket, prefix = _split_s3(uri)
+        bucket, prefix = split_s3(uri)
         # boto3 takes about as long to import as everything else together.
         from nasi_ray.storage.s3 import S3Storage
 
@@ -38,7 +38,12 @@ def open_storage(uri: str) -> Storage:
     return LocalStorage(os.path.expanduser(uri))
 
 
-def _split_s3(uri: str) -> tuple[str, str]:
+def split_s3(uri: str) -> tuple[str, str]:
+    """Bucket and prefix of a URI.
+
+    Raises:
+        ConfigError: If one of them is malformed.
+    """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.rstrip("/")
     if not _BUCKET.fullmatch(bucket):

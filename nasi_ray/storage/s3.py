@@ -31,6 +31,24 @@ _CONFIG = Config(
 _MAX_TRIES = 3
 
 
+def make_client(uri: str) -> S3Client:
+    """The client that boto3 makes of its environment.
+
+    Args:
+        uri: What it is for, for messages.
+
+    Raises:
+        StorageRefusedError: If it can make none (unknown profile, malformed settings).
+    """
+    with one_line_errors("use", uri):
+        try:
+            return boto3.client("s3", config=_CONFIG)
+        except ValueError as error:  # a malformed endpoint
+            raise StorageRefusedError(
+                f"cannot use {uri}: {error}; correct AWS_ENDPOINT_URL"
+            ) from error
+
+
 class S3Storage:
     """Objects below ``s3://bucket/prefix``, each written by one PUT, so whole or not at all."""
 
@@ -52,13 +70,7 @@ class S3Storage:
         self._prefix = prefix
         self._lease_s = lease_s
         self._lease: Lease | None = None
-        with one_line_errors("use", self.uri):
-            try:
-                self._client: S3Client = client or boto3.client("s3", config=_CONFIG)
-            except ValueError as error:  # a malformed endpoint
-                raise StorageRefusedError(
-                    f"cannot use {self.uri}: {error}; correct AWS_ENDPOINT_URL"
-                ) from error
+        self._client = client or make_client(self.uri)
         self._objects = S3Objects(self._client, bucket)
 
     @property

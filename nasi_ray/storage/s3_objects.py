@@ -6,7 +6,7 @@ list, a body of something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nasi_ray.errors import DataError
 from nasi_ray.storage.s3_errors import BROKEN_BODY, AnswerError, is_html, is_of_no_s3
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ class Found:
     etag: str
     age_s: float
     """Since it was written, both times by the clock of the server."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """An object as a list has it."""
+
+    key: str
+    size: int
+    """In bytes."""
+    etag: str
 
 
 class S3Objects:
@@ -58,19 +69,42 @@ class S3Objects:
             self._check(answer, "ETag")
             return answer["ETag"]
 
-    def get(self, key: str) -> Found:
-        """Read an object whole; a body that breaks off or has a wrong checksum is read again."""
+    def get(self, key: str, *, limit: int | None = None) -> Found:
+        """Read an object whole; a body that breaks off or has a wrong checksum is read again.
+
+        Args:
+            key: Of the object.
+            limit: Most bytes that it may have.
+
+        Raises:
+            DataError: If it has more.
+        """
+        return self._read(lambda: self._get(key, limit=limit))
+
+    def get_part(self, key: str, start: int, size: int, etag: str) -> bytes:
+        """Read ``size`` bytes of an object that has that ETag, else fail as a condition does."""
+        span = f"bytes={start}-{start + size - 1}"
+        data = self._read(lambda: self._get(key, Range=span, IfMatch=etag)).data
+        if len(data) != size:
+            raise AnswerError(f"{len(data)} bytes came of the {size} asked for")
+        return data
+
+    def _read(self, get: Callable[[], Mapping[str, Any]]) -> Found:
         for _ in range(_MAX_TRIES - 1):
-            answer = self._get(key)
+            answer = get()
             with self._answers("GET"), suppress(*BROKEN_BODY):
                 return _found(answer)
-        answer = self._get(key)
+        answer = get()
         with self._answers("GET"):
             return _found(answer)
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that start with ``prefix``, in any order."""
-        keys: list[str] = []
+        return [item.key for item in self.listed(prefix)]
+
+    def listed(self, prefix: str) -> list[Listed]:
+        """All objects whose keys start with ``prefix``, in any order."""
+        found: list[Listed] = []
         tokens: list[str] = []
         while True:
             with self._answers("a list request"):
@@ -83,9 +117,9 @@ class S3Objects:
                 for item in page.get("Contents", []):
                     if not item["Key"].startswith(prefix) or not item["LastModified"]:
                         raise AnswerError(f"{item['Key']!r} is listed, not below {prefix!r}")
-                    keys.append(item["Key"])
+                    found.append(Listed(key=item["Key"], size=item["Size"], etag=item["ETag"]))
                 if not page["IsTruncated"]:
-                    return keys
+                    return found
                 token = page["NextContinuationToken"]
                 if token in tokens:
                     raise AnswerError("a page of the list comes again")
@@ -104,14 +138,25 @@ class S3Objects:
                 raise self._no_s3() if is_html(answer) else AnswerError("a body came back")
             self._has_answered = True
 
-    def _get(self, key: str) -> Mapping[str, Any]:
+    def _get(self, key: str, *, limit: int | None = None, **part: str) -> Mapping[str, Any]:
         with self._answers("GET"):
-            answer: Mapping[str, Any] = self._client.get_object(Bucket=self._bucket, Key=key)
+            answer: Mapping[str, Any] = self._client.get_object(
+                Bucket=self._bucket,
+                Key=key,
+                **part,  # type: ignore[arg-type]
+            )
             try:
                 self._check(answer, "ETag", "ContentLength", "LastModified")
-                if "ContentRange" in answer:
+                if "ContentRange" in answer and not part:
                     raise AnswerError(f"only {answer['ContentRange']} came")
-            except AnswerError:
+                if part and "ContentRange" not in answer:
+                    raise AnswerError("the whole object came, and a part was asked for")
+                if limit is not None and answer["ContentLength"] > limit:
+                    raise DataError(
+                        f"s3://{self._bucket}/{key}: has {answer['ContentLength']} bytes, and "
+                        f"{limit} are allowed"
+                    )
+            except (AnswerError, DataError):
                 answer["Body"].close()
                 raise
             return answer
@@ -120,7 +165,7 @@ class S3Objects:
     def _answers(self, request: str) -> Iterator[None]:
         try:
             yield
-        except (AnswerError, BotoCoreError, MemoryError):
+        except (AnswerError, BotoCoreError, DataError, MemoryError):
             raise
         except ClientError as error:
             if is_of_no_s3(error):

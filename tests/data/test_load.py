@@ -36,8 +36,8 @@ def test_path_that_does_not_exist(
 
 
 def test_uri_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^data 's3://b/x' is not a local path; copy it here"):
-        load_images("s3://b/x", image_size=8)
+    with pytest.raises(DataError, match=r"^data 'gs://b/x' is neither a path nor s3://bucket/pre"):
+        load_images("gs://b/x", image_size=8)
 
 
 def test_empty_directory(tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(png(0))
 
-    def refuse(path: Path, limit: int) -> bytes:
+    def refuse(path: str, limit: int) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(folder, "read_bytes", refuse)
+    monkeypatch.setattr(folder, "read_data", refuse)
     with pytest.raises(DataError, match=r": cannot be read \(.*Permission denied: '.*/a/x.png'\)"):
         load_images(str(tmp_path), image_size=8)
 
