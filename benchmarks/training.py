@@ -1,6 +1,6 @@
 """The training step against a plain loop; two workers against one; the cost of a killed worker.
 
-    python -m benchmarks.training [--pairs 8] [--steps 3] [--no-workers]
+    python -m benchmarks.training [--pairs 6] [--steps 3] [--no-workers]
 
 Blocks of steps of both loops alternate in one process and thread, and the ratio is the median over
 pairs of CPU time. The plain loop is what one would write by hand over the same network, images and
@@ -205,10 +205,12 @@ def compare_workers() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--no-workers", action="store_true", help="the loops alone")
     args = parser.parse_args()
+    if args.pairs * args.steps + 1 > 2048 // 96:
+        parser.error("an epoch has 21 steps; give fewer --pairs or --steps")
     if args.pairs:
         compare(args.pairs, args.steps)
     if not args.no_workers:

@@ -220,6 +220,8 @@ class Trainer:
         every = self._plan.checkpoint_steps
         if wish != "go" or (every and done % every == 0):
             self._save(done)
+        if wish == "save" and self._world.is_first:
+            self._link.message("a node is to go away: saved a checkpoint")
         return wish != "stop"
 
     def _finish_epoch(self, epoch: int) -> None:
