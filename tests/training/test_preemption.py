@@ -24,6 +24,7 @@ from tests.training.trainings import figures, tiny
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray itself
 ]
 
