@@ -9,7 +9,7 @@ from typing import Any
 from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
-from nasi_ray.spaces import TabularArchitecture, get_tabular_space
+from nasi_ray.spaces import TabularArchitecture, parse_architecture
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.storage import open_storage
 
@@ -28,7 +28,7 @@ def read_subject(job: DescribeJob) -> tuple[str, TabularArchitecture]:
     """
     if job.architecture is not None:
         try:
-            return job.space, _parse(job.space, job.architecture)
+            return job.space, parse_architecture(job.space, job.architecture)
         except InvalidGenotypeError as error:
             raise ConfigError(f"architecture: {error}") from None
     given = str(job.genotype)
@@ -51,7 +51,7 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
         result: dict[str, Any] = json.loads(storage.read(_RESULT))
         if "genotype" not in result:
             space = str(result["space"])
-            return space, _parse(space, str(result["architecture"]))
+            return space, parse_architecture(space, str(result["architecture"]))
     except FileNotFoundError:
         pass  # a run whose cell alone was copied
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -65,10 +65,3 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
             f"{storage.uri} has neither {_CELL} nor an architecture in {_RESULT}; give the run "
             "directory of a search that is done"
         ) from None
-
-
-def _parse(space: str, text: str) -> TabularArchitecture:
-    if space == "darts":
-        return Genotype.parse(text)
-    architecture: TabularArchitecture = get_tabular_space(space).parse(text)
-    return architecture

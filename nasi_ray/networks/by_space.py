@@ -32,6 +32,9 @@ class SpaceNetworks:
     """Architecture, and keywords num_channels and num_classes (and num_cells, where the benchmark
     does not fix it) -> the benchmark's own network, called as ``net(x)``; None: the space has
     none."""
+    trainable: Callable[..., nn.Module] | None = None
+    """As ``standalone``, of torch's own operations only, so that it can be compiled, distributed
+    and exported; None: ``standalone`` is."""
 
 
 @cache
@@ -59,6 +62,7 @@ def make_standalone(
     num_classes: int,
     num_channels: int | None = None,
     num_cells: int | None = None,
+    trainable: bool = False,
 ) -> nn.Module:
     """Build the benchmark's own network of an architecture, called as ``net(x)``.
 
@@ -68,6 +72,7 @@ def make_standalone(
         num_classes: Classes.
         num_channels: Channels of the first stage; None for the benchmark's.
         num_cells: Cells, in spaces whose benchmark does not fix them; None for the usual number.
+        trainable: Whether it is to be trained and exported (``SpaceNetworks.trainable``).
 
     Returns:
         The network; build it with ``initialization.build`` for parameters of a known seed.
@@ -76,7 +81,8 @@ def make_standalone(
         ConfigError: If the space has no network of this kind.
         ValueError: If there are too few channels for the cell.
     """
-    standalone = networks_of(get_space(space)).standalone
+    networks = networks_of(get_space(space))
+    standalone = (networks.trainable if trainable else None) or networks.standalone
     if standalone is None:
         raise ConfigError(
             f"space {space!r} has no stand-alone networks; use --network supernet, or another space"

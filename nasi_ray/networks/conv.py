@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 
-class Conv(nn.Conv2d):
+class SameConv(nn.Conv2d):
     """Convolution without bias, dense or depthwise, that keeps the size of a map at stride 1.
+
+    The derivatives are torch's own, which compilers and exporters know.
 
     Args:
         in_channels: Channels of the input.
@@ -49,6 +51,10 @@ class Conv(nn.Conv2d):
             groups=groups,
             bias=False,
         )
+
+
+class Conv(SameConv):
+    """``SameConv`` with the derivatives above at stride 1; parameters have the same names."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to x, shape (batch, channels, height, width)."""

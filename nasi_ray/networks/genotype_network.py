@@ -1,17 +1,20 @@
 """The network in which a final DARTS cell is trained (App. B.4), for CIFAR and for ImageNet.
 
 ``spaces.final_network`` says how cells are laid out, and ``spaces.network_costs`` counts parameters
-and multiply-adds in closed form. Batch norm is torch's own, with γ and β.
+and multiply-adds in closed form. Convolution and batch norm are torch's own, so that networks can
+be compiled, distributed and exported.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasi_ray.networks.conv import SameConv
 from nasi_ray.networks.mixture import add
 from nasi_ray.networks.ops import ConvNorm, FactorizedReduce, Identity, NodeStates, final_op
 from nasi_ray.spaces.final_network import (
@@ -23,6 +26,8 @@ from nasi_ray.spaces.final_network import (
     reduction_cells,
 )
 from nasi_ray.spaces.genotype import NUM_INPUT_NODES, Edge, Genotype
+
+_conv_norm = partial(ConvNorm, norm=nn.BatchNorm2d, conv=SameConv)
 
 
 class GenotypeNetwork(nn.Module):
@@ -161,7 +166,7 @@ class _Stem(nn.Module):
     def __init__(self, network: FinalNetwork) -> None:
         super().__init__()
         width = STEM_MULTIPLIER * network.init_channels
-        self.conv = ConvNorm(3, width, 3, rectify=False, norm=nn.BatchNorm2d)
+        self.conv = _conv_norm(3, width, 3, rectify=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.conv(x)
@@ -176,7 +181,7 @@ class _ImageNetStem(nn.Module):
         channels = network.init_channels
         widths = (3, channels // 2, channels, channels)
         self.convs = nn.ModuleList(
-            ConvNorm(before, after, 3, rectify=i > 0, stride=2, norm=nn.BatchNorm2d)
+            _conv_norm(before, after, 3, rectify=i > 0, stride=2)
             for i, (before, after) in enumerate(pairwise(widths))
         )
 
@@ -198,4 +203,4 @@ class _Halve(nn.Module):
 
 
 def _project(in_channels: int, out_channels: int) -> nn.Module:
-    return ConvNorm(in_channels, out_channels, 1, rectify=True, norm=nn.BatchNorm2d)
+    return _conv_norm(in_channels, out_channels, 1, rectify=True)

@@ -2,9 +2,9 @@
 
 While searching (``OPS``), strides are 1, batch norm has no affine parameters and no running
 statistics, and pooling is followed by batch norm, as in DARTS's own one-shot network. In networks
-for training (``final_op``), operations may have stride 2, batch norm is torch's own, and pooling
-has none. Convolutions take an input that has already been rectified (``rectified = True``), so that
-a node rectifies its input only once.
+for training (``final_op``), operations may have stride 2, convolution and batch norm are torch's
+own, and pooling has no batch norm. Convolutions take an input that has already been rectified
+(``rectified = True``), so that a node rectifies its input only once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.networks.batch_norm import BatchNorm
-from nasi_ray.networks.conv import Conv, linear
+from nasi_ray.networks.conv import Conv, SameConv, linear
 from nasi_ray.networks.normalized import Normalized
 from nasi_ray.spaces.final_network import SEPARABLE
 
@@ -69,10 +69,11 @@ class SeparableConv(Normalized):
         repeats: int,
         stride: int = 1,
         norm: Norm = plain_norm,
+        conv: type[SameConv] = Conv,
     ) -> None:
         super().__init__()
         self.depthwise = nn.ModuleList(
-            Conv(
+            conv(
                 channels,
                 channels,
                 kernel_size,
@@ -82,7 +83,7 @@ class SeparableConv(Normalized):
             )
             for i in range(repeats)
         )
-        self.pointwise = nn.ModuleList(Conv(channels, channels, 1) for _ in range(repeats))
+        self.pointwise = nn.ModuleList(conv(channels, channels, 1) for _ in range(repeats))
         self.norms = nn.ModuleList(norm(channels) for _ in range(repeats))
 
     def split(self, x: Tensor) -> tuple[Tensor, nn.Module]:
@@ -164,10 +165,11 @@ class ConvNorm(nn.Module):
         rectify: bool,
         stride: int = 1,
         norm: Norm = plain_norm,
+        conv: type[SameConv] = Conv,
     ) -> None:
         super().__init__()
         self._rectify = rectify
-        self.conv = Conv(in_channels, out_channels, kernel_size, stride=stride)
+        self.conv = conv(in_channels, out_channels, kernel_size, stride=stride)
         self.norm = norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,5 +245,6 @@ def final_op(name: str, channels: int, stride: int) -> nn.Module:
         return nn.MaxPool2d(3, stride=stride, padding=1)
     if name == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
-    make = FactorizedConv if name == "conv_7x1_1x7" else _separable(name)
-    return make(channels, stride=stride, norm=nn.BatchNorm2d)
+    if name == "conv_7x1_1x7":
+        return FactorizedConv(channels, stride=stride, norm=nn.BatchNorm2d)
+    return _separable(name)(channels, stride=stride, norm=nn.BatchNorm2d, conv=SameConv)

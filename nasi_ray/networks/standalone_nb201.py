@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,14 +28,18 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels)
 
 
+Pool = Callable[[Tensor], Tensor]
+
+
 class NB201Cell(nn.Module):
     """Four nodes; each but the first sums the outputs of its edges.
 
     As in the benchmark, a convolution exists and counts even if no path leads through it.
     """
 
-    def __init__(self, architecture: NB201Architecture, channels: int) -> None:
+    def __init__(self, architecture: NB201Architecture, channels: int, *, pool: Pool) -> None:
         super().__init__()
+        self._pool = pool
         self._ops = architecture.ops
         self.convs = nn.ModuleDict(
             {
@@ -59,7 +66,7 @@ class NB201Cell(nn.Module):
         if str(edge) in self.convs:
             y: Tensor = self.convs[str(edge)](F.relu(x))
             return y
-        return avg_pool_3x3(x) if self._ops[edge] == "avg_pool_3x3" else x
+        return self._pool(x) if self._ops[edge] == "avg_pool_3x3" else x
 
 
 class NB201Network(nn.Module):
@@ -73,6 +80,7 @@ class NB201Network(nn.Module):
         num_channels: Channels C of the first stage; 16 in the benchmark.
         cells_per_stage: Cells of each stage; 5 in the benchmark.
         num_classes: Classes.
+        pool: 3x3 average pooling of stride 1 in which padding does not count.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class NB201Network(nn.Module):
         num_channels: int = 16,
         cells_per_stage: int = 5,
         num_classes: int = 10,
+        pool: Pool = avg_pool_3x3,
     ) -> None:
         super().__init__()
         self.stem = ConvNorm(3, num_channels, 3, norm=batch_norm)
@@ -90,7 +99,7 @@ class NB201Network(nn.Module):
             if stage:
                 body.append(ResidualReduction(num_channels << stage - 1, norm=batch_norm))
             width = num_channels << stage
-            body.extend(NB201Cell(architecture, width) for _ in range(cells_per_stage))
+            body.extend(NB201Cell(architecture, width, pool=pool) for _ in range(cells_per_stage))
         self.body = nn.Sequential(*body)
         self.norm = batch_norm(width)
         self.classifier = nn.Linear(width, num_classes)
@@ -102,6 +111,10 @@ class NB201Network(nn.Module):
         return logits
 
 
+def _torch_pool(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
 def networks(space: NB201Space) -> SpaceNetworks:
     """The networks of NAS-Bench-201."""
     return SpaceNetworks(
@@ -109,4 +122,5 @@ def networks(space: NB201Space) -> SpaceNetworks:
         cell_types=stages.cell_types,
         chosen=chosen,
         standalone=NB201Network,
+        trainable=partial(NB201Network, pool=_torch_pool),
     )

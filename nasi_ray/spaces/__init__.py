@@ -55,3 +55,21 @@ def get_tabular_space(name: str) -> TabularSpace[Any]:
         f"space {name!r} has no table of accuracies: its cells cannot be enumerated; choose one "
         f"of {', '.join(sorted(tabular))}"
     )
+
+
+def parse_architecture(space: str, text: str) -> TabularArchitecture:
+    """Read an architecture in the notation of its space.
+
+    Args:
+        space: Name of the space.
+        text: As ``Genotype.parse`` reads it, or the space's ``parse``.
+
+    Raises:
+        UnknownNameError: If the space is not known.
+        ConfigError: If it is a space whose cells cannot be read.
+        InvalidGenotypeError: If the text is not an architecture of that space.
+    """
+    if space == DARTS.name:
+        return Genotype.parse(text)
+    architecture: TabularArchitecture = get_tabular_space(space).parse(text)
+    return architecture

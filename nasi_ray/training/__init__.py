@@ -1,0 +1,1 @@
+"""Training the network of a cell, and the trained model as files."""
