@@ -44,8 +44,6 @@ class GenotypeNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path_prob = 0.0
-        """Probability with which an operation is dropped for an image while training, in [0, 1);
-        skip connections of stride 1 are never dropped."""
         concat = {"normal": genotype.normal_concat, "reduce": genotype.reduce_concat}
         edges = {"normal": genotype.normal, "reduce": genotype.reduce}
         plans = plan_cells(network, {name: len(nodes) for name, nodes in concat.items()})
@@ -60,6 +58,20 @@ class GenotypeNetwork(nn.Module):
             self.auxiliary = AuxiliaryTower(widths[self._auxiliary_after], network)
         self.classifier = nn.Linear(widths[-1], network.num_classes)
 
+    @property
+    def drop_path_prob(self) -> float:
+        """Probability with which an operation is dropped for an image while training, in [0, 1).
+
+        Skip connections of stride 1 are never dropped.
+        """
+        return float(self._drop_path_prob)
+
+    @drop_path_prob.setter
+    def drop_path_prob(self, prob: float) -> None:
+        # A tensor: a compiled network would be compiled again for every other number.
+        self._drop_path_prob = torch.tensor(prob, dtype=torch.float64, device="cpu")
+        self._drops_paths = prob > 0
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Classify images.
 
@@ -72,7 +84,7 @@ class GenotypeNetwork(nn.Module):
         """
         s0, s1 = self.stem(x)
         auxiliary = None
-        drop = self.drop_path_prob if self.training else 0.0
+        drop = self._drop_path_prob if self.training and self._drops_paths else None
         for position, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, drop)
             if self.auxiliary is not None and self.training and position == self._auxiliary_after:
@@ -98,7 +110,7 @@ class FinalCell(nn.Module):
             for op, source in edges
         )
 
-    def forward(self, s0: Tensor, s1: Tensor, drop_path_prob: float) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, drop_path_prob: Tensor | None) -> Tensor:
         """Apply to the outputs of the two cells before."""
         states = NodeStates(project(s) for project, s in zip(self.project, (s0, s1), strict=True))
         for first in range(0, len(self.ops), 2):
@@ -106,23 +118,23 @@ class FinalCell(nn.Module):
             states.values.append(add(*brought))
         return torch.cat([states.values[node] for node in self._concat], dim=1)
 
-    def _edge(self, edge: int, states: NodeStates, drop_path_prob: float) -> Tensor:
+    def _edge(self, edge: int, states: NodeStates, drop_path_prob: Tensor | None) -> Tensor:
         op = self.ops[edge]
         y = states.apply(op, self._sources[edge])
-        if drop_path_prob == 0.0 or isinstance(op, Identity):
+        if drop_path_prob is None or isinstance(op, Identity):
             return y
         return drop_path(y, drop_path_prob)
 
 
-def drop_path(x: Tensor, prob: float) -> Tensor:
+def drop_path(x: Tensor, prob: Tensor | float) -> Tensor:
     """Set whole images of a batch to zero, and divide the others by 1 − prob.
 
     Args:
         x: shape (batch, channels, height, width)
         prob: In [0, 1).
     """
-    keep = torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(1 - prob)
-    return x * (keep / (1 - prob))
+    is_kept = torch.rand((len(x), 1, 1, 1), device=x.device) >= prob
+    return x * (is_kept.to(x.dtype) / (1 - prob))
 
 
 class AuxiliaryTower(nn.Module):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -118,7 +120,7 @@ def test_a_node_adds_its_two_operations() -> None:
     s0, s1 = torch.randn(2, 12, 8, 8), torch.randn(2, 12, 8, 8)
     a, b = (project(s) for project, s in zip(first.project, (s0, s1), strict=True))
     node = a + nn.functional.max_pool2d(b, 3, stride=1, padding=1)
-    torch.testing.assert_close(first(s0, s1, 0.0), torch.cat([node, node], dim=1))
+    torch.testing.assert_close(first(s0, s1, None), torch.cat([node, node], dim=1))
 
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
@@ -137,10 +139,29 @@ def test_drop_path_spares_skip_connections() -> None:
     net = GenotypeNetwork(cell, SMALL, auxiliary=False).train()
     x = torch.randn(4, 3, 16, 16)
     outputs = []
-    for prob in (0.0, 0.9):
+    for prob in (None, 0.9):
         torch.manual_seed(0)
         outputs.append(net.cells[0](*net.stem(x), prob))
     assert torch.equal(*outputs)
+
+
+def test_a_schedule_of_drop_path_compiles_a_network_twice() -> None:
+    graphs: list[int] = []
+
+    def compile_graph(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., Any]:
+        graphs.append(1)
+        return graph.forward
+
+    edges = (("sep_conv_3x3", 0), ("none", 1))
+    cell = Genotype(normal=edges, normal_concat=(2,), reduce=edges, reduce_concat=(2,))
+    network = final_network(init_channels=2, num_cells=1)
+    net = GenotypeNetwork(cell, network).train()
+    compiled = torch.compile(net, backend=compile_graph)
+    for prob in (0.0, 0.1, 0.2, 0.3):
+        net.drop_path_prob = prob
+        compiled(torch.randn(2, 3, 8, 8))
+    assert net.drop_path_prob == 0.3
+    assert len(graphs) == 2  # without and with drop path
 
 
 def test_parameters_can_be_drawn_from_a_seed() -> None:
