@@ -156,6 +156,16 @@ def _describe(argv: Sequence[str]) -> int:
     return 0
 
 
+def _export(argv: Sequence[str]) -> int:
+    from nasi_ray.export.settings import parse_export
+
+    job = parse_export(argv)
+    from nasi_ray.export.job import export_lines, run_export
+
+    _print(export_lines(run_export(job)))
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -187,6 +197,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "study": ("test searches against tables of accuracies", _study),
     "convert": ("convert benchmark files to tables of accuracies", _convert),
     "describe": ("count and draw the network of a cell", _describe),
+    "export": ("write a trained model for other programs", _export),
     "show": ("list the answers of a run side by side", _show),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
@@ -229,6 +240,7 @@ def _complete(argv: Sequence[str]) -> int:
     import tyro
 
     from nasi_ray.describe.settings import DescribeJob
+    from nasi_ray.export.settings import ExportJob
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
@@ -242,6 +254,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[studies, subcommand("study")]
         | Annotated[ConvertJob, subcommand("convert")]
         | Annotated[DescribeJob, subcommand("describe")]
+        | Annotated[ExportJob, subcommand("export")]
     )
     tyro.cli(
         jobs,

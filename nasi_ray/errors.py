@@ -53,6 +53,10 @@ class InvalidGenotypeError(NasiRayError):
     """A stored cell is not one of its space, or has an unknown schema version."""
 
 
+class ExportError(NasiRayError):
+    """An exported program does not compute what the network does."""
+
+
 class StorageError(NasiRayError):
     """A read or write of the run directory failed (full disk, no access, unreachable)."""
 

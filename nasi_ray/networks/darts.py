@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nasi_ray.networks.by_space import SpaceNetworks
 from nasi_ray.networks.mixture import Applied, Candidate, Mixer
-from nasi_ray.networks.ops import OPS, ConvNorm
+from nasi_ray.networks.ops import OPS, plain_conv_norm
 from nasi_ray.networks.standalone_darts import DartsNetwork
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES
@@ -47,7 +47,7 @@ class MixedCell(nn.Module):
         super().__init__()
         first = CELL_TYPES.index(cell_type) * 2 * NUM_NODES
         self.project = nn.ModuleList(
-            ConvNorm(width, channels, 1, rectify=True) for width in in_channels
+            plain_conv_norm(width, channels, 1, rectify=True) for width in in_channels
         )
         self.nodes = nn.ModuleList(MixedNode(channels, first + 2 * i) for i in range(NUM_NODES))
 
@@ -69,7 +69,7 @@ class DartsSupernet(nn.Module):
         super().__init__()
         self.cell_types = cell_types(num_cells)
         width = STEM_MULTIPLIER * init_channels
-        self.stem = ConvNorm(3, width, 3, rectify=False)
+        self.stem = plain_conv_norm(3, width, 3, rectify=False)
         in_channels, channels, cells = (width, width), init_channels, []
         for cell_type in self.cell_types:
             channels *= 2 if cell_type == "reduce" else 1

@@ -36,7 +36,7 @@ class ConvNormRelu(nn.Module):
         out_channels: int,
         kernel_size: int,
         *,
-        norm: Callable[[int], nn.Module] = BatchNorm,
+        norm: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -57,7 +57,7 @@ class MaxPool(nn.Module):
         return max_pool_3x3(x)
 
 
-def make_op(name: str, channels: int, *, norm: Callable[[int], nn.Module] = BatchNorm) -> nn.Module:
+def make_op(name: str, channels: int, *, norm: Callable[[int], nn.Module]) -> nn.Module:
     """Build an operation of ``NB101_OPS``.
 
     Args:
@@ -68,6 +68,9 @@ def make_op(name: str, channels: int, *, norm: Callable[[int], nn.Module] = Batc
     if name == MAXPOOL3X3:
         return MaxPool()
     return ConvNormRelu(channels, channels, {CONV3X3: 3, CONV1X1: 1}[name], norm=norm)
+
+
+_conv_norm_relu = partial(ConvNormRelu, norm=BatchNorm)
 
 
 class ChoiceBlock(nn.Module):
@@ -83,8 +86,8 @@ class ChoiceBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, parents: int | None, op: int) -> None:
         super().__init__()
         self._parents, self._op = parents, op
-        self.project = ConvNormRelu(in_channels, channels, 1)
-        self.ops = nn.ModuleList(make_op(name, channels) for name in NB101_OPS)
+        self.project = _conv_norm_relu(in_channels, channels, 1)
+        self.ops = nn.ModuleList(make_op(name, channels, norm=BatchNorm) for name in NB101_OPS)
 
     def forward(self, x: Tensor, blocks: Sequence[Candidate], mixer: Mixer, cell: int) -> Tensor:
         """Apply to the cell's input and the blocks before."""
@@ -117,7 +120,7 @@ class MixedCell(nn.Module):
             )
             for name in node_names(space.num_blocks + 1)[1:]
         )
-        self.project = ConvNormRelu(in_channels, channels * space.num_blocks, 1)
+        self.project = _conv_norm_relu(in_channels, channels * space.num_blocks, 1)
 
     def forward(self, x: Tensor, mixer: Mixer, cell: int) -> Tensor:
         """Apply to the output of the cell before."""
@@ -136,7 +139,7 @@ class NB1Shot1Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self._reductions = reductions(num_cells)
-        self.stem = ConvNormRelu(3, init_channels, 3)
+        self.stem = _conv_norm_relu(3, init_channels, 3)
         in_channels, channels, cells = init_channels, init_channels, []
         for i in range(num_cells):
             channels *= 2 if i in self._reductions else 1

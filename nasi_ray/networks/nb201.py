@@ -34,7 +34,7 @@ class ConvNorm(nn.Module):
         kernel_size: int,
         *,
         stride: int = 1,
-        norm: Callable[[int], nn.Module] = BatchNorm,
+        norm: Callable[[int], nn.Module],
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -61,7 +61,7 @@ class ResidualReduction(nn.Module):
         norm: Channels -> batch norm.
     """
 
-    def __init__(self, in_channels: int, *, norm: Callable[[int], nn.Module] = BatchNorm) -> None:
+    def __init__(self, in_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         channels = 2 * in_channels
         self.first = ConvNorm(in_channels, channels, 3, stride=2, norm=norm)
@@ -75,6 +75,9 @@ class ResidualReduction(nn.Module):
         return y + shortcut
 
 
+_conv_norm = partial(ConvNorm, norm=BatchNorm)
+
+
 class MixedCell(nn.Module):
     """Four nodes; each but the first sums the outputs of its edges, one of five operations each.
 
@@ -85,7 +88,7 @@ class MixedCell(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.edges = nn.ModuleList(
-            nn.ModuleDict({op: ConvNorm(channels, channels, k) for op, k in KERNEL_SIZES.items()})
+            nn.ModuleDict({op: _conv_norm(channels, channels, k) for op, k in KERNEL_SIZES.items()})
             for _ in EDGES
         )
 
@@ -133,13 +136,13 @@ class NB201Supernet(nn.Module):
 
     def __init__(self, *, init_channels: int, num_cells: int, num_classes: int) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, init_channels, 3)
+        self.stem = _conv_norm(3, init_channels, 3)
         channels, stages = init_channels, reductions(num_cells)
         self._channels: list[int] = []
         self.cells, self.reductions = nn.ModuleList(), nn.ModuleDict()
         for i in range(num_cells):
             if i in stages:
-                self.reductions[str(i)] = ResidualReduction(channels)
+                self.reductions[str(i)] = ResidualReduction(channels, norm=BatchNorm)
                 channels *= 2
             self.cells.append(MixedCell(channels))
             self._channels.append(channels)

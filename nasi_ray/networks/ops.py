@@ -68,8 +68,8 @@ class SeparableConv(Normalized):
         dilation: int,
         repeats: int,
         stride: int = 1,
-        norm: Norm = plain_norm,
-        conv: type[SameConv] = Conv,
+        norm: Norm,
+        conv: type[SameConv],
     ) -> None:
         super().__init__()
         self.depthwise = nn.ModuleList(
@@ -100,7 +100,7 @@ class FactorizedConv(nn.Module):
 
     rectified = True
 
-    def __init__(self, channels: int, *, stride: int = 1, norm: Norm = plain_norm) -> None:
+    def __init__(self, channels: int, *, stride: int = 1, norm: Norm) -> None:
         super().__init__()
         self.row = nn.Conv2d(
             channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False
@@ -164,8 +164,8 @@ class ConvNorm(nn.Module):
         *,
         rectify: bool,
         stride: int = 1,
-        norm: Norm = plain_norm,
-        conv: type[SameConv] = Conv,
+        norm: Norm,
+        conv: type[SameConv],
     ) -> None:
         super().__init__()
         self._rectify = rectify
@@ -176,6 +176,10 @@ class ConvNorm(nn.Module):
         """Apply."""
         y: Tensor = self.norm(self.conv(F.relu(x) if self._rectify else x))
         return y
+
+
+plain_conv_norm = partial(ConvNorm, norm=plain_norm, conv=Conv)
+"""``ConvNorm`` while searching."""
 
 
 class NodeStates:
@@ -221,8 +225,8 @@ OPS: dict[str, Callable[[int], nn.Module]] = {
     "max_pool_3x3": partial(Pool, max_pool_3x3),
     "avg_pool_3x3": partial(Pool, avg_pool_3x3),
     "skip_connect": lambda channels: Identity(),
-    "conv_7x1_1x7": FactorizedConv,
-    **{name: _separable(name) for name in SEPARABLE},
+    "conv_7x1_1x7": partial(FactorizedConv, norm=plain_norm),
+    **{name: partial(_separable(name), norm=plain_norm, conv=Conv) for name in SEPARABLE},
 }
 """Operation name -> constructor taking the number of channels; all but *none*."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasi_ray.networks.mixture import add
-from nasi_ray.networks.ops import OPS, ConvNorm, NodeStates
+from nasi_ray.networks.ops import OPS, NodeStates, plain_conv_norm
 from nasi_ray.spaces.final_network import STEM_MULTIPLIER, reduction_cells
 from nasi_ray.spaces.genotype import Edge, Genotype
 
@@ -33,7 +33,7 @@ class DartsCell(nn.Module):
         self._sources = tuple(source for _, source in edges)
         self._concat = concat
         self.project = nn.ModuleList(
-            ConvNorm(width, channels, 1, rectify=True) for width in in_channels
+            plain_conv_norm(width, channels, 1, rectify=True) for width in in_channels
         )
         self.ops = nn.ModuleDict(
             {str(i): OPS[op](channels) for i, (op, _) in enumerate(edges) if op != "none"}
@@ -76,7 +76,7 @@ class DartsNetwork(nn.Module):
         super().__init__()
         self._reductions = reduction_cells(num_cells)
         width = STEM_MULTIPLIER * num_channels
-        self.stem = ConvNorm(3, width, 3, rectify=False)
+        self.stem = plain_conv_norm(3, width, 3, rectify=False)
         in_channels, channels, cells = (width, width), num_channels, []
         for position in range(num_cells):
             edges, concat = genotype.normal, genotype.normal_concat

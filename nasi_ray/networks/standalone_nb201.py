@@ -90,7 +90,7 @@ class NB201Network(nn.Module):
         num_channels: int = 16,
         cells_per_stage: int = 5,
         num_classes: int = 10,
-        pool: Pool = avg_pool_3x3,
+        pool: Pool,
     ) -> None:
         super().__init__()
         self.stem = ConvNorm(3, num_channels, 3, norm=batch_norm)
@@ -111,7 +111,8 @@ class NB201Network(nn.Module):
         return logits
 
 
-def _torch_pool(x: Tensor) -> Tensor:
+def torch_avg_pool(x: Tensor) -> Tensor:
+    """As ``ops.avg_pool_3x3``, by torch's own pooling."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -121,6 +122,6 @@ def networks(space: NB201Space) -> SpaceNetworks:
         supernet=NB201Supernet,
         cell_types=stages.cell_types,
         chosen=chosen,
-        standalone=NB201Network,
-        trainable=partial(NB201Network, pool=_torch_pool),
+        standalone=partial(NB201Network, pool=avg_pool_3x3),
+        trainable=partial(NB201Network, pool=torch_avg_pool),
     )

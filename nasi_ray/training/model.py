@@ -30,6 +30,9 @@ from nasi_ray.storage import Storage
 SCHEMA = "nasi_ray.model/1"
 MODEL_JSON = "model.json"
 WEIGHTS = "model.safetensors"
+CONFIG_TENSOR = "nasi_ray.model"
+"""Name of a tensor of bytes in ``model.safetensors``: the text of ``model.json``. So the one file
+says what network it is of, also to those who see its tensors only."""
 
 NetworkName = Literal["cifar10", "cifar100", "imagenet", "benchmark"]
 
@@ -110,6 +113,18 @@ class ModelConfig:
         del fields["architecture"]
         return {"schema": SCHEMA, **self.parsed().fields(), **fields}
 
+    def to_timm(self) -> dict[str, Any]:
+        """What timm calls the ``pretrained_cfg``: what images are, and what the classes are."""
+        return {
+            "input_size": (3, self.image_size, self.image_size),
+            "mean": self.mean,
+            "std": self.std,
+            "crop_pct": 1.0,
+            "num_classes": self.num_classes,
+            "label_names": self.class_names or None,
+            "classifier": "classifier",
+        }
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ModelConfig:
         """Read ``to_dict``.
@@ -137,6 +152,21 @@ class ModelConfig:
             raise DataError(f"not a model: {error}") from None
 
 
+def constructor(config: ModelConfig) -> Callable[[], nn.Module]:
+    """What makes the network, on any device and with parameters of torch's own initialisation."""
+    architecture = config.parsed()
+    if isinstance(architecture, Genotype):
+        return partial(GenotypeNetwork, architecture, config.layout(), auxiliary=config.auxiliary)
+    return partial(
+        make_standalone,
+        config.space,
+        architecture,
+        num_classes=config.num_classes,
+        num_channels=config.init_channels,
+        trainable=True,
+    )
+
+
 def build_model(
     config: ModelConfig, *, seed: int = 0, init: Initialization = "default"
 ) -> nn.Module:
@@ -155,7 +185,7 @@ def build_model(
         returns logits, shape (batch, classes); with an auxiliary tower, while training, the logits
         of both.
     """
-    make = _maker(config)
+    make = constructor(config)
     net = build(make, seed=seed, dtype=torch.float32, init=init)
     for name in _without_gradient(make, config.image_size):
         net.get_parameter(name).requires_grad_(False)
@@ -173,10 +203,11 @@ def save_model(storage: Storage, state_dict: Mapping[str, Tensor], config: Model
     Raises:
         StorageError: If the storage fails.
     """
+    text = f"{json.dumps(config.to_dict(), indent=2, ensure_ascii=False)}\n".encode()
     tensors = {name: t.detach().cpu().contiguous() for name, t in state_dict.items()}
+    tensors[CONFIG_TENSOR] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     storage.write(WEIGHTS, safetensors.torch.save(tensors))
-    text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
-    storage.write(MODEL_JSON, f"{text}\n".encode())
+    storage.write(MODEL_JSON, text)
 
 
 def load_config(storage: Storage) -> ModelConfig:
@@ -201,6 +232,22 @@ def load_config(storage: Storage) -> ModelConfig:
         raise DataError(f"{where}: {error}") from None
 
 
+def config_of(state_dict: Mapping[str, Tensor]) -> ModelConfig | None:
+    """What weights say of their network; None if they do not.
+
+    Raises:
+        DataError: If it is of another schema, or not a configuration.
+    """
+    said = state_dict.get(CONFIG_TENSOR)
+    if said is None:
+        return None
+    try:
+        fields = json.loads(bytes(said.tolist()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{CONFIG_TENSOR} in the weights is not JSON ({error})") from None
+    return ModelConfig.from_dict(fields if isinstance(fields, dict) else {})
+
+
 def load_model(storage: Storage) -> tuple[nn.Module, ModelConfig]:
     """Read both files.
 
@@ -219,6 +266,10 @@ def load_model(storage: Storage) -> tuple[nn.Module, ModelConfig]:
         raise DataError(f"{storage.uri} has {MODEL_JSON}, but no {WEIGHTS}") from None
     except SafetensorError as error:
         raise DataError(f"{where} is not a safetensors file ({error})") from None
+    said = config_of(tensors)
+    if said is not None and said != config:
+        raise DataError(f"{where} is of another network than {MODEL_JSON}")
+    tensors.pop(CONFIG_TENSOR, None)
     net = build_model(config)
     try:
         net.load_state_dict(tensors)
@@ -226,20 +277,6 @@ def load_model(storage: Storage) -> tuple[nn.Module, ModelConfig]:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where} is not of the network in {MODEL_JSON}: {reason}") from None
     return net.eval(), config
-
-
-def _maker(config: ModelConfig) -> Callable[[], nn.Module]:
-    architecture = config.parsed()
-    if isinstance(architecture, Genotype):
-        return partial(GenotypeNetwork, architecture, config.layout(), auxiliary=config.auxiliary)
-    return partial(
-        make_standalone,
-        config.space,
-        architecture,
-        num_classes=config.num_classes,
-        num_channels=config.init_channels,
-        trainable=True,
-    )
 
 
 def _without_gradient(make: Callable[[], nn.Module], image_size: int) -> list[str]:

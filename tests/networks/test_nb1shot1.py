@@ -14,6 +14,7 @@ from nasi_ray.nasi.evaluator import Evaluator, SubNetworks, same_sample
 from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy
+from nasi_ray.networks.batch_norm import BatchNorm
 from nasi_ray.networks.mixture import PathMixer, WeightedMixer
 from nasi_ray.networks.nb1shot1 import ConvNormRelu, MixedCell, NB1Shot1Supernet, chosen
 from nasi_ray.spaces.graph import CONV1X1, MAXPOOL3X3, NB101_OPS
@@ -152,7 +153,7 @@ def test_cell_sums_parents_and_concatenates_weighted_blocks() -> None:
 
 def test_convolution_is_followed_by_affine_batch_norm_and_relu() -> None:
     torch.manual_seed(0)
-    layer = ConvNormRelu(3, 4, 3).double()
+    layer = ConvNormRelu(3, 4, 3, norm=BatchNorm).double()
     with torch.no_grad():
         layer.norm.weight.copy_(torch.tensor([1.0, -2.0, 0.5, 3.0]))  # type: ignore[operator]
         layer.norm.bias.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))  # type: ignore[operator]

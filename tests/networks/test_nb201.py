@@ -14,6 +14,7 @@ from nasi_ray.nasi.gumbel import Architecture
 from nasi_ray.nasi.loss import cross_entropy
 from nasi_ray.networks.mixture import PathMixer
 from nasi_ray.networks.nb201 import MixedCell, NB201Supernet, chosen
+from nasi_ray.networks.ops import avg_pool_3x3
 from nasi_ray.networks.standalone_nb201 import NB201Network
 from nasi_ray.spaces.nb201 import EDGES, NB201, NB201Architecture
 from tests.networks.supernet_case import batch, draw, gradients, small_net
@@ -146,7 +147,8 @@ def copy_parameters(supernet: nn.Module, alone: nn.Module, architecture: NB201Ar
 @pytest.mark.parametrize("architecture", [MIXED, FED_BY_NOTHING])
 def test_sub_network_is_the_stand_alone_network(architecture: NB201Architecture) -> None:
     net, (x, y) = small_net("nb201", num_cells=6), batch()
-    alone = NB201Network(architecture, num_channels=2, cells_per_stage=2, num_classes=3).double()
+    sizes = {"num_channels": 2, "cells_per_stage": 2, "num_classes": 3}
+    alone = NB201Network(architecture, pool=avg_pool_3x3, **sizes).double()
     copy_parameters(net, alone, architecture)
     logits = alone(x)
     torch.testing.assert_close(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -137,6 +138,9 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     save_model(storage, trained(config).state_dict(), config)
     other = tiny_config(init_channels=5)
     storage.write("model.json", json.dumps(other.to_dict()).encode())
+    with pytest.raises(DataError, match=r"is of another network than model\.json"):
+        load_model(storage)
+    storage.write("model.safetensors", safetensors.torch.save(trained(config).state_dict()))
     with pytest.raises(DataError, match=r"is not of the network in model.json: .*size mismatch"):
         load_model(storage)
     storage.write("model.safetensors", b"\0" * 20)

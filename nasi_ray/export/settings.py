@@ -1,0 +1,78 @@
+"""The settings of an export and its command line. Quick to import."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Annotated, Literal, get_args
+
+import tyro
+
+from nasi_ray.errors import ConfigError
+from nasi_ray.run.process import EXIT_STATUSES
+
+Format = Literal["python", "pt2", "onnx"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+_ABOUT = (
+    "Write a trained model for other programs: weights, configuration and a model card always, and "
+    "the network in other formats, each of which is run and compared with it."
+)
+_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportJob:
+    """Write a trained model for other programs.
+
+    Raises:
+        ConfigError: If a value is not allowed, or a format needs a package that is not installed.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Run directory of a training, a path or s3://bucket/prefix."""
+    formats: tuple[Format, ...] = FORMATS
+    """python: a file of Python that needs torch alone; pt2: a program of torch.export; onnx."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where to write, a path or s3://bucket/prefix; by default RUN/export."""
+    license: Annotated[str, tyro.conf.arg(metavar="ID")] = "unknown"
+    """Licence of the weights in the model card, as Hugging Face spells it, such as mit."""
+
+    def __post_init__(self) -> None:
+        if not _LICENSE.fullmatch(self.license):
+            raise ConfigError(
+                f"license is {self.license!r}; give an identifier such as apache-2.0 or mit"
+            )
+        for name in self.formats:
+            missing = [p for p in _PACKAGES.get(name, ()) if find_spec(p) is None]
+            if missing:
+                raise ConfigError(
+                    f"format {name} needs {', '.join(missing)}; install it with "
+                    "pip install 'nasi_ray[export]', or leave it out of --formats"
+                )
+
+    @property
+    def target(self) -> str:
+        """Where to write."""
+        return f"{self.run.rstrip('/')}/export" if self.out is None else self.out
+
+
+def parse_export(argv: Sequence[str]) -> ExportJob:
+    """Read the command line.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Raises:
+        NasiRayError: If a value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    return tyro.cli(
+        ExportJob,
+        prog="nasi-ray export",
+        args=list(argv),
+        description=f"{_ABOUT}\n\n{EXIT_STATUSES}",
+    )

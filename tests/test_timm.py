@@ -1,0 +1,63 @@
+"""timm's ``nasi_cell``: the network of the weights, or of a directory, as timm asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import nasi_ray.timm
+from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.export.job import run_export
+from nasi_ray.export.programs import fixed_images
+from nasi_ray.export.settings import ExportJob
+from nasi_ray.storage import open_storage
+from nasi_ray.training.model import load_model, save_model
+from tests.training.models import tiny_config, trained
+
+CONFIG = tiny_config(auxiliary=True)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    save_model(open_storage(str(tmp_path)), trained(CONFIG).state_dict(), CONFIG)
+    return tmp_path
+
+
+def test_a_checkpoint_says_of_what_network_it_is(run: Path) -> None:
+    net = timm.create_model("nasi_cell", checkpoint_path=str(run / "model.safetensors")).eval()
+    x = fixed_images(CONFIG, 2)
+    assert torch.equal(net(x), load_model(open_storage(str(run)))[0](x))
+    assert (net.num_classes, net.num_features) == (3, 64)
+    data = timm.data.resolve_data_config(model=net)
+    assert tuple(data["input_size"]) == (3, 8, 8)
+    assert tuple(data["mean"]) == CONFIG.mean
+    assert "nasi_cell" in timm.list_models()
+
+
+def test_an_exported_directory_is_a_model_of_timm(run: Path) -> None:
+    run_export(ExportJob(run=str(run), formats=()))
+    where = f"local-dir:{run / 'export'}"
+    net = timm.create_model(where, pretrained=True).eval()
+    x = fixed_images(CONFIG, 2)
+    expected = load_model(open_storage(str(run)))[0]
+    assert torch.equal(net(x), expected(x))
+    other = timm.create_model(where, pretrained=True, num_classes=7, drop_path_rate=0.1)
+    assert other.drop_path_prob == pytest.approx(0.1)
+    assert other.eval()(x).shape == (2, 7)
+    weights = other.state_dict()
+    for name, tensor in net.state_dict().items():
+        assert name.startswith("classifier") or torch.equal(weights[name], tensor)
+    other.load_state_dict(other.state_dict())
+    with pytest.raises(ConfigError, match="in_chans is 1; the networks of cells take 3"):
+        timm.create_model(where, in_chans=1)
+
+
+def test_weights_that_name_no_network_are_refused() -> None:
+    net = nasi_ray.timm.nasi_cell()
+    with pytest.raises(ConfigError, match=r"give timm\.create_model a checkpoint_path"):
+        net(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(DataError, match="do not say of what network they are"):
+        net.load_state_dict({})
