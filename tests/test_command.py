@@ -45,7 +45,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("serch",), "unknown command 'serch'; choose one of cluster, convert, describe, rank"),
+        (("serch",), "unknown command 'serch'; choose one of cluster, convert, describe, export"),
         (("cluster", "up"), "unknown cluster tool 'up'; choose one of render, submit, validate"),
         (("search", "--num-samples", "0"), "num_samples is 0; it must be at least 1"),
         (("search", "--space", "s1", "--num-cells", "2"), "num_cells is 2; s1 needs at least 3"),

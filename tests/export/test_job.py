@@ -140,7 +140,10 @@ assert not [name for name in sys.modules if name.startswith("nasi_ray.")]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("space", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "space",
+    ["darts", *(pytest.param(s, marks=pytest.mark.slow) for s in ARCHITECTURES if s != "darts")],
+)
 def test_all_formats_are_loaded_where_this_package_is_not(tmp_path: Path, space: str) -> None:
     config = tiny_config(space, auxiliary=space == "darts")
     run, out = saved(tmp_path / "run", config), tmp_path / "out"
