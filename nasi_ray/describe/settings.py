@@ -25,7 +25,8 @@ class DescribeJob:
     """Count the parameters and multiply-adds of a cell's network, and draw the cell."""
 
     genotype: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A DARTS cell: JSON or the text Genotype(...); or the run directory of a search."""
+    """A DARTS cell: JSON or the text Genotype(...); or the run directory of a search or
+    training."""
     space: str = "darts"
     """Space of --architecture."""
     architecture: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None

@@ -12,6 +12,7 @@ from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 from nasi_ray.spaces import TabularArchitecture, parse_architecture
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.storage import open_storage
+from nasi_ray.training.model import MODEL_JSON, load_config
 
 _RESULT = "result.json"
 _CELL = "genotype.json"
@@ -41,12 +42,15 @@ def read_subject(job: DescribeJob) -> tuple[str, TabularArchitecture]:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
             f"genotype is {given!r}, which cannot be read ({reason}); give a file with a DARTS "
-            "cell, or the run directory of a search"
+            "cell, or the run directory of a search or training"
         ) from None
 
 
 def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
     storage = open_storage(uri)
+    if MODEL_JSON in storage.list(MODEL_JSON):
+        config = load_config(storage)
+        return config.space, config.parsed()
     try:
         result: dict[str, Any] = json.loads(storage.read(_RESULT))
         if "genotype" not in result:
@@ -56,12 +60,13 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
         pass  # a run whose cell alone was copied
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(
-            f"{storage.uri}/{_RESULT} names no architecture; give the run directory of a search"
+            f"{storage.uri}/{_RESULT} names no architecture; give the run directory of a search or "
+            "training"
         ) from None
     try:
         return "darts", Genotype.parse(storage.read(_CELL).decode())
     except FileNotFoundError:
         raise DataError(
-            f"{storage.uri} has neither {_CELL} nor an architecture in {_RESULT}; give the run "
-            "directory of a search that is done"
+            f"{storage.uri} has neither {_CELL} nor {MODEL_JSON} nor an architecture in {_RESULT}; "
+            "give the run directory of a search or training that is done"
         ) from None

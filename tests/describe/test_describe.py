@@ -25,6 +25,7 @@ from nasi_ray.spaces.nb1shot1 import S1, S3
 from nasi_ray.spaces.nb201 import NB201
 from nasi_ray.spaces.network_costs import NetworkCost, costs_of
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
+from tests.training.models import tiny_config
 
 V2 = Genotype.parse(DARTS_V2)
 NB201_CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|none~2|"
@@ -150,6 +151,18 @@ def test_cells_come_from_files_and_run_directories(
     assert (found["space"], found["architecture"]) == ("nb201", NB201_CELL)
 
 
+@pytest.mark.parametrize("space", ["darts", "s1"])
+def test_the_cell_of_a_trained_model_can_be_described(
+    space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(space)
+    (tmp_path / "model.json").write_text(json.dumps(config.to_dict()))
+    (tmp_path / "result.json").write_text('{"top1": 91.0}')
+    found = described(capsys, "--genotype", str(tmp_path))
+    assert found["space"] == space
+    assert found["init_channels"] == (36 if space == "darts" else 128)
+
+
 def test_a_search_can_be_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = ("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-cells", "3")
     out = ("--num-workers", "0", "--num-samples", "2", "--out", str(tmp_path))
@@ -180,7 +193,7 @@ def test_the_picture_is_of_the_kind_its_name_says(
         (("--genotype", "{none}"), 1, "which cannot be read (No such file or directory)"),
         (("--genotype", "{bad}"), 1, "no genotype can be read"),
         (("--genotype", "{binary}"), 1, "which cannot be read"),
-        (("--genotype", "{empty}"), 1, "has neither genotype.json nor an architecture"),
+        (("--genotype", "{empty}"), 1, "has neither genotype.json nor model.json nor"),
         (("--genotype", "{torn}"), 1, "names no architecture"),
         (("--genotype", "{file}", "--architecture", "x"), 2, "give a cell: either"),
         (("--genotype", "{file}", "--init-channels", "0"), 2, "init_channels is 0"),
