@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -47,11 +47,12 @@ RECORD = "export.json"
 CARD = "README.md"
 
 
-def run_export(job: ExportJob) -> dict[str, Any]:
+def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Export a run's model; every file is written whole, and as soon as it is made.
 
     Args:
         job: Settings.
+        message: Is called with a line about each program as it is done.
 
     Returns:
         JSON-ready, what ``export.json`` holds: ``uri``, ``differences`` (format -> largest
@@ -83,6 +84,8 @@ def run_export(job: ExportJob) -> dict[str, Any]:
         _check(name, differences[name])
         target.write(FILES[name], data)
         files.append(FILES[name])
+        if message is not None:
+            message(f"{FILES[name]} written")
     architecture = config.parsed()
     if isinstance(architecture, Genotype):
         files += _write_pictures(target, architecture)
