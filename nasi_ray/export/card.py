@@ -28,7 +28,7 @@ def model_card(config: ModelConfig, content: Mapping[str, Any], *, license: str)
         f"---\n{yaml.safe_dump(_front(config, training, license), sort_keys=False)}---",
         f"# {_title(config)}",
         _summary(config, content),
-        "![the two cells](cell.png)" if "cell.png" in content["files"] else "",
+        "![the cell](cell.png)" if "cell.png" in content["files"] else "",
         f"## Use\n\n{_usage(config, content['files'])}",
         f"## Figures\n\n{_table(_figures(content))}",
         f"## Cell\n\n```\n{_cell(config)}\n```",

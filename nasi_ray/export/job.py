@@ -23,7 +23,7 @@ from nasi_ray.export.programs import (
 )
 from nasi_ray.export.settings import ExportJob, Format
 from nasi_ray.run.provenance import versions
-from nasi_ray.spaces import Genotype
+from nasi_ray.spaces import Architecture
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training.model import (
     MODEL_JSON,
@@ -86,9 +86,7 @@ def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> 
         files.append(FILES[name])
         if message is not None:
             message(f"{FILES[name]} written")
-    architecture = config.parsed()
-    if isinstance(architecture, Genotype):
-        files += _write_pictures(target, architecture)
+    files += _write_pictures(target, config.parsed())
     counts = count(constructor(config), image_size=config.image_size)
     content = {
         "schema": SCHEMA,
@@ -147,14 +145,13 @@ def _timm_config(config: ModelConfig, license: str) -> dict[str, Any]:
     }
 
 
-def _write_pictures(target: Storage, cell: Genotype) -> list[str]:
-    from nasi_ray.search.cell_plot import save_genotype_plot  # takes a second to import
+def _write_pictures(target: Storage, cell: Architecture) -> list[str]:
+    from nasi_ray.search.cell_plot import save_architecture_plot  # takes a second to import
 
-    names = []
-    for suffix, data in save_genotype_plot(cell).items():
-        names.append(f"cell.{suffix}")
-        target.write(names[-1], data)
-    return names
+    pictures = {f"cell.{kind}": data for kind, data in (save_architecture_plot(cell) or {}).items()}
+    for name, data in pictures.items():
+        target.write(name, data)
+    return list(pictures)
 
 
 def _training(source: Storage) -> dict[str, Any]:
