@@ -144,7 +144,15 @@ def _provenance(config: ModelConfig, content: Mapping[str, Any]) -> dict[str, st
     training = content["training"]
     stated = {
         name: str(training[name])
-        for name in ("recipe", "data", "epochs", "seed", "num_images", "finished")
+        for name in (
+            "recipe",
+            "data",
+            "num_train_images",
+            "num_test_images",
+            "epochs",
+            "batch_size",
+            "seed",
+        )
         if name in training
     }
     trained_with = training.get("versions")

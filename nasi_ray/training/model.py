@@ -281,9 +281,9 @@ def load_model(storage: Storage) -> tuple[nn.Module, ModelConfig]:
 
 def _without_gradient(make: Callable[[], nn.Module], image_size: int) -> list[str]:
     """Names of the parameters that the output does not depend on."""
-    with torch.device("meta"):  # nothing is computed
+    with torch.device("meta"), torch.enable_grad():  # nothing is computed
         net = make().train()
         output = net(torch.empty((2, 3, image_size, image_size)))
-    outputs = output if isinstance(output, tuple) else (output,)
-    torch.autograd.backward([logits.sum() for logits in outputs])
+        outputs = output if isinstance(output, tuple) else (output,)
+        torch.autograd.backward([logits.sum() for logits in outputs])
     return [name for name, parameter in net.named_parameters() if parameter.grad is None]
