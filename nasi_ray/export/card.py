@@ -77,8 +77,8 @@ def _index(
 def _summary(config: ModelConfig, content: Mapping[str, Any]) -> str:
     return (
         f"A network of {content['parameters']:,} parameters for images of "
-        f"{config.image_size} pixels and {config.num_classes} classes. Its cell is of the space "
-        f"{config.space}; [nasi_ray](https://openreview.net/forum?id=v-v1cpNNK_v) trained it."
+        f"{config.image_size} pixels and {config.num_classes} classes, trained with nasi_ray. Its "
+        f"cell is of the space {config.space}."
     )
 
 
