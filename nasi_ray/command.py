@@ -208,9 +208,12 @@ def _export(argv: Sequence[str]) -> int:
     from nasi_ray.export.settings import parse_export
 
     job = parse_export(argv)
+    from nasi_ray.display.progress import make_progress
     from nasi_ray.export.job import export_lines, run_export
 
-    _print(export_lines(run_export(job)))
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        content = run_export(job, progress.message)
+    _print(export_lines(content))
     return 0
 
 

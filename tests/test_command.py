@@ -58,6 +58,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (("describe", "--genotype", "x", "--space", "y"), "unknown space 'y'"),
         (("describe", "--genotype", "x", "--max-params", "4T"), "max_params is '4T'; give a"),
         (("describe", "--genotype", "x", "--picture", "cell.gif"), "it must end with .svg or"),
+        (("export", "x", "--license", "my own"), "license is 'my own'; give an identifier"),
+        (("export", "x", "--out", "s4://x"), "unsupported run directory 's4://x'"),
         (("rank", "--space", "darts"), "architectures is all, but DARTS cells cannot be"),
     ],
 )

@@ -77,8 +77,8 @@ def _index(
 def _summary(config: ModelConfig, content: Mapping[str, Any]) -> str:
     return (
         f"A network of {content['parameters']:,} parameters for images of "
-        f"{config.image_size} pixels and {config.num_classes} classes. Its cell is of the space "
-        f"{config.space}; [nasi_ray](https://openreview.net/forum?id=v-v1cpNNK_v) trained it."
+        f"{config.image_size} pixels and {config.num_classes} classes, trained with nasi_ray. Its "
+        f"cell is of the space {config.space}."
     )
 
 
@@ -144,7 +144,15 @@ def _provenance(config: ModelConfig, content: Mapping[str, Any]) -> dict[str, st
     training = content["training"]
     stated = {
         name: str(training[name])
-        for name in ("recipe", "data", "epochs", "seed", "num_images", "finished")
+        for name in (
+            "recipe",
+            "data",
+            "num_train_images",
+            "num_test_images",
+            "epochs",
+            "batch_size",
+            "seed",
+        )
         if name in training
     }
     trained_with = training.get("versions")

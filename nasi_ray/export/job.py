@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -47,11 +47,12 @@ RECORD = "export.json"
 CARD = "README.md"
 
 
-def run_export(job: ExportJob) -> dict[str, Any]:
+def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Export a run's model; every file is written whole, and as soon as it is made.
 
     Args:
         job: Settings.
+        message: Is called with a line about each program as it is done.
 
     Returns:
         JSON-ready, what ``export.json`` holds: ``uri``, ``differences`` (format -> largest
@@ -83,6 +84,8 @@ def run_export(job: ExportJob) -> dict[str, Any]:
         _check(name, differences[name])
         target.write(FILES[name], data)
         files.append(FILES[name])
+        if message is not None:
+            message(f"{FILES[name]} written")
     files += _write_pictures(target, config.parsed())
     counts = count(constructor(config), image_size=config.image_size)
     content = {
@@ -145,11 +148,10 @@ def _timm_config(config: ModelConfig, license: str) -> dict[str, Any]:
 def _write_pictures(target: Storage, cell: Architecture) -> list[str]:
     from nasi_ray.search.cell_plot import save_architecture_plot  # takes a second to import
 
-    names = []
-    for suffix, data in (save_architecture_plot(cell) or {}).items():
-        names.append(f"cell.{suffix}")
-        target.write(names[-1], data)
-    return names
+    pictures = {f"cell.{kind}": data for kind, data in (save_architecture_plot(cell) or {}).items()}
+    for name, data in pictures.items():
+        target.write(name, data)
+    return list(pictures)
 
 
 def _training(source: Storage) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class GenotypeNetwork(nn.Module):
 
     @drop_path_prob.setter
     def drop_path_prob(self, prob: float) -> None:
+        prob = float(prob)
         # A tensor: a compiled network would be compiled again for every other number.
         self._drop_path_prob = torch.tensor(prob, dtype=torch.float64, device="cpu")
         self._drops_paths = prob > 0

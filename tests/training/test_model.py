@@ -64,23 +64,29 @@ def test_parameters_are_of_the_seed_alone() -> None:
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
-def gradients_reach_what_requires_them(net: nn.Module, x: Tensor) -> bool:
-    output = net.train()(x)
-    sum(logits.sum() for logits in (output if isinstance(output, tuple) else (output,))).backward()
-    return all((p.grad is not None) == p.requires_grad for p in net.parameters())
+UNUSED_IN_DARTS = tiny_config(
+    architecture=dataclasses.replace(
+        Genotype.parse(DARTS_V2), normal_concat=(5,), reduce_concat=(2, 5)
+    ).to_json(),
+    auxiliary=True,
+)
+UNUSED_IN_NB201 = tiny_config(
+    "nb201",
+    architecture="|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|",
+)
+
+
+def loss_of(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    logits = output if isinstance(output, tuple) else (output,)
+    return torch.stack([one.square().sum() for one in logits]).sum()
 
 
 def test_parameters_that_nothing_depends_on_require_no_gradient() -> None:
-    cell = dataclasses.replace(Genotype.parse(DARTS_V2), normal_concat=(5,), reduce_concat=(2, 5))
-    darts = tiny_config(architecture=cell.to_json(), auxiliary=True)
-    dead_end = tiny_config(
-        "nb201",
-        architecture="|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|",
-    )
-    for config in (darts, dead_end):
-        net = build_model(config)
+    for config in (UNUSED_IN_DARTS, UNUSED_IN_NB201):
+        net = build_model(config).train()
+        loss_of(net(images(config))).backward()
+        assert all((p.grad is not None) == p.requires_grad for p in net.parameters())
         assert any(not p.requires_grad for p in net.parameters())
-        assert gradients_reach_what_requires_them(net, images(config))
     assert all(p.requires_grad for p in build_model(tiny_config()).parameters())
 
 
@@ -152,3 +158,19 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     storage.write("model.json", b"{")
     with pytest.raises(DataError, match="is not JSON"):
         load_model(storage)
+
+
+@pytest.mark.integration
+def test_models_are_trained_by_ddp_without_a_search_for_unused_parameters(tmp_path: Path) -> None:
+    init = f"file://{tmp_path}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=init, rank=0, world_size=1)
+    try:
+        for config in (UNUSED_IN_DARTS, UNUSED_IN_NB201):
+            net: Any = build_model(config)
+            net.drop_path_prob = 0.5
+            model = nn.parallel.DistributedDataParallel(net)
+            for _ in range(2):  # the second pass fails if the first left a parameter out
+                output = model(images(config))
+                loss_of(output).backward()
+    finally:
+        torch.distributed.destroy_process_group()
