@@ -41,7 +41,7 @@ MARKET, USE = "ray.io/market-type", "nasi-ray/use"
 NODE_TYPES = {
     "gpu_spot": {MARKET: "spot"},
     "gpu_ondemand": {MARKET: "on-demand"},
-    "train": {MARKET: "on-demand", USE: "evaluation"},
+    "train": {MARKET: "on-demand", USE: "training"},
 }
 """Their labels."""
 SEARCH = (
