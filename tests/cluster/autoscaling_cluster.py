@@ -1,11 +1,12 @@
-"""A search on a cluster that grows and shrinks, on one host: what happened, and when.
+"""A job on a cluster that grows and shrinks, on one host: what happened, and when.
 
     python tests/cluster/autoscaling_cluster.py
 
 Ray's own autoscaler (v2) starts raylets on this machine in the place of instances: ``gpu_spot``
-first, then ``gpu_ondemand``, at most two of each with one logical GPU; never ``train``, which three
-workers would fill but whose label keeps them off. The head has neither CPU nor GPU. All of it lives
-in process, network and mount namespaces of its own: no other Ray is seen, and nothing remains.
+first, then ``gpu_ondemand``, at most two of each with one logical GPU; for a search never
+``train``, which three workers would fill but whose label keeps them off. The head has neither CPU
+nor GPU. All of it lives in process, network and mount namespaces of its own: no other Ray is seen,
+and nothing remains.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Event:
     """Something that was seen."""
 
     seconds: float
-    """Since the search was started."""
+    """Since the job was started."""
     what: str
     nodes: dict[str, int]
     """GPU nodes alive by type."""
@@ -72,23 +73,30 @@ def why_not_isolated() -> str | None:
     return None if tried.returncode == 0 else f"unshare: {tried.stderr.strip()}"
 
 
-def run_isolated(out: Path, *, num_samples: int) -> list[Event]:
-    """Run a search on a cluster that starts without a GPU node.
+def search_args(out: Path, num_samples: int) -> list[str]:
+    """The command line of a search with three workers of one GPU each."""
+    workers = ("--num-workers", "3", "--gpus-per-worker", "1", "--device", "cpu")
+    records = ("--num-samples", str(num_samples), "--out", str(out))
+    return ["search", *SEARCH, *workers, *records]
+
+
+def run_isolated(args: Sequence[str], *, lose_after: Path | None = None) -> list[Event]:
+    """Run a job on a cluster that starts without a GPU node.
 
     Args:
-        out: Run directory, outside of ``RAY_FOLDER``.
-        num_samples: T.
+        args: Of ``nasi-ray``; the run directory is outside of ``RAY_FOLDER``.
+        lose_after: Once this file exists, the machines for trainings die, without notice.
 
     Returns:
         What happened, in order of time.
 
     Raises:
-        RuntimeError: If the cluster or the search failed; with their last lines.
+        RuntimeError: If the cluster or the job failed; with their last lines.
     """
     RAY_FOLDER.mkdir(exist_ok=True)
     command = [sys.executable, str(Path(__file__).resolve()), "--inside"]
     done = subprocess.run(
-        [*_UNSHARE, *command, "--out", str(out), "--num-samples", str(num_samples)],
+        [*_UNSHARE, *command, str(lose_after or ""), *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -248,7 +256,20 @@ class _Chronicle:
         return not any(nodes.values())
 
 
-def _run_inside(out: str, num_samples: int) -> None:
+def _lose_training_nodes() -> None:
+    """Kill the raylets of the nodes for trainings; what they run dies with them."""
+    import psutil
+
+    killed = 0
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "raylet" and "training" in str(process.info["cmdline"]):
+            process.kill()
+            killed += 1
+    if killed == 0:
+        raise RuntimeError("there is no node for trainings to lose")
+
+
+def _run_inside(lose_after: str, args: Sequence[str]) -> None:
     import ray
 
     _isolate()
@@ -258,39 +279,39 @@ def _run_inside(out: str, num_samples: int) -> None:
         chronicle = _Chronicle()
         if not chronicle.look():
             raise RuntimeError("there is a GPU node before anybody asked for one")
-        chronicle.note("search started")
-        workers = ("--num-workers", "3", "--gpus-per-worker", "1", "--device", "cpu")
-        records = ("--num-samples", str(num_samples), "--out", out)
-        args = (*SEARCH, *workers, *records, "--address", ADDRESS)
-        search = subprocess.Popen(
-            [sys.executable, "jobs/search.py", *args],
+        chronicle.note("job started")
+        job = subprocess.Popen(
+            [sys.executable, "-m", "nasi_ray", *args, "--address", ADDRESS],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
         )
-        while search.poll() is None:
+        while job.poll() is None:
             chronicle.look()
+            if lose_after and Path(lose_after).exists():
+                lose_after = ""
+                _lose_training_nodes()
+                chronicle.note("nodes lost")
             time.sleep(0.2)
-        chronicle.note(f"search ended with status {search.returncode}")
+        chronicle.note(f"job ended with status {job.returncode}")
         _wait_for(chronicle.look, _MAX_S, "the GPU nodes to go")
         ray.shutdown()
 
 
 def main() -> None:
-    """Run, print a line per event."""
+    """Run a search, print a line per event."""
+    if sys.argv[1:2] == ["--inside"]:
+        _run_inside(sys.argv[2], sys.argv[3:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", default="")
     parser.add_argument("--num-samples", type=int, default=60)
     args = parser.parse_args()
-    if args.inside:
-        _run_inside(args.out, args.num_samples)
-        return
     if reason := why_not_isolated():
         sys.exit(f"error: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        for event in run_isolated(Path(args.out or folder), num_samples=args.num_samples):
+        for event in run_isolated(search_args(Path(args.out or folder), args.num_samples)):
             nodes = ", ".join(f"{num} {kind}" for kind, num in event.nodes.items())
             sys.stdout.write(f"{event.seconds:6.1f} s  {nodes}  {event.what}\n")
 
