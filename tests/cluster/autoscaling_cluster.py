@@ -52,6 +52,7 @@ SEARCH = (
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--mount")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _MAX_S = 240.0
+_NOTICE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,12 @@ def search_args(out: Path, num_samples: int) -> list[str]:
     return ["search", *SEARCH, *workers, *records]
 
 
-def run_isolated(args: Sequence[str], *, lose_after: Path | None = None) -> list[Event]:
+def run_isolated(args: Sequence[str], *, preempt_after: Path | None = None) -> list[Event]:
     """Run a job on a cluster that starts without a GPU node.
 
     Args:
         args: Of ``nasi-ray``; the run directory is outside of ``RAY_FOLDER``.
-        lose_after: Once this file exists, the machines for trainings die, without notice.
+        preempt_after: Once this file exists, the machine for trainings is drained, and then lost.
 
     Returns:
         What happened, in order of time.
@@ -96,7 +97,7 @@ def run_isolated(args: Sequence[str], *, lose_after: Path | None = None) -> list
     RAY_FOLDER.mkdir(exist_ok=True)
     command = [sys.executable, str(Path(__file__).resolve()), "--inside"]
     done = subprocess.run(
-        [*_UNSHARE, *command, str(lose_after or ""), *args],
+        [*_UNSHARE, *command, str(preempt_after or ""), *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -107,6 +108,7 @@ def run_isolated(args: Sequence[str], *, lose_after: Path | None = None) -> list
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
         },
     )
     if done.returncode != 0:
@@ -256,20 +258,24 @@ class _Chronicle:
         return not any(nodes.values())
 
 
-def _lose_training_nodes() -> None:
-    """Kill the raylets of the nodes for trainings; what they run dies with them."""
+def _preempt_training_node() -> None:
+    """Announce the end of the node for trainings as the spot watcher does, then kill its raylet."""
     import psutil
 
-    killed = 0
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "raylet" and "training" in str(process.info["cmdline"]):
-            process.kill()
-            killed += 1
-    if killed == 0:
-        raise RuntimeError("there is no node for trainings to lose")
+    from nasi_ray.cluster.spot_watcher import Notice, drain_node
+
+    notice = Notice(action="terminate", end_s=time.time() + _NOTICE_S)
+    drain_node(ADDRESS, "127.0.0.1", notice)  # the head is left out
+    (raylet,) = (
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "raylet" and "training" in str(process.info["cmdline"])
+    )
+    time.sleep(_NOTICE_S)
+    raylet.kill()
 
 
-def _run_inside(lose_after: str, args: Sequence[str]) -> None:
+def _run_inside(preempt_after: str, args: Sequence[str]) -> None:
     import ray
 
     _isolate()
@@ -280,18 +286,26 @@ def _run_inside(lose_after: str, args: Sequence[str]) -> None:
         if not chronicle.look():
             raise RuntimeError("there is a GPU node before anybody asked for one")
         chronicle.note("job started")
-        job = subprocess.Popen(
-            [sys.executable, "-m", "nasi_ray", *args, "--address", ADDRESS],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
+        log = RAY_FOLDER / "job.log"
+        with log.open("wb") as file:
+            job = subprocess.Popen(
+                [sys.executable, "-m", "nasi_ray", *args, "--address", ADDRESS],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
         while job.poll() is None:
             chronicle.look()
-            if lose_after and Path(lose_after).exists():
-                lose_after = ""
-                _lose_training_nodes()
-                chronicle.note("nodes lost")
+            if preempt_after and Path(preempt_after).exists():
+                preempt_after = ""
+                _preempt_training_node()
+                chronicle.note("node lost")
             time.sleep(0.2)
+        text = log.read_text()
+        sys.stderr.write(text)
+        for line in text.splitlines():
+            if line.startswith("goes on"):
+                chronicle.note(line)
         chronicle.note(f"job ended with status {job.returncode}")
         _wait_for(chronicle.look, _MAX_S, "the GPU nodes to go")
         ray.shutdown()
