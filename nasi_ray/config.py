@@ -182,7 +182,7 @@ class ComputeSettings:
     capacity_timeout_s: float | Auto = "auto"
     """Seconds to wait without any worker before giving up; auto: 2 minutes, or half an hour if the
     cluster adds nodes on demand."""
-    label_selector: str = "nasi-ray/use=!evaluation"
+    label_selector: str = "nasi-ray/use=!training"
     """Nodes that workers may run on, by Ray's labels: KEY=VALUE, where VALUE may also be !VALUE,
     in(A,B) or !in(A,B); several are separated by commas; "": any node."""
 

@@ -198,7 +198,7 @@ def test_settings_cannot_be_changed() -> None:
     ("selector", "labels"),
     [
         ("", {}),
-        ("nasi-ray/use=!evaluation", {"nasi-ray/use": "!evaluation"}),
+        ("nasi-ray/use=!training", {"nasi-ray/use": "!training"}),
         (
             "ray.io/accelerator-type=in(A10G,L4),zone=!in(a, b),in=c-1.2_x",
             {"ray.io/accelerator-type": "in(A10G,L4)", "zone": "!in(a, b)", "in": "c-1.2_x"},

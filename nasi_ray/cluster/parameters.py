@@ -21,6 +21,7 @@ TEMPLATES = (
     "cluster/iam/trust-policy.json",
     "cluster/iam/head-policy.json",
     "cluster/iam/worker-policy.json",
+    "cluster/iam/train-policy.json",
     "cluster/iam/run-policy.json",
     "cluster/kuberay/raycluster.yaml",
     "cluster/kuberay/rayjob.yaml",

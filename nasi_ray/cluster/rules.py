@@ -27,6 +27,7 @@ _GPU_FAMILIES: dict[str, tuple[str, dict[int, int]]] = {
     "p5en": ("H200", {48: 8}),
 }
 """AWS's family of machines -> its GPU in Ray's spelling, and size (12 for 12xlarge) -> GPUs."""
+_USE = "nasi-ray/use"
 _CPU_FAMILY = re.compile("[cmr](5|6i|6a|7i|7a)")
 _TYPE = re.compile(r"(?P<family>[a-z0-9-]+)\.(?P<size>[0-9]*)xlarge")
 
@@ -75,6 +76,7 @@ def check_cluster(config: Content) -> Iterator[Problem]:
         launched, resources = node["node_config"], node["resources"]
         market = "spot" if "InstanceMarketOptions" in launched else "on-demand"
         yield from _check_market(node["labels"], market, place)
+        yield from _check_profile(node, place)
         amounts = (resources["CPU"], resources.get("GPU", 0))
         yield from _check_machine(launched["InstanceType"], amounts, node["labels"], place)
         for other, rival in types.items():
@@ -145,6 +147,24 @@ def _check_market(labels: Content, market: str, place: str) -> Iterator[Problem]
     if label != market:
         message = f"ray.io/market-type is {label!r} on nodes that are {market}"
         yield Problem(f"{place}.labels", message)
+
+
+def _check_profile(node: Content, place: str) -> Iterator[Problem]:
+    """Whether the nodes that searches keep off, and no others, have rights on the runs."""
+    profile = node["node_config"]["IamInstanceProfile"]["Name"]
+    is_labelled = node["labels"].get(_USE) == "training"
+    if profile.endswith("-train") and not is_labelled:
+        message = (
+            f"{profile} may change all runs, and searches run on these nodes; give the profile of "
+            f"workers, or the label {_USE}: training"
+        )
+        yield Problem(f"{place}.node_config.IamInstanceProfile.Name", message)
+    elif is_labelled and not profile.endswith("-train"):
+        message = (
+            f"{profile} has no right on S3, where trainings write checkpoints; give the profile "
+            f"of trainings, or another label than {_USE}: training"
+        )
+        yield Problem(f"{place}.node_config.IamInstanceProfile.Name", message)
 
 
 def _check_machine(

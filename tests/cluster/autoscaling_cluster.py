@@ -1,11 +1,12 @@
-"""A search on a cluster that grows and shrinks, on one host: what happened, and when.
+"""A job on a cluster that grows and shrinks, on one host: what happened, and when.
 
     python tests/cluster/autoscaling_cluster.py
 
 Ray's own autoscaler (v2) starts raylets on this machine in the place of instances: ``gpu_spot``
-first, then ``gpu_ondemand``, at most two of each with one logical GPU; never ``train``, which three
-workers would fill but whose label keeps them off. The head has neither CPU nor GPU. All of it lives
-in process, network and mount namespaces of its own: no other Ray is seen, and nothing remains.
+first, then ``gpu_ondemand``, at most two of each with one logical GPU; for a search never
+``train``, which three workers would fill but whose label keeps them off. The head has neither CPU
+nor GPU. All of it lives in process, network and mount namespaces of its own: no other Ray is seen,
+and nothing remains.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ MARKET, USE = "ray.io/market-type", "nasi-ray/use"
 NODE_TYPES = {
     "gpu_spot": {MARKET: "spot"},
     "gpu_ondemand": {MARKET: "on-demand"},
-    "train": {MARKET: "on-demand", USE: "evaluation"},
+    "train": {MARKET: "on-demand", USE: "training"},
 }
 """Their labels."""
 SEARCH = (
@@ -51,6 +52,7 @@ SEARCH = (
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--mount")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _MAX_S = 240.0
+_NOTICE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Event:
     """Something that was seen."""
 
     seconds: float
-    """Since the search was started."""
+    """Since the job was started."""
     what: str
     nodes: dict[str, int]
     """GPU nodes alive by type."""
@@ -72,23 +74,30 @@ def why_not_isolated() -> str | None:
     return None if tried.returncode == 0 else f"unshare: {tried.stderr.strip()}"
 
 
-def run_isolated(out: Path, *, num_samples: int) -> list[Event]:
-    """Run a search on a cluster that starts without a GPU node.
+def search_args(out: Path, num_samples: int) -> list[str]:
+    """The command line of a search with three workers of one GPU each."""
+    workers = ("--num-workers", "3", "--gpus-per-worker", "1", "--device", "cpu")
+    records = ("--num-samples", str(num_samples), "--out", str(out))
+    return ["search", *SEARCH, *workers, *records]
+
+
+def run_isolated(args: Sequence[str], *, preempt_after: Path | None = None) -> list[Event]:
+    """Run a job on a cluster that starts without a GPU node.
 
     Args:
-        out: Run directory, outside of ``RAY_FOLDER``.
-        num_samples: T.
+        args: Of ``nasi-ray``; the run directory is outside of ``RAY_FOLDER``.
+        preempt_after: Once this file exists, the machine for trainings is drained, and then lost.
 
     Returns:
         What happened, in order of time.
 
     Raises:
-        RuntimeError: If the cluster or the search failed; with their last lines.
+        RuntimeError: If the cluster or the job failed; with their last lines.
     """
     RAY_FOLDER.mkdir(exist_ok=True)
     command = [sys.executable, str(Path(__file__).resolve()), "--inside"]
     done = subprocess.run(
-        [*_UNSHARE, *command, "--out", str(out), "--num-samples", str(num_samples)],
+        [*_UNSHARE, *command, str(preempt_after or ""), *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -99,6 +108,7 @@ def run_isolated(out: Path, *, num_samples: int) -> list[Event]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
         },
     )
     if done.returncode != 0:
@@ -248,7 +258,24 @@ class _Chronicle:
         return not any(nodes.values())
 
 
-def _run_inside(out: str, num_samples: int) -> None:
+def _preempt_training_node() -> None:
+    """Announce the end of the node for trainings as the spot watcher does, then kill its raylet."""
+    import psutil
+
+    from nasi_ray.cluster.spot_watcher import Notice, drain_node
+
+    notice = Notice(action="terminate", end_s=time.time() + _NOTICE_S)
+    drain_node(ADDRESS, "127.0.0.1", notice)  # the head is left out
+    (raylet,) = (
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "raylet" and "training" in str(process.info["cmdline"])
+    )
+    time.sleep(_NOTICE_S)
+    raylet.kill()
+
+
+def _run_inside(preempt_after: str, args: Sequence[str]) -> None:
     import ray
 
     _isolate()
@@ -258,39 +285,47 @@ def _run_inside(out: str, num_samples: int) -> None:
         chronicle = _Chronicle()
         if not chronicle.look():
             raise RuntimeError("there is a GPU node before anybody asked for one")
-        chronicle.note("search started")
-        workers = ("--num-workers", "3", "--gpus-per-worker", "1", "--device", "cpu")
-        records = ("--num-samples", str(num_samples), "--out", out)
-        args = (*SEARCH, *workers, *records, "--address", ADDRESS)
-        search = subprocess.Popen(
-            [sys.executable, "jobs/search.py", *args],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
-        while search.poll() is None:
+        chronicle.note("job started")
+        log = RAY_FOLDER / "job.log"
+        with log.open("wb") as file:
+            job = subprocess.Popen(
+                [sys.executable, "-m", "nasi_ray", *args, "--address", ADDRESS],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
+        while job.poll() is None:
             chronicle.look()
+            if preempt_after and Path(preempt_after).exists():
+                preempt_after = ""
+                _preempt_training_node()
+                chronicle.note("node lost")
             time.sleep(0.2)
-        chronicle.note(f"search ended with status {search.returncode}")
+        text = log.read_text()
+        sys.stderr.write(text)
+        for line in text.splitlines():
+            if line.startswith("goes on"):
+                chronicle.note(line)
+        chronicle.note(f"job ended with status {job.returncode}")
         _wait_for(chronicle.look, _MAX_S, "the GPU nodes to go")
         ray.shutdown()
 
 
 def main() -> None:
-    """Run, print a line per event."""
+    """Run a search, print a line per event."""
+    if sys.argv[1:2] == ["--inside"]:
+        _run_inside(sys.argv[2], sys.argv[3:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", default="")
     parser.add_argument("--num-samples", type=int, default=60)
     args = parser.parse_args()
-    if args.inside:
-        _run_inside(args.out, args.num_samples)
-        return
     if reason := why_not_isolated():
         sys.exit(f"error: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        for event in run_isolated(Path(args.out or folder), num_samples=args.num_samples):
+        for event in run_isolated(search_args(Path(args.out or folder), args.num_samples)):
             nodes = ", ".join(f"{num} {kind}" for kind, num in event.nodes.items())
             sys.stdout.write(f"{event.seconds:6.1f} s  {nodes}  {event.what}\n")
 

@@ -73,8 +73,13 @@ def make_bare_python(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def loopback_head(*, num_cpus: int = 2) -> Iterator[Head]:
-    """A head that is up while the context is open; nothing outside its own folder is touched."""
+def loopback_head(*, num_cpus: int = 2, labels: str = "") -> Iterator[Head]:
+    """A head that is up while the context is open; nothing outside its own folder is touched.
+
+    Args:
+        num_cpus: Logical CPUs.
+        labels: Of its node, ``KEY=VALUE,...``.
+    """
     # Ray's sockets need short paths.
     folder = Path(tempfile.mkdtemp(prefix="nasi-"))
     python = make_bare_python(folder / "venv")
@@ -82,7 +87,7 @@ def loopback_head(*, num_cpus: int = 2) -> Iterator[Head]:
     home.mkdir()
     token = secrets.token_hex(32)
     with (folder / "head.log").open("wb") as log:
-        address, command = _start_command(folder, num_cpus)
+        address, command = _start_command(folder, num_cpus, labels)
         process = subprocess.Popen(
             [python, "-c", "from ray.scripts.scripts import main; main()", *command],
             env=_environ(python, home, token),
@@ -119,7 +124,7 @@ def _environ(python: Path, home: Path, token: str) -> dict[str, str]:
     }
 
 
-def _start_command(folder: Path, num_cpus: int) -> tuple[str, list[str]]:
+def _start_command(folder: Path, num_cpus: int, labels: str) -> tuple[str, list[str]]:
     gcs, dashboard, agent, client = free_ports(4)
     options = {
         "port": gcs,
@@ -136,6 +141,7 @@ def _start_command(folder: Path, num_cpus: int) -> tuple[str, list[str]]:
         "temp-dir": folder / "ray",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
+    flags += [f"--labels={labels}"] if labels else []
     return f"http://127.0.0.1:{dashboard}", ["start", "--head", "--block", *flags]
 
 

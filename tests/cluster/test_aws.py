@@ -75,7 +75,7 @@ def test_rays_own_group_would_be_open_so_that_the_rule_against_it_is_needed(ec2:
 
 def test_nodes_are_launched_tagged_spot_and_with_session_tokens(ec2: Any) -> None:
     iam = boto3.client("iam")
-    for name in ("nasi-head", "nasi-worker"):
+    for name in ("nasi-head", "nasi-worker", "nasi-train"):
         iam.create_instance_profile(InstanceProfileName=name)
     config, group = bootstrapped(ec2)
     provider = AWSNodeProvider(config["provider"], config["cluster_name"])

@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cluster.jobs_on_head import job, ray_job, wait_for
 from tests.cluster.loopback_head import ROOT, Head, loopback_head
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -70,40 +70,11 @@ def num_stored(out: Path) -> int:
     return len({i for part in parts for i in pq.read_table(part)["index"].to_pylist()})
 
 
-def ray_job(head: Head, *args: str) -> subprocess.CompletedProcess[str]:
-    """``ray job …`` in the project's directory."""
-    command = "import sys; from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", command, "job", args[0], "--address", head.address, *args[1:]],
-        cwd=ROOT,
-        env=head.environ(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
 def submit(head: Head, name: str, *args: str, wait: bool = True) -> int:
     """The command of the manual."""
     package = ("--working-dir", ".", "--runtime-env", "cluster/runtime-env.json")
     options = ("--submission-id", name, *package, *(() if wait else ("--no-wait",)))
     return ray_job(head, "submit", *options, "--", "python", "jobs/search.py", *args).returncode
-
-
-def job(head: Head, name: str) -> dict[str, Any]:
-    """What the job API says of a submission, and its logs."""
-    script = (
-        "import json, sys; from ray.job_submission import JobSubmissionClient as C; "
-        "c = C(sys.argv[1]); j = c.get_job_info(sys.argv[2]); "
-        "print(json.dumps([str(j.status), j.driver_exit_code, c.get_job_logs(sys.argv[2])]))"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", script, head.address, name],
-        env=head.environ(),
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return dict(zip(("status", "exit_code", "logs"), json.loads(found.stdout), strict=True))
 
 
 def submitter(head: Head, run_id: str, *args: str) -> list[str]:
@@ -120,13 +91,6 @@ def start_submitter(head: Head, run_id: str, *args: str) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def drivers(out: Path) -> list[int]:

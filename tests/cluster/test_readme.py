@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from nasi_ray.cluster.parameters import PARAMETERS
+from nasi_ray.cluster.submit import parse_submission
 from nasi_ray.search.settings import parse_search
+from nasi_ray.training.settings import parse_train
+from tests.cluster.test_launch_order import launches
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "cluster/README.md").read_text()
 
 
-def words_after(command: str) -> list[str]:
-    """The arguments of the first block that starts so."""
-    block = re.search(rf"^ +{re.escape(command)}(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
-    assert block is not None
-    return shlex.split(block[1].replace("\\\n", " "))
+def words_after(command: str, index: int = 0) -> list[str]:
+    """The arguments of the first block that starts so, or of a later one."""
+    blocks = re.findall(rf"^ +{re.escape(command)}(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    return shlex.split(blocks[index].replace("\\\n", " "))
 
 
 SUBMITTED = words_after("nasi-ray cluster submit")
@@ -60,6 +65,49 @@ def test_rays_own_command_submits_the_same_search() -> None:
     script, *arguments = list(given["entrypoint"])[1:]
     assert script == "jobs/search.py"
     assert parse_search(arguments) == parse_search(SEARCH[1:])
+
+
+def test_the_trainings_it_submits_are_accepted_and_get_their_machines() -> None:
+    from ray.dashboard.modules.job.cli import submit
+
+    small = parse_submission(words_after("nasi-ray cluster submit", 1))
+    options = submit.make_context("submit", words_after("ray job submit", 1)).params
+    script, *large = list(options["entrypoint"])[1:]
+    assert (small.arguments[0], script) == ("train", "jobs/train.py")
+    jobs = [parse_train(small.arguments[1:]), parse_train(large)]
+    machines = [
+        launches(
+            int(job.compute.num_workers),
+            job.compute.label_selector,
+            threads=job.compute.threads_per_worker,
+            is_gang=True,
+        )
+        for job in jobs
+    ]
+    assert machines == [{"train1": 1}, {"train8": 1}]
+    assert [job.recipe for job in jobs] == ["cifar10", "imagenet"]
+    for job in jobs:
+        assert job.compute.device == "cuda"
+        assert job.out.startswith("s3://$NASI_BUCKET/$NASI_PREFIX/")
+        assert job.subject.genotype == SEARCH[-1]
+    on_imagenet = jobs[1]
+    assert on_imagenet.images.data.startswith("s3://$NASI_BUCKET/$NASI_PREFIX/")
+    micro = on_imagenet.training.micro_batch_size
+    assert isinstance(micro, int)
+    assert on_imagenet.training.batch_size % (8 * micro) == 0
+
+
+def test_the_costs_of_its_trainings_follow_from_its_prices() -> None:
+    (prices,) = re.findall(r"^    (\{.*\})$", README, re.M)
+    usd = json.loads(prices)
+    rows = re.findall(r"^\| .* \| ([\d,]+) \| (\d+) \| ([\d.]+) \| ([\d,]+) \|$", README, re.M)
+    images = [600 * 50_000, 250 * 1_281_167, 250 * 1_281_167]
+    for row, num_images, kind in zip(rows, images, ["train1", "train8", "train8"], strict=True):
+        rate, hours, per_hour, cost = (float(text.replace(",", "")) for text in row)
+        exact = num_images / rate / 3600
+        assert hours == round(exact)
+        assert per_hour == pytest.approx(usd["head"] + usd[kind])
+        assert cost == round(exact * per_hour)
 
 
 def test_the_label_selector_it_names_is_accepted() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import yaml
 
+from nasi_ray.config import ComputeSettings, labels_of
+from nasi_ray.pool.nodes import is_selected
 from nasi_ray.search.settings import parse_search
 from tests.cluster.filled import VALUES, filled, filled_text
 
@@ -19,20 +22,42 @@ def statements(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_head_may_launch_the_types_of_the_cluster_with_the_workers_profile_only() -> None:
+@pytest.mark.parametrize(
+    ("sid", "profile"), [("LaunchOwnWorkers", "nasi-worker"), ("LaunchOwnTrainers", "nasi-train")]
+)
+def test_the_head_may_launch_the_types_of_the_cluster_with_their_profiles_only(
+    sid: str, profile: str
+) -> None:
     by_sid = {statement["Sid"]: statement for statement in statements("head")}
-    allowed = by_sid["LaunchOwnWorkers"]["Condition"]
-    types = {worker["node_config"]["InstanceType"] for worker in WORKERS}
+    allowed = by_sid[sid]["Condition"]
+    launched = [worker["node_config"] for worker in WORKERS]
+    types = {n["InstanceType"] for n in launched if n["IamInstanceProfile"]["Name"] == profile}
     assert set(allowed["StringEquals"]["ec2:InstanceType"]) == types
-    profiles = {worker["node_config"]["IamInstanceProfile"]["Name"] for worker in WORKERS}
-    assert profiles == {allowed["ArnEquals"]["ec2:InstanceProfile"].split("/")[-1]}
-    assert profiles == {by_sid["PassWorkerRoleOnly"]["Resource"].split("/")[-1]}
+    assert allowed["ArnEquals"]["ec2:InstanceProfile"].split("/")[-1] == profile
     assert allowed["StringEquals"]["aws:RequestTag/ray-cluster-name"] == CLUSTER["cluster_name"]
+    roles = [arn.split("/")[-1] for arn in by_sid["PassWorkersRolesOnly"]["Resource"]]
+    assert sorted(roles) == sorted({n["IamInstanceProfile"]["Name"] for n in launched})
+
+
+def test_only_nodes_that_searches_keep_off_have_the_profile_of_trainings() -> None:
+    condition = labels_of(ComputeSettings().label_selector)
+    kept_off = [worker for worker in WORKERS if not is_selected(worker["labels"], condition)]
+    with_rights = [
+        worker
+        for worker in WORKERS
+        if worker["node_config"]["IamInstanceProfile"]["Name"] == "nasi-train"
+    ]
+    assert len(with_rights) == 2
+    assert with_rights == kept_off
 
 
 def test_workers_may_pull_the_image_and_nothing_else() -> None:
     actions = " ".join(str(statement["Action"]) for statement in statements("worker"))
     assert set(re.findall("[a-z0-9]+:", actions)) == {"ecr:"}
+
+
+def test_workers_of_a_training_may_also_touch_the_run_prefix() -> None:
+    assert statements("train") == [*statements("run"), *statements("worker")]
 
 
 def test_who_runs_the_driver_may_touch_the_run_prefix_only() -> None:

@@ -309,6 +309,7 @@ def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> N
         (["--run-id", "a", "--", "--out", "/runs/a"], "'--out' is not a job; after -- comes one"),
         (["--run-id", "a", "--", "version"], "'version' is not a job; after -- comes one of"),
         (["--run-id", "a", "--", "search"], "give -- search --out s3://bucket/prefix"),
+        (["--run-id", "a", "--", "train"], "the train would write to runs/ in the job's own"),
         (["--run-id", "a", "--", "study", "cells"], "give -- study --out s3://bucket/prefix"),
         (["--run-id", "a", "--", "rank", "--out", "runs/a"], "write to runs/a in the job's own"),
         (["--run-id", "a", "--", "search", "--out"], "give -- search --out s3://bucket/prefix"),

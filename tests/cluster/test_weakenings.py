@@ -25,6 +25,7 @@ HEAD = "available_node_types.head"
 SPOT = "available_node_types.gpu_spot"
 ON_DEMAND = "available_node_types.gpu_ondemand"
 TRAIN = "available_node_types.train8"
+TRAIN_1 = "available_node_types.train1"
 START = "head_start_ray_commands"
 OPEN_START = "ray start --head --dashboard-host=0.0.0.0"
 SAFE_START = "ulimit -n 9; ray start --head --dashboard-host=127.0.0.1"
@@ -137,6 +138,21 @@ CLUSTER: list[Row] = [
     # Machines
     (f"{TRAIN}.node_config.IamInstanceProfile", GONE),
     (f"{SPOT}.node_config.IamInstanceProfile.Name", "nasi-head"),
+    # Rights on the runs: for trainings alone
+    (f"{SPOT}.node_config.IamInstanceProfile.Name", "nasi-train", "searches run on these nodes"),
+    (f"{SPOT}.node_config.IamInstanceProfile.Name", "nasi-train"),
+    (f"{ON_DEMAND}.node_config.IamInstanceProfile.Name", "nasi-train"),
+    (f"{HEAD}.node_config.IamInstanceProfile.Name", "nasi-train"),
+    (f'{TRAIN}.labels."nasi-ray/use"', GONE, "searches run on these nodes"),
+    (f'{TRAIN_1}.labels."nasi-ray/use"', "search", "searches run on these nodes"),
+    (f'{TRAIN}.labels."nasi-ray/use"', "evaluation"),
+    (f'{TRAIN}.labels."nasi-ray/use"', "Training"),
+    (f"{TRAIN}.node_config.IamInstanceProfile.Name", "nasi-worker", "has no right on S3"),
+    (f'{SPOT}.labels."nasi-ray/use"', "training", "has no right on S3"),
+    (f"{TRAIN}.node_config.IamInstanceProfile.Name", "nasi-head"),
+    (f"{TRAIN}.node_config.IamInstanceProfile.Name", "nasi-run"),
+    (f"{TRAIN_1}.node_config.IamInstanceProfile.Name", "other-train", "NASI_CLUSTER is"),
+    (f"{TRAIN}.node_config.IamInstanceProfile.Arn", "arn:aws:iam::1:instance-profile/admin"),
     (f"{SPOT}.node_config.IamInstanceProfile.Name", "other-worker", "NASI_CLUSTER is"),
     (f"{SPOT}.node_config.IamInstanceProfile", {"Arn": "arn:aws:iam::1:instance-profile/x"}),
     (f"{SPOT}.node_config.MetadataOptions.HttpTokens", "optional"),
@@ -161,7 +177,7 @@ CLUSTER: list[Row] = [
     ("max_workers", GONE),
     ("max_workers", "16"),
     ("max_workers", True),
-    ("max_workers", 60, "60 cannot be reached: the node types add up to 25"),
+    ("max_workers", 60, "60 cannot be reached: the node types add up to 29"),
     (f"{SPOT}.max_workers", 5000),
     (f"{TRAIN}.max_workers", GONE),
     (f"{TRAIN}.max_workers", 17, "17 is above the cluster's max_workers, 16"),
@@ -229,18 +245,20 @@ SECURITY_GROUP: list[Row] = [
     ("[+]", 3),
 ]
 
+PROFILE = "arn:aws:iam::123456789012:instance-profile"
 ARN = "arn:aws:ec2:us-west-2:123456789012"
 S3 = {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": "arn:aws:s3:::nasi/runs/*"}
 SIDS = [s["Sid"] for s in filled("cluster/iam/head-policy.json")["Statement"]]
-LAUNCH, PARTS = (
-    f"Statement[{SIDS.index(s)}]" for s in ("LaunchOwnWorkers", "LaunchFromTheseParts")
+LAUNCH, LAUNCH_TRAINERS, PARTS = (
+    f"Statement[{SIDS.index(s)}]"
+    for s in ("LaunchOwnWorkers", "LaunchOwnTrainers", "LaunchFromTheseParts")
 )
 AT_LAUNCH, TAG, END = (
     f"Statement[{SIDS.index(s)}]" for s in ("TagAtLaunch", "TagOwnNodes", "EndOwnNodes")
 )
 PASS, LIST, RUNS, PULL = (
     f"Statement[{SIDS.index(s)}]"
-    for s in ("PassWorkerRoleOnly", "ListRuns", "ReadAndWriteRuns", "PullImage")
+    for s in ("PassWorkersRolesOnly", "ListRuns", "ReadAndWriteRuns", "PullImage")
 )
 OWN_TAG = '"aws:ResourceTag/ray-cluster-name"'
 
@@ -259,6 +277,12 @@ HEAD_POLICY: list[Row] = [
     (f'{LAUNCH}.Condition.StringEquals."ec2:InstanceType"[+]', "*"),
     (f'{LAUNCH}.Condition.StringEquals."ec2:MetadataHttpTokens"', "optional"),
     (f'{LAUNCH}.Condition.ArnEquals."ec2:InstanceProfile"', "*"),
+    (f'{LAUNCH}.Condition.ArnEquals."ec2:InstanceProfile"', f"{PROFILE}/nasi-train"),
+    (f'{LAUNCH_TRAINERS}.Condition.ArnEquals."ec2:InstanceProfile"', f"{PROFILE}/nasi-head"),
+    (f'{LAUNCH_TRAINERS}.Condition.ArnEquals."ec2:InstanceProfile"', f"{PROFILE}/*-train"),
+    (f'{LAUNCH_TRAINERS}.Condition.StringEquals."ec2:InstanceType"', GONE),
+    (f"{LAUNCH_TRAINERS}.Condition", GONE),
+    (LAUNCH_TRAINERS, GONE),
     (f"{LAUNCH}.Condition.ArnEquals", GONE),
     (f"{LAUNCH}.Condition", GONE),
     (f'{AT_LAUNCH}.Condition.StringEquals."ec2:CreateAction"', "CreateTags"),
@@ -275,7 +299,11 @@ HEAD_POLICY: list[Row] = [
     (f"{END}.Condition", GONE),
     (f"{END}.Action", "EC2:terminateInstances"),
     (f"{PASS}.Resource", "arn:aws:iam::123456789012:role/*"),
-    (f"{PASS}.Resource", "arn:aws:iam::123456789012:role/nasi-head"),
+    (f"{PASS}.Resource[1]", "arn:aws:iam::123456789012:role/nasi-head"),
+    (f"{PASS}.Resource[1]", "arn:aws:iam::123456789012:role/nasi-*"),
+    (f"{PASS}.Resource[+]", "arn:aws:iam::123456789012:role/nasi-head"),
+    (f"{PASS}.Resource[1]", "arn:aws:iam::123456789012:role/other-train", "NASI_CLUSTER is"),
+    (f"{PASS}.Action", "iam:*"),
     (f"{PASS}.Condition", GONE),
     (f'{PASS}.Condition.StringEquals."iam:PassedToService"', "lambda.amazonaws.com"),
     (f"{LIST}.Condition", GONE),
@@ -302,7 +330,34 @@ WORKER_POLICY: list[Row] = [
     ("Statement[+]", S3),
     ("Statement", filled("cluster/iam/head-policy.json")["Statement"]),
     ("Statement", filled("cluster/iam/run-policy.json")["Statement"]),
+    ("Statement", filled("cluster/iam/train-policy.json")["Statement"]),
     ("Statement[1].Resource", "*"),
+]
+TRAIN_POLICY: list[Row] = [
+    ("Statement[0].Condition", GONE),
+    ("Statement[0].Action", "s3:List*"),
+    ("Statement[0].Resource", "arn:aws:s3:::*"),
+    ('Statement[0].Condition.StringLikeIfExists."s3:prefix"', ["*"]),
+    ('Statement[0].Condition.StringLikeIfExists."s3:prefix"[1]', "others/*", "NASI_PREFIX is"),
+    ("Statement[1].Resource", "arn:aws:s3:::nasi-123456789012/*"),
+    ("Statement[1].Resource", "arn:aws:s3:::nasi-123456789012*/runs/*"),
+    ("Statement[1].Resource", "arn:aws:s3:::nasi-123456789012/runs*"),
+    ("Statement[1].Resource", "arn:aws:s3:::nasi-123456789012/others/*", "NASI_PREFIX is"),
+    ("Statement[1].Resource", "arn:aws:s3:::nasi-210987654321/runs/*", "NASI_BUCKET is"),
+    ("Statement[1].Resource", ["arn:aws:s3:::nasi-123456789012/runs/*", "arn:aws:s3:::*"]),
+    ("Statement[1].NotResource", "arn:aws:s3:::x"),
+    ("Statement[1].Action", "s3:*"),
+    ("Statement[1].Action[+]", "s3:DeleteObjectVersion"),
+    ("Statement[1].Action[+]", "s3:PutObjectAcl"),
+    ("Statement[+]", {"Sid": "ReadAndWriteRuns", **S3, "Resource": "arn:aws:s3:::nasi/other/*"}),
+    ("Statement[+]", S3),
+    ("Statement[+]", {"Sid": "All", "Effect": "Allow", "Action": "iam:*", "Resource": "*"}),
+    ("Statement[+]", {"Sid": "PullImage", "Effect": "Allow", "Action": "iam:*", "Resource": "*"}),
+    ("Statement[+]", {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}),
+    ("Statement", filled("cluster/iam/head-policy.json")["Statement"]),
+    ("Statement[3].Resource", "arn:aws:ecr:us-west-2:123456789012:repository/*"),
+    ("Statement[3].Action[+]", "ecr:PutImage"),
+    ("Statement[1]", GONE),
 ]
 RUN_POLICY: list[Row] = [
     ("Statement[0].Condition", GONE),
@@ -427,6 +482,7 @@ RAY_CLUSTER: list[Row] = [
     (f'{POD}.nodeSelector."node.kubernetes.io/instance-type"', "p4d.24xlarge", "has 8 GPUs"),
     (f'{POD}.nodeSelector."node.kubernetes.io/instance-type"', "g5g.2xlarge", "not among the x86"),
     ('workerGroupSpecs[0].labels."ray.io/accelerator-type"', "A100", "accelerator-type is 'A100'"),
+    ('workerGroupSpecs[0].labels."nasi-ray/use"', "training"),
     ("workerGroupSpecs[0].minReplicas", 8),
     ("workerGroupSpecs[0].replicas", 8),
     ("workerGroupSpecs[0].replicas", "0"),
@@ -494,6 +550,7 @@ def rows() -> list[tuple[str, str | None, Row]]:
         ("cluster/security-group.json", None, SECURITY_GROUP),
         (iam.format("head"), None, HEAD_POLICY),
         (iam.format("worker"), None, WORKER_POLICY),
+        (iam.format("train"), None, TRAIN_POLICY),
         (iam.format("run"), None, RUN_POLICY),
         (iam.format("trust"), None, TRUST_POLICY),
         ("cluster/kuberay/rayjob.yaml", "RayJob", RAY_JOB),
@@ -520,7 +577,7 @@ def test_a_weakening_is_found_where_it_is(file: str, kind: str | None, row: Row)
         assert problems
         assert any(is_near(problem, path) for problem in problems), problems
     assert not any("\n" in problem for problem in problems)
-    assert len(problems) < 10, problems
+    assert len(problems) <= 10, problems
 
 
 FINE: list[Row] = [

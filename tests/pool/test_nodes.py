@@ -130,15 +130,15 @@ def test_a_plan_waits_longer_for_nodes_that_have_to_boot_unless_the_user_says_ot
 @pytest.mark.parametrize(
     ("condition", "selected"),
     [
-        ("evaluation", ["evaluation"]),
-        ("!evaluation", ["search", ""]),
+        ("training", ["training"]),
+        ("!training", ["search", ""]),
         ("in(search,other)", ["search"]),
-        ("in(search, evaluation)", ["evaluation", "search"]),
-        ("!in(search,other)", ["evaluation", ""]),
+        ("in(search, training)", ["training", "search"]),
+        ("!in(search,other)", ["training", ""]),
     ],
 )
 def test_nodes_are_selected_by_their_labels(condition: str, selected: Sequence[str]) -> None:
-    nodes = {name: {USE: name} if name else {} for name in ("evaluation", "search", "")}
+    nodes = {name: {USE: name} if name else {} for name in ("training", "search", "")}
     conditions = {USE: condition}
     assert [name for name in nodes if is_selected(nodes[name], conditions)] == selected
     assert not is_selected({USE: "search"}, {**conditions, "other": "x"})
@@ -147,11 +147,11 @@ def test_nodes_are_selected_by_their_labels(condition: str, selected: Sequence[s
 
 def test_a_plan_uses_only_nodes_with_the_right_labels(fake: FakeCluster) -> None:
     fake.resources = [CPU_NODE, GPU_NODE, {"CPU": 2.0}]
-    fake.labels = [{USE: "search"}, {USE: "evaluation"}]
+    fake.labels = [{USE: "search"}, {USE: "training"}]
     plan = plan_for(ComputeSettings())
     assert (plan.num_workers, plan.gpus_per_worker) == (10, 0)
-    assert plan.labels == {USE: "!evaluation"}
-    assert plan_for(ComputeSettings(label_selector=f"{USE}=evaluation")).num_workers == 4
+    assert plan.labels == {USE: "!training"}
+    assert plan_for(ComputeSettings(label_selector=f"{USE}=training")).num_workers == 4
 
 
 @pytest.mark.parametrize(
