@@ -43,9 +43,10 @@ class GenotypeNetwork(nn.Module):
         self, genotype: Genotype, network: FinalNetwork, *, auxiliary: bool = True
     ) -> None:
         super().__init__()
-        self.drop_path_prob = 0.0
+        self.drop_path_prob: float | Tensor = 0.0
         """Probability with which an operation is dropped for an image while training, in [0, 1);
-        skip connections of stride 1 are never dropped."""
+        skip connections of stride 1 are never dropped. A tensor without dimensions, for a network
+        that is compiled: another number would compile it anew."""
         concat = {"normal": genotype.normal_concat, "reduce": genotype.reduce_concat}
         edges = {"normal": genotype.normal, "reduce": genotype.reduce}
         plans = plan_cells(network, {name: len(nodes) for name, nodes in concat.items()})
@@ -72,7 +73,7 @@ class GenotypeNetwork(nn.Module):
         """
         s0, s1 = self.stem(x)
         auxiliary = None
-        drop = self.drop_path_prob if self.training else 0.0
+        drop: float | Tensor = self.drop_path_prob if self.training else 0.0
         for position, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, drop)
             if self.auxiliary is not None and self.training and position == self._auxiliary_after:
@@ -98,7 +99,7 @@ class FinalCell(nn.Module):
             for op, source in edges
         )
 
-    def forward(self, s0: Tensor, s1: Tensor, drop_path_prob: float) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, drop_path_prob: float | Tensor) -> Tensor:
         """Apply to the outputs of the two cells before."""
         states = NodeStates(project(s) for project, s in zip(self.project, (s0, s1), strict=True))
         for first in range(0, len(self.ops), 2):
@@ -106,23 +107,24 @@ class FinalCell(nn.Module):
             states.values.append(add(*brought))
         return torch.cat([states.values[node] for node in self._concat], dim=1)
 
-    def _edge(self, edge: int, states: NodeStates, drop_path_prob: float) -> Tensor:
+    def _edge(self, edge: int, states: NodeStates, drop_path_prob: float | Tensor) -> Tensor:
         op = self.ops[edge]
         y = states.apply(op, self._sources[edge])
-        if drop_path_prob == 0.0 or isinstance(op, Identity):
+        is_off = isinstance(drop_path_prob, float) and drop_path_prob == 0.0
+        if is_off or isinstance(op, Identity):
             return y
         return drop_path(y, drop_path_prob)
 
 
-def drop_path(x: Tensor, prob: float) -> Tensor:
+def drop_path(x: Tensor, prob: float | Tensor) -> Tensor:
     """Set whole images of a batch to zero, and divide the others by 1 − prob.
 
     Args:
         x: shape (batch, channels, height, width)
         prob: In [0, 1).
     """
-    keep = torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(1 - prob)
-    return x * (keep / (1 - prob))
+    keep = torch.rand((len(x), 1, 1, 1), device=x.device) >= prob
+    return x * (keep / (1 - prob)).to(x.dtype)
 
 
 class AuxiliaryTower(nn.Module):

@@ -22,6 +22,7 @@ class LocalLink:
         self._progress = progress
         self.is_stopping = False
         """Whether to save and stop after this step."""
+        self._is_told = False
 
     def update(self, state: ProgressState) -> None:
         """See ``Progress``."""
@@ -36,7 +37,13 @@ class LocalLink:
 
     def check(self, seconds_per_step: float) -> tuple[Wish, int]:
         """See ``Link``."""
-        return ("stop" if self.is_stopping else "go"), 1
+        if not self.is_stopping:
+            return "go", 1
+        # Not from the handler: the signal may have come while the display was being drawn.
+        if not self._is_told:
+            self._is_told = True
+            self._progress.message("stopping: saving a checkpoint")
+        return "stop", 1
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -52,7 +59,6 @@ class LocalLink:
         def stop(signum: int, frame: FrameType | None) -> None:
             if not self.is_stopping:
                 self.is_stopping = True
-                self._progress.message("stopping: saving a checkpoint after this step")
                 return
             handler = before[signal.Signals(signum)]
             if callable(handler):

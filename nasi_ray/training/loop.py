@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nasi_ray.device import prepare_process
 from nasi_ray.errors import ConfigError, StorageError, TrainingError
-from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.seeding import torch_seed
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
@@ -159,8 +158,7 @@ class Trainer:
         """Train and test; False if the run is to stop."""
         config, steps = self._config, self._plan.steps_per_epoch
         self._state.net.train()
-        if isinstance(self._state.net, GenotypeNetwork):
-            self._state.net.drop_path_prob = config.drop_path * epoch / config.epochs
+        self._state.set_drop_path(config.drop_path * epoch / config.epochs)
         self._meter.begin_epoch(epoch, self._rows)
         batches = self._loader.train(epoch, start)
         for step in range(epoch * steps + start, (epoch + 1) * steps):
@@ -222,6 +220,8 @@ class Trainer:
         every = self._plan.checkpoint_steps
         if wish != "go" or (every and done % every == 0):
             self._save(done)
+        if wish == "save" and self._world.is_first:
+            self._link.message("a node is to go away: saved a checkpoint")
         return wish != "stop"
 
     def _finish_epoch(self, epoch: int) -> None:

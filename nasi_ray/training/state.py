@@ -10,6 +10,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.seeding import torch_seed
 from nasi_ray.training.checkpoints import State
 from nasi_ray.training.model import ModelConfig, build_model
@@ -59,6 +60,12 @@ class TrainState:
             )
         if self._own_buffers is not None:  # DDP has given all ranks those of the first
             self._set_buffers(self._own_buffers)
+
+    def set_drop_path(self, prob: float) -> None:
+        """Set the probability of dropping an operation; benchmarks' networks drop none."""
+        if isinstance(self.net, GenotypeNetwork):
+            device = self._world.device
+            self.net.drop_path_prob = torch.tensor(prob, device=device) if self._compile else prob
 
     @property
     def tested(self) -> nn.Module:

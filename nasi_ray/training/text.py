@@ -23,6 +23,6 @@ def result_line(content: Mapping[str, Any], uri: str) -> str:
         f"{content['num_train_images']} images of {content['data']} at {content['image_size']} px "
         f"for {content['epochs']} epochs: top-1 {content['top1']:.2f} %, top-5 "
         f"{content['top5']:.2f} % of {content['num_test_images']} test images"
-        f"{better if best['epoch'] != content['epochs'] else ''}; in {uri}: "
+        f"{better if best['top1'] > content['top1'] else ''}; in {uri}: "
         f"nasi_ray.load_model({uri!r})"
     )

@@ -12,7 +12,7 @@ import pytest
 from tests.jobs.command import run, start, wait_for
 from tests.training.trainings import CELL, TRAINED, figures, final_state, is_equal
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ARGS = (
     "--genotype", CELL, "--init-channels", "6", "--num-cells", "5", "--epochs", "3",
@@ -108,3 +108,19 @@ def test_from_two_workers_to_one(tmp_path: Path, undisturbed: Path) -> None:
     # statistics of batch norm see two micro-batches in turn, not their mean.
     for one, other in zip(figures(tmp_path), figures(undisturbed), strict=True):
         assert one[2] == pytest.approx(other[2], rel=1e-3)
+
+
+def test_a_signal_saves_after_the_step_without_ray(tmp_path: Path) -> None:
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    args = (*ARGS, "--num-workers", "0", "--checkpoint-steps", "0")
+    process = start("train.py", *args, "--out", str(out))
+    wait_for(lambda: any(out.glob("checkpoints/step-000000015*")), process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 130, err
+    assert "stopping: saving a checkpoint" in err
+    code, _, err = run("train.py", *args, "--out", out)
+    assert code == 0, err
+    code, _, err = run("train.py", *args, "--out", whole)
+    assert code == 0, err
+    assert_same(out, whole)
