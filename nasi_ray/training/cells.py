@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.config import ComputeSettings
 from nasi_ray.display.formats import format_seconds
-from nasi_ray.errors import ConfigError, NasiRayError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.tune import TrialResources, run_trials
@@ -27,7 +27,7 @@ from nasi_ray.storage import Storage, open_storage
 from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
-from nasi_ray.training.job import read_images, run_train
+from nasi_ray.training.job import find_compute, read_images, run_train
 from nasi_ray.training.result import TrainResult, read_result
 from nasi_ray.training.settings import SubjectConfig, TrainJob
 
@@ -160,21 +160,22 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
             else:
                 runner.end(position, "")
         return
-    use_gpu = compute.device == "cuda"
+    # With one worker a trial, whatever the number at once.
+    device, _ = find_compute(
+        dataclasses.replace(job, compute=dataclasses.replace(compute, num_workers=1))
+    )
     asked = ComputeSettings(
         num_workers=compute.num_workers,
         threads_per_worker=compute.threads_per_worker,
-        gpus_per_worker=1.0 if use_gpu else 0.0,
+        gpus_per_worker=1.0 if device == "cuda" else 0.0,
         label_selector=compute.label_selector,
         address=compute.address,
     )
-    if compute.label_selector:
-        raise ConfigError("label_selector cannot be used with --genotypes; leave it out")
     with connect(compute.address, asked):
         plan_for(asked)
         resources = TrialResources(
             cpus=compute.threads_per_worker,
-            gpus=asked.gpus_per_worker if isinstance(asked.gpus_per_worker, float) else 0.0,
+            gpus=1.0 if device == "cuda" else 0.0,
             at_once=None if compute.num_workers == "auto" else compute.num_workers,
             max_failures=compute.max_failures,
         )

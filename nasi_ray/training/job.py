@@ -83,7 +83,7 @@ def run_train(
     settings = _identity(training, space, architecture)
     if (found := _finished(storage, settings, sources)) is not None:
         return found
-    device, num_workers = _compute(job)
+    device, num_workers = find_compute(job)
     _refuse_bad_batch(training, num_workers)
     images = read_images(job, training, progress) if images is None else images
     plan = _plan(job, training, storage, images, (space, architecture), device)
@@ -109,7 +109,7 @@ def _resolved(job: TrainJob, storage: Storage) -> TrainingConfig:
     before = None if stored is None else stored[0].get("micro_batch_size")
     if checkpoints.steps_of(storage) and isinstance(before, int):
         return dataclasses.replace(training, micro_batch_size=before)
-    num_workers = _compute(job)[1]
+    num_workers = find_compute(job)[1]
     share = training.batch_size // max(1, num_workers)
     return dataclasses.replace(training, micro_batch_size=max(1, share))
 
@@ -150,11 +150,12 @@ def _finished(
     return read_result(storage) if is_same else None
 
 
-def _compute(job: TrainJob) -> tuple[str, int]:
-    """Device, and number of workers; 0: this process.
+def find_compute(job: TrainJob) -> tuple[str, int]:
+    """Device (``cpu`` or ``cuda``), and number of workers; 0: this process.
 
     Raises:
-        ConfigError: If there is no GPU where one is asked for.
+        ConfigError: If there is no GPU where one is asked for, or a cluster may or may not have
+            some.
     """
     compute, gpus = job.compute, torch.cuda.device_count()
     is_here = not (compute.address or os.environ.get("RAY_ADDRESS"))
@@ -164,6 +165,11 @@ def _compute(job: TrainJob) -> tuple[str, int]:
     else:
         num_workers = compute.num_workers
     device = compute.device
+    if device == "auto" and num_workers and not is_here and not gpus:
+        raise ConfigError(
+            "device is auto, and this machine, from which the job joins a cluster, has no GPU; say "
+            "whether the workers have one: --device cuda, or --device cpu"
+        )
     if device == "auto":
         device = "cuda" if gpus else "cpu"
     if device == "cuda" and (is_here or num_workers == 0) and gpus < max(1, num_workers):

@@ -364,3 +364,15 @@ def test_python_keywords_are_the_options(tmp_path: Path) -> None:
     result = nasi_ray.train(CELL, progress=None, out=tmp_path, **settings)
     assert result.to_pandas()["epoch"].tolist() == [1, 2]
     assert isinstance(nasi_ray.load_model(str(tmp_path)), nn.Module)
+
+
+def test_a_cluster_is_not_taken_to_be_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ConfigError, match="--device cuda, or --device cpu"):
+        job.find_compute(tiny(tmp_path, num_workers=8))
+    assert job.find_compute(tiny(tmp_path, num_workers=8, device="cpu")) == ("cpu", 8)
+    assert job.find_compute(tiny(tmp_path, num_workers=8, device="cuda")) == ("cuda", 8)
+    assert job.find_compute(tiny(tmp_path, num_workers=0)) == ("cpu", 0)
