@@ -388,7 +388,6 @@ def test_data_that_are_no_parquet(refused: Callable[..., str], tmp_path: Path) -
     [
         ("", 2),
         ("http://host/x.parquet", 1),
-        ("s3://bucket/x", 1),
         ("{new}/nothing", 1),
         ("x\0y", 2),
         ("~nobody9/x", 1),
