@@ -376,3 +376,21 @@ def test_a_cluster_is_not_taken_to_be_without_gpus(
     assert job.find_compute(tiny(tmp_path, num_workers=8, device="cpu")) == ("cpu", 8)
     assert job.find_compute(tiny(tmp_path, num_workers=8, device="cuda")) == ("cuda", 8)
     assert job.find_compute(tiny(tmp_path, num_workers=0)) == ("cpu", 0)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+def test_a_compiled_network_leaves_the_same_names_and_about_the_same_figures(
+    tmp_path: Path,
+) -> None:
+    settings: dict[str, Any] = {"drop_path": 0.2, "ema_decay": 0.9, "epochs": 3}
+    train(tmp_path / "plain", **settings)
+    train(tmp_path / "compiled", **settings, compile=True)
+    plain, compiled = final_state(tmp_path / "plain"), final_state(tmp_path / "compiled")
+    assert plain["model"].keys() == compiled["model"].keys()
+    assert plain["ema"].keys() == compiled["ema"].keys()
+    # The first epoch drops nothing; later masks are drawn in another way.
+    one, other = figures(tmp_path / "plain")[0], figures(tmp_path / "compiled")[0]
+    assert one[2] == pytest.approx(other[2], rel=1e-3)
