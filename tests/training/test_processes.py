@@ -124,3 +124,13 @@ def test_a_signal_saves_after_the_step_without_ray(tmp_path: Path) -> None:
     code, _, err = run("train.py", *args, "--out", whole)
     assert code == 0, err
     assert_same(out, whole)
+
+
+def test_an_error_that_comes_back_ends_a_run_on_ray_in_one_line(tmp_path: Path) -> None:
+    args = (*ARGS, "--num-workers", "2", "--lr", "1e30", "--clip-grad", "0", "--out", tmp_path)
+    code, out, err = run("train.py", *args)
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("error: the loss is ")
+    assert "start again with another --out and a lower --lr" in last
+    assert "Traceback" not in err
