@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.data import decode as decoding
@@ -167,6 +168,8 @@ def test_a_search_of_images_on_s3_is_that_of_a_local_copy(
     assert identity(tmp_path / "there") == identity(tmp_path / "here")
     assert gradients(tmp_path / "there") == gradients(tmp_path / "here")
     if is_large:
+        # Workers of a Ray that other tests have left do not know the server.
+        ray.shutdown()
         run_search(job(tmp_path / "ray", uri, num_workers=2), Quiet())
         assert gradients(tmp_path / "ray") == gradients(tmp_path / "here")
     client.delete_object(Bucket=BUCKET, Key=f"{prefix}/data/a/00.png")
