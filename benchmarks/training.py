@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasi_ray.data.batches import normalise
+from nasi_ray.data.batches import crop_and_flip, normalise
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.spaces import Genotype
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training.images import TrainImages, random_images
 from nasi_ray.training.job import model_config
 from nasi_ray.training.link import LocalLink
-from nasi_ray.training.loader import crop_flip, cut_out
+from nasi_ray.training.loader import cut_out
 from nasi_ray.training.loop import Trainer, TrainPlan
 from nasi_ray.training.metrics import read_metrics
 from nasi_ray.training.model import build_model
@@ -113,7 +113,9 @@ def plain_steps(plan: TrainPlan) -> Callable[[int], None]:
         for _ in range(count):
             rows = order[done * batch : (done + 1) * batch]
             offsets = rng.integers(2 * padding + 1, size=(2, batch))
-            pixels = crop_flip(images.images[rows], offsets, rng.integers(2, size=batch), padding)
+            pixels = crop_and_flip(
+                images.images[rows], offsets, rng.integers(2, size=batch), padding
+            )
             x = normalise(pixels, images.mean, images.std)
             cut_out(x, rng.integers(size, size=(2, batch)), config.cutout)
             optimizer.zero_grad()

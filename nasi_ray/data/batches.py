@@ -141,16 +141,33 @@ def crop_flip(pixels: PixelArray, rng: np.random.Generator) -> PixelArray:
     Returns:
         shape (batch, 3, S, S), a copy
     """
-    num_images, _, _, size = pixels.shape
-    offsets = rng.integers(2 * CROP_PADDING + 1, size=(2, num_images, 1))
-    flipped = rng.integers(2, size=(num_images, 1)).astype(np.bool_)
-    margin = (CROP_PADDING, CROP_PADDING)
+    offsets = rng.integers(2 * CROP_PADDING + 1, size=(2, len(pixels)))
+    flips = rng.integers(2, size=len(pixels))
+    return crop_and_flip(pixels, offsets, flips, CROP_PADDING)
+
+
+def crop_and_flip(
+    pixels: PixelArray, offsets: IntArray, flips: IntArray, padding: int
+) -> PixelArray:
+    """Pad with black, crop, and flip.
+
+    Args:
+        pixels: shape (batch, 3, S, S)
+        offsets: Row and column of the crop, in [0, 2 padding], shape (2, batch).
+        flips: 1 where an image is flipped, shape (batch,).
+        padding: Pixels on each side.
+
+    Returns:
+        shape (batch, 3, S, S), a copy
+    """
+    size = pixels.shape[-1]
+    margin = (padding, padding)
     padded = np.pad(pixels, ((0, 0), (0, 0), margin, margin))
     span = np.arange(size)
-    rows = offsets[0] + span
-    columns = offsets[1] + np.where(flipped, span[::-1], span)
+    rows = offsets[0][:, None] + span
+    columns = offsets[1][:, None] + np.where(flips[:, None] == 1, span[::-1], span)
     cropped: PixelArray = padded[
-        np.arange(num_images)[:, None, None, None],
+        np.arange(len(pixels))[:, None, None, None],
         np.arange(3)[None, :, None, None],
         rows[:, None, :, None],
         columns[:, None, None, :],

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.data.batches import normalise
-from nasi_ray.data.image_set import ImageSet, PixelArray
+from nasi_ray.data.batches import crop_and_flip, normalise
+from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.order import epoch_order, evaluation_shard, shard
 from nasi_ray.seeding import generator, torch_seed
@@ -103,7 +103,9 @@ class ArrayLoader:
             chosen = rows if self._chosen is None else self._chosen[rows]
             pixels = images.images[chosen]
             if draws is not None:
-                pixels = crop_flip(pixels, draws.offsets[:, rows], draws.flips[rows], draws.padding)
+                pixels = crop_and_flip(
+                    pixels, draws.offsets[:, rows], draws.flips[rows], draws.padding
+                )
             x = normalise(pixels, images.mean, images.std)
             if draws is not None and self._config.cutout:
                 cut_out(x, draws.holes[:, rows], self._config.cutout)
@@ -140,33 +142,6 @@ class _Draws:
             holes=rng.integers(config.image_size, size=(2, num_images)),
             padding=padding,
         )
-
-
-def crop_flip(pixels: PixelArray, offsets: IntArray, flips: IntArray, padding: int) -> PixelArray:
-    """Pad with black, crop, and flip.
-
-    Args:
-        pixels: shape (batch, 3, S, S)
-        offsets: Row and column of the crop, in [0, 2 padding], shape (2, batch).
-        flips: 1 where an image is flipped, shape (batch,).
-        padding: Pixels on each side.
-
-    Returns:
-        shape (batch, 3, S, S), a copy
-    """
-    size = pixels.shape[-1]
-    margin = (padding, padding)
-    padded = np.pad(pixels, ((0, 0), (0, 0), margin, margin))
-    span = np.arange(size)
-    rows = offsets[0][:, None] + span
-    columns = offsets[1][:, None] + np.where(flips[:, None] == 1, span[::-1], span)
-    cropped: PixelArray = padded[
-        np.arange(len(pixels))[:, None, None, None],
-        np.arange(3)[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
-    return cropped
 
 
 def cut_out(images: Any, centres: IntArray, side: int) -> None:

@@ -64,8 +64,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.05)
 
 
-def worker_pids(driver: int) -> list[int]:
-    """Ray actors among the descendants of the driver."""
+def worker_pids(driver: int, title: str = "ray::Worker") -> list[int]:
+    """Processes of Ray with this title among the descendants of the driver."""
     found = subprocess.run(
         ["ps", "-eo", "pid=,ppid=,args="], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -76,4 +76,4 @@ def worker_pids(driver: int) -> list[int]:
         if larger == family:
             break
         family = larger
-    return [int(p) for p, _, args in rows if int(p) in family and args.startswith("ray::Worker")]
+    return [int(p) for p, _, args in rows if int(p) in family and args.startswith(title)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from nasi_ray.data.batches import crop_and_flip
 from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.training.images import (
@@ -18,7 +19,7 @@ from nasi_ray.training.images import (
     load_train_images,
     random_images,
 )
-from nasi_ray.training.loader import Shard, crop_flip, cut_out, make_loader
+from nasi_ray.training.loader import Shard, cut_out, make_loader
 from nasi_ray.training.recipes import RECIPES, TrainingConfig
 from nasi_ray.training.settings import DataConfig
 from tests.data.encoded import png
@@ -96,10 +97,10 @@ def test_every_test_image_is_read_once(size: int) -> None:
 def test_crops_and_flips_are_those_drawn() -> None:
     pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
     same_place = np.full((2, 2), 1)
-    assert np.array_equal(crop_flip(pixels, same_place, np.zeros(2, int), 1), pixels)
-    flipped = crop_flip(pixels, same_place, np.ones(2, int), 1)
+    assert np.array_equal(crop_and_flip(pixels, same_place, np.zeros(2, int), 1), pixels)
+    flipped = crop_and_flip(pixels, same_place, np.ones(2, int), 1)
     assert np.array_equal(flipped, pixels[..., ::-1])
-    moved = crop_flip(pixels, np.array([[0, 0], [1, 1]]), np.zeros(2, int), 1)
+    moved = crop_and_flip(pixels, np.array([[0, 0], [1, 1]]), np.zeros(2, int), 1)
     assert not moved[:, :, 0].any()
     assert np.array_equal(moved[:, :, 1:], pixels[:, :, :-1])
 

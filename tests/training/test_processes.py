@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.command import run, start, wait_for
+from tests.jobs.command import run, start, wait_for, worker_pids
 from tests.training.trainings import CELL, TRAINED, figures, final_state, is_equal
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -39,21 +39,6 @@ def begin(out: Path, num_workers: int = 2) -> subprocess.Popen[str]:
     return process
 
 
-def train_workers(driver: int) -> list[int]:
-    """Workers of Ray Train among the descendants of a driver."""
-    found = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], stdout=subprocess.PIPE, text=True, check=True
-    )
-    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
-    family = {driver}
-    for _ in rows:
-        larger = family | {int(pid) for pid, parent, _ in rows if int(parent) in family}
-        if larger == family:
-            break
-        family = larger
-    return [int(p) for p, _, a in rows if int(p) in family and a.startswith("ray::RayTrainWorker")]
-
-
 def assert_same(out: Path, other: Path) -> None:
     assert figures(out) == figures(other)
     one, two = final_state(out), final_state(other)
@@ -65,7 +50,7 @@ def assert_same(out: Path, other: Path) -> None:
 
 def test_a_killed_worker_changes_nothing(tmp_path: Path, undisturbed: Path) -> None:
     process = begin(tmp_path)
-    killed = train_workers(process.pid)
+    killed = worker_pids(process.pid, "ray::RayTrainWorker")
     os.kill(killed[-1], signal.SIGKILL)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
