@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.config import GRADIENT_ESTIMATORS, PATH, EstimateConfig
 from nasi_ray.errors import ConfigError, NoGoodSamplesError
+from nasi_ray.nasi.bootstrap import drawn_counts, gradient_draws
 from nasi_ray.nasi.budget import Budget
 from nasi_ray.nasi.estimator import (
     Estimate,
@@ -19,10 +20,10 @@ from nasi_ray.nasi.estimator import (
     estimate,
     trace_norm_reward,
 )
-from nasi_ray.nasi.objectives import get_objective, rewards
+from nasi_ray.nasi.objectives import drawn_rewards, get_objective, rewards
 from nasi_ray.nasi.replay import replay
-from nasi_ray.nasi.selection import Selection, select_enumerated
-from nasi_ray.nasi.surrogate import Design, Surrogate, additive
+from nasi_ray.nasi.selection import EnumeratedAlpha, Selection, select_enumerated
+from nasi_ray.nasi.surrogate import Design, Surrogate, additive, standardized_sum
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
 from nasi_ray.spaces.base import Architecture, SearchSpace
 from nasi_ray.spaces.options import (
@@ -34,7 +35,7 @@ from nasi_ray.spaces.options import (
     position_of,
 )
 
-NUM_DRAWS = 100
+NUM_DRAWS = 200
 """Bootstrap draws of the samples."""
 RIDGE = {1: 3.0, 2: 30.0}
 """λ of main effects and of pairs."""
@@ -56,7 +57,8 @@ def make_estimate(
         space: Its space.
         config: Settings of the estimate.
         settings: What the samples were made with: ``seed``, ``temperature``.
-        num_draws: Bootstrap draws; 0: no errors of margins where they need the draws.
+        num_draws: Bootstrap draws; 0: a score's margins have no errors, and a gradient's terms
+            are drawn in place of its samples.
 
     Raises:
         NoGoodSamplesError: If no sample is good.
@@ -66,7 +68,9 @@ def make_estimate(
     budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
         table = _replayed(_samples(records), space, config, settings)
-        return _within(estimate(table, config), space, budget)
+        found = estimate(table, config)
+        draws = gradient_draws(found, table, config, num_draws)
+        return dataclasses.replace(_within(found, space, budget), draws=draws)
     scorer: _TraceNormScorer | _ObjectiveScorer
     if config.needs_gradient:
         scorer = _TraceNormScorer(_samples(records), space, config)
@@ -183,10 +187,14 @@ class _TraceNormScorer:
     def num_samples(self) -> int:
         return len(self._reward)
 
-    def score(self, rows: IntArray) -> _Score:
-        targets = self._reward[rows, None]
-        (fit,) = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
+    def score(self) -> _Score:
+        (fit,) = self._design.fit(self._reward[:, None], ridge=RIDGE[self._order])
         return _Score(surrogate=fit)
+
+    def draws(self, counts: IntArray) -> Iterator[Surrogate]:
+        targets = np.broadcast_to(self._reward[:, None], (*counts.shape, 1))
+        ridge = RIDGE[self._order]
+        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=False)
 
 
 class _ObjectiveScorer:
@@ -206,33 +214,38 @@ class _ObjectiveScorer:
         self.num_samples = len(chosen)
         self._known = _num_params(space, config)
 
-    def score(self, rows: IntArray) -> _Score:
-        targets = rewards(self._objective, {n: v[rows] for n, v in self._values.items()})
-        fits = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
-        total = fits[0] * _inverse(fits[0].std())
-        for fit in fits[1:]:
-            total = total + fit * _inverse(fit.std())
-        return _Score(surrogate=total, known=self._known)
+    def score(self) -> _Score:
+        targets = rewards(self._objective, self._values)
+        fits = self._design.fit(targets, ridge=RIDGE[self._order])
+        return _Score(surrogate=standardized_sum(fits), known=self._known)
 
-
-def _inverse(std: float) -> float:
-    return 1 / std if std > 0 else 0.0
+    def draws(self, counts: IntArray) -> Iterator[Surrogate]:
+        targets = drawn_rewards(self._objective, self._values, counts)
+        ridge = RIDGE[self._order]
+        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=True)
 
 
 def _estimate_by_score(
     scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: Budget, num_draws: int
 ) -> Estimate:
-    everything = np.arange(scorer.num_samples)
-    score = scorer.score(everything)
+    score = scorer.score()
     found = score.select(space, budget, num_starts=30)
-    rng = np.random.default_rng(0)
-    draws = np.empty((num_draws, space.num_logits))
-    for draw in draws:
-        rows = np.sort(rng.integers(len(everything), size=len(everything)))
-        draw[:] = scorer.score(rows).select(space, budget, num_starts=5).alpha
+    alpha_of: Callable[[Surrogate], FloatArray]
+    if can_be_enumerated(space):
+        alpha_of = EnumeratedAlpha(space, known=score.known, allowed=budget.allowed)
+    else:
+
+        def alpha_of(drawn: Surrogate) -> FloatArray:
+            return budget.select_by_ascent(drawn, num_starts=5).alpha
+
+    draws = [
+        alpha_of(drawn)
+        for counts in drawn_counts(scorer.num_samples, num_draws)
+        for drawn in scorer.draws(counts)
+    ]
     return Estimate(
         alpha=found.alpha,
-        draws=draws,
+        draws=np.reshape(draws, (num_draws, space.num_logits)),
         position=found.position,
         costs=budget.at(found.position),
         front=budget.front(score.grid()) if can_be_enumerated(space) else (),

@@ -44,7 +44,8 @@ class Estimate:
     """α*, shape (num_logits,). Of a gradient: eq. 18. Of a score: that of the best architecture
     with a candidate minus that of the best of all, at most 0; -inf where no cell is allowed."""
     draws: FloatArray | None = None
-    """α of samples drawn with replacement, shape (draws, num_logits); None where terms give it."""
+    """α of samples drawn with replacement, shape (draws, num_logits); None: none was drawn, or the
+    terms of a gradient are to be drawn."""
     position: IntArray | None = None
     """What is selected: the option of every decision; None: the best of every decision."""
     costs: Mapping[Cost, float] = field(default_factory=dict)
@@ -142,7 +143,7 @@ def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConf
     """ξ G_t / max‖G‖, written into ``grad``, which is a copy of the records."""
     terms = grad
     terms *= _factors(e, nu, config)[:, None]
-    divisor = _divisors(_squared_norms(terms), config)
+    divisor = _divisors(squared_norms(terms), config)
     is_positive = divisor > 0
     np.divide(terms, divisor[:, None], out=terms, where=is_positive[:, None])
     terms[~is_positive] = 0.0
@@ -155,7 +156,7 @@ def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> Flo
 
     Each term is a factor times ∇_α e, so only the factors are averaged.
     """
-    squared = _squared_norms(grad)
+    squared = squared_norms(grad)
     scale = np.zeros(len(e))
     for percentile in SWEPT_PERCENTILES:
         nu = np.full(len(e), np.percentile(e, percentile))
@@ -210,7 +211,9 @@ def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
 
 def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
     found = {}
-    draws = _drawn_means(result.terms) if isinstance(result, GradientEstimate) else result.draws
+    draws = result.draws
+    if draws is None and isinstance(result, GradientEstimate):
+        draws = _drawn_means(result.terms)
     for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
         if decision.size <= num:
             continue
@@ -262,7 +265,7 @@ def standard_error(values: FloatArray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _squared_norms(vectors: FloatArray) -> FloatArray:
+def squared_norms(vectors: FloatArray) -> FloatArray:
     """‖v‖² of each row, in blocks: the squares of a million rows would take a gigabyte."""
     squared = np.empty(len(vectors))
     for start in range(0, len(vectors), _BLOCK):
