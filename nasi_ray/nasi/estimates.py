@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,18 @@ from nasi_ray.nasi.bootstrap import drawn_counts, gradient_draws
 from nasi_ray.nasi.budget import Budget
 from nasi_ray.nasi.estimator import (
     Estimate,
-    GradientEstimate,
     estimate,
     trace_norm_reward,
 )
 from nasi_ray.nasi.objectives import drawn_rewards, get_objective, rewards
 from nasi_ray.nasi.replay import replay
-from nasi_ray.nasi.selection import EnumeratedAlpha, Selection, select_enumerated
-from nasi_ray.nasi.surrogate import Design, Surrogate, additive, standardized_sum
+from nasi_ray.nasi.scores import alpha_of_scores, known_score, select_score, within_budget
+from nasi_ray.nasi.surrogate import Design, Surrogate, standardized_sum
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
 from nasi_ray.spaces.base import Architecture, SearchSpace
 from nasi_ray.spaces.options import (
     architecture_at,
-    can_be_enumerated,
     chosen_candidates,
-    costs_of,
-    incidence,
-    position_of,
 )
 
 NUM_DRAWS = 200
@@ -70,7 +64,7 @@ def make_estimate(
         table = _replayed(_samples(records), space, config, settings)
         found = estimate(table, config)
         draws = gradient_draws(found, table, config, num_draws)
-        return dataclasses.replace(_within(found, space, budget), draws=draws)
+        return dataclasses.replace(within_budget(found, space, budget), draws=draws)
     scorer: _TraceNormScorer | _ObjectiveScorer
     if config.needs_gradient:
         scorer = _TraceNormScorer(_samples(records), space, config)
@@ -130,7 +124,7 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
             every cell has a draw of its own, which only the straight-through gradient can use.
     """
     Budget(space, config).refuse_empty()
-    _num_params(space, config)
+    known_score(space, config)
     if sample_per == "cell" and config.estimator != "straight-through":
         raise ConfigError(
             f"sample_per is 'cell', so that no single cell is the sample, and estimator is "
@@ -138,39 +132,10 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
         )
 
 
-def _num_params(space: SearchSpace, config: EstimateConfig) -> FloatArray | None:
-    """Parameters in standard deviations, of every configuration; None if they are no term."""
-    if config.needs_gradient or not get_objective(config.objective).has_num_params:
-        return None
-    params = costs_of(space, "params")
-    if params is None:
-        raise ConfigError(
-            f"objective {config.objective} needs the number of parameters of every cell, which "
-            f"space {space.name!r} does not know; choose objective relative or expressive, or give "
-            "the space a method `costs`"
-        )
-    return params / (params.std() or 1.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Score:
-    """A score of configurations: a surrogate, plus a number known of each."""
-
-    surrogate: Surrogate
-    known: FloatArray | None = None
-
-    def grid(self) -> FloatArray:
-        values = self.surrogate.grid()
-        return values if self.known is None else values + self.known
-
-    def select(self, space: SearchSpace, budget: Budget, *, num_starts: int) -> Selection:
-        if can_be_enumerated(space):
-            return select_enumerated(self.grid(), space, allowed=budget.allowed)
-        return budget.select_by_ascent(self.surrogate, num_starts=num_starts)
-
-
 class _TraceNormScorer:
     """Fits the paper's objective of e (eq. 13) without its gradient."""
+
+    known: FloatArray | None = None
 
     def __init__(self, table: SampleTable, space: SearchSpace, config: EstimateConfig) -> None:
         used = table.below(config.num_samples)
@@ -187,9 +152,9 @@ class _TraceNormScorer:
     def num_samples(self) -> int:
         return len(self._reward)
 
-    def score(self) -> _Score:
+    def score(self) -> Surrogate:
         (fit,) = self._design.fit(self._reward[:, None], ridge=RIDGE[self._order])
-        return _Score(surrogate=fit)
+        return fit
 
     def draws(self, counts: IntArray) -> Iterator[Surrogate]:
         targets = np.broadcast_to(self._reward[:, None], (*counts.shape, 1))
@@ -212,12 +177,11 @@ class _ObjectiveScorer:
         chosen = chosen_candidates(table.choices[there], space)
         self._design = Design(chosen, space, order=self._order)
         self.num_samples = len(chosen)
-        self._known = _num_params(space, config)
+        self.known = known_score(space, config)
 
-    def score(self) -> _Score:
+    def score(self) -> Surrogate:
         targets = rewards(self._objective, self._values)
-        fits = self._design.fit(targets, ridge=RIDGE[self._order])
-        return _Score(surrogate=standardized_sum(fits), known=self._known)
+        return standardized_sum(self._design.fit(targets, ridge=RIDGE[self._order]))
 
     def draws(self, counts: IntArray) -> Iterator[Surrogate]:
         targets = drawn_rewards(self._objective, self._values, counts)
@@ -228,49 +192,11 @@ class _ObjectiveScorer:
 def _estimate_by_score(
     scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: Budget, num_draws: int
 ) -> Estimate:
-    score = scorer.score()
-    found = score.select(space, budget, num_starts=30)
-    alpha_of: Callable[[Surrogate], FloatArray]
-    if can_be_enumerated(space):
-        alpha_of = EnumeratedAlpha(space, known=score.known, allowed=budget.allowed)
-    else:
-
-        def alpha_of(drawn: Surrogate) -> FloatArray:
-            return budget.select_by_ascent(drawn, num_starts=5).alpha
-
+    found = select_score(scorer.score(), scorer.known, space, budget)
+    alpha_of = alpha_of_scores(space, scorer.known, budget)
     draws = [
         alpha_of(drawn)
         for counts in drawn_counts(scorer.num_samples, num_draws)
         for drawn in scorer.draws(counts)
     ]
-    return Estimate(
-        alpha=found.alpha,
-        draws=np.reshape(draws, (num_draws, space.num_logits)),
-        position=found.position,
-        costs=budget.at(found.position),
-        front=budget.front(score.grid()) if can_be_enumerated(space) else (),
-    )
-
-
-def _within(result: GradientEstimate, space: SearchSpace, budget: Budget) -> Estimate:
-    """A gradient's estimate, whose score of a cell is the sum of the logits it takes."""
-    if not can_be_enumerated(space) or budget.costs is None:
-        if not budget.is_limited:
-            return result
-        logits = list(space.split(result.alpha).values())
-        score = additive(
-            [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
-        )
-        found = budget.select_by_ascent(score, num_starts=5)
-        return dataclasses.replace(result, alpha=found.alpha)
-    logits = list(space.split(result.alpha).values())
-    grid = additive(
-        [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
-    ).grid()
-    if budget.is_limited:
-        position = select_enumerated(grid, space, allowed=budget.allowed).position
-    else:
-        position = position_of(space, result.alpha)
-    return dataclasses.replace(
-        result, front=budget.front(grid), position=position, costs=budget.at(position)
-    )
+    return dataclasses.replace(found, draws=np.reshape(draws, (num_draws, space.num_logits)))

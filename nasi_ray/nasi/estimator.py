@@ -10,6 +10,7 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray, average_ranks
 from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NoGoodSamplesError
+from nasi_ray.nasi.surrogate import Surrogate
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import Cost, SearchSpace
 
@@ -52,6 +53,8 @@ class Estimate:
     """What the final network costs; empty if the space does not know it."""
     front: tuple[FrontPoint, ...] = ()
     """The best cells under limits of the parameters, smallest first."""
+    score: Surrogate | None = None
+    """The fitted score of a cell; None for a gradient, where it is the sum of the cell's logits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,6 +184,24 @@ def _divisors(squared_norms: FloatArray, config: EstimateConfig) -> FloatArray:
         return norms
     largest: FloatArray = np.maximum.accumulate(norms)
     return largest
+
+
+def first_choices(alpha: FloatArray, space: SearchSpace) -> dict[str, tuple[int, ...]]:
+    """Decision -> the candidates that it takes, ascending; of equal ones the first.
+
+    Decisions without alternatives are left out, as in ``margins``.
+
+    Args:
+        alpha: shape (num_logits,)
+        space: Its space.
+    """
+    return {
+        decision.name: tuple(
+            sorted(np.argsort(-alpha[where], kind="stable")[: decision.num_chosen].tolist())
+        )
+        for decision, where in zip(space.decisions, space.slices, strict=True)
+        if decision.size > decision.num_chosen
+    }
 
 
 def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
