@@ -4,8 +4,8 @@
 
 After ``--`` comes a command line of ``nasi-ray``: search, sweep, rank, study, convert or train.
 Each attempt is a submission of its own, named after the run (``first-1``, ``first-2``), and
-continues from the records of those before. Called again while the run is running, the command joins it
-instead of starting a second one.
+continues from the records of those before. Called again while the run is running, the command joins
+it instead of starting a second one.
 
 The loss of a driver or its node uses an attempt, and so does a temporary error (exit status 75 of
 the job: storage fails, no capacity, workers keep dying), after growing pauses of 30 s to 15
