@@ -26,7 +26,7 @@ from tests.toy import Quiet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-NUM_SAMPLES = 24
+NUM_SAMPLES = 12
 
 FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]
 """Makes a context in which the disk is full from the moment a condition holds."""
