@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,25 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.config import GRADIENT_ESTIMATORS, PATH, EstimateConfig
 from nasi_ray.errors import ConfigError, NoGoodSamplesError
+from nasi_ray.nasi.bootstrap import drawn_counts, gradient_draws
 from nasi_ray.nasi.budget import Budget
 from nasi_ray.nasi.estimator import (
     Estimate,
-    GradientEstimate,
     estimate,
     trace_norm_reward,
 )
-from nasi_ray.nasi.objectives import get_objective, rewards
+from nasi_ray.nasi.objectives import drawn_rewards, get_objective, rewards
 from nasi_ray.nasi.replay import replay
-from nasi_ray.nasi.selection import Selection, select_enumerated
-from nasi_ray.nasi.surrogate import Design, Surrogate, additive
+from nasi_ray.nasi.scores import alpha_of_scores, known_score, select_score, within_budget
+from nasi_ray.nasi.surrogate import Design, Surrogate, standardized_sum
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
 from nasi_ray.spaces.base import Architecture, SearchSpace
 from nasi_ray.spaces.options import (
     architecture_at,
-    can_be_enumerated,
     chosen_candidates,
-    costs_of,
-    incidence,
-    position_of,
 )
 
-NUM_DRAWS = 100
+NUM_DRAWS = 200
 """Bootstrap draws of the samples."""
 RIDGE = {1: 3.0, 2: 30.0}
 """λ of main effects and of pairs."""
@@ -56,7 +51,8 @@ def make_estimate(
         space: Its space.
         config: Settings of the estimate.
         settings: What the samples were made with: ``seed``, ``temperature``.
-        num_draws: Bootstrap draws; 0: no errors of margins where they need the draws.
+        num_draws: Bootstrap draws; 0: a score's margins have no errors, and a gradient's terms
+            are drawn in place of its samples.
 
     Raises:
         NoGoodSamplesError: If no sample is good.
@@ -66,7 +62,9 @@ def make_estimate(
     budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
         table = _replayed(_samples(records), space, config, settings)
-        return _within(estimate(table, config), space, budget)
+        found = estimate(table, config)
+        draws = gradient_draws(found, table, config, num_draws)
+        return dataclasses.replace(within_budget(found, space, budget), draws=draws)
     scorer: _TraceNormScorer | _ObjectiveScorer
     if config.needs_gradient:
         scorer = _TraceNormScorer(_samples(records), space, config)
@@ -126,7 +124,7 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
             every cell has a draw of its own, which only the straight-through gradient can use.
     """
     Budget(space, config).refuse_empty()
-    _num_params(space, config)
+    known_score(space, config)
     if sample_per == "cell" and config.estimator != "straight-through":
         raise ConfigError(
             f"sample_per is 'cell', so that no single cell is the sample, and estimator is "
@@ -134,39 +132,10 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
         )
 
 
-def _num_params(space: SearchSpace, config: EstimateConfig) -> FloatArray | None:
-    """Parameters in standard deviations, of every configuration; None if they are no term."""
-    if config.needs_gradient or not get_objective(config.objective).has_num_params:
-        return None
-    params = costs_of(space, "params")
-    if params is None:
-        raise ConfigError(
-            f"objective {config.objective} needs the number of parameters of every cell, which "
-            f"space {space.name!r} does not know; choose objective relative or expressive, or give "
-            "the space a method `costs`"
-        )
-    return params / (params.std() or 1.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Score:
-    """A score of configurations: a surrogate, plus a number known of each."""
-
-    surrogate: Surrogate
-    known: FloatArray | None = None
-
-    def grid(self) -> FloatArray:
-        values = self.surrogate.grid()
-        return values if self.known is None else values + self.known
-
-    def select(self, space: SearchSpace, budget: Budget, *, num_starts: int) -> Selection:
-        if can_be_enumerated(space):
-            return select_enumerated(self.grid(), space, allowed=budget.allowed)
-        return budget.select_by_ascent(self.surrogate, num_starts=num_starts)
-
-
 class _TraceNormScorer:
     """Fits the paper's objective of e (eq. 13) without its gradient."""
+
+    known: FloatArray | None = None
 
     def __init__(self, table: SampleTable, space: SearchSpace, config: EstimateConfig) -> None:
         used = table.below(config.num_samples)
@@ -183,10 +152,14 @@ class _TraceNormScorer:
     def num_samples(self) -> int:
         return len(self._reward)
 
-    def score(self, rows: IntArray) -> _Score:
-        targets = self._reward[rows, None]
-        (fit,) = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
-        return _Score(surrogate=fit)
+    def score(self) -> Surrogate:
+        (fit,) = self._design.fit(self._reward[:, None], ridge=RIDGE[self._order])
+        return fit
+
+    def draws(self, counts: IntArray) -> Iterator[Surrogate]:
+        targets = np.broadcast_to(self._reward[:, None], (*counts.shape, 1))
+        ridge = RIDGE[self._order]
+        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=False)
 
 
 class _ObjectiveScorer:
@@ -204,60 +177,26 @@ class _ObjectiveScorer:
         chosen = chosen_candidates(table.choices[there], space)
         self._design = Design(chosen, space, order=self._order)
         self.num_samples = len(chosen)
-        self._known = _num_params(space, config)
+        self.known = known_score(space, config)
 
-    def score(self, rows: IntArray) -> _Score:
-        targets = rewards(self._objective, {n: v[rows] for n, v in self._values.items()})
-        fits = self._design.fit(targets, ridge=RIDGE[self._order], rows=rows)
-        total = fits[0] * _inverse(fits[0].std())
-        for fit in fits[1:]:
-            total = total + fit * _inverse(fit.std())
-        return _Score(surrogate=total, known=self._known)
+    def score(self) -> Surrogate:
+        targets = rewards(self._objective, self._values)
+        return standardized_sum(self._design.fit(targets, ridge=RIDGE[self._order]))
 
-
-def _inverse(std: float) -> float:
-    return 1 / std if std > 0 else 0.0
+    def draws(self, counts: IntArray) -> Iterator[Surrogate]:
+        targets = drawn_rewards(self._objective, self._values, counts)
+        ridge = RIDGE[self._order]
+        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=True)
 
 
 def _estimate_by_score(
     scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: Budget, num_draws: int
 ) -> Estimate:
-    everything = np.arange(scorer.num_samples)
-    score = scorer.score(everything)
-    found = score.select(space, budget, num_starts=30)
-    rng = np.random.default_rng(0)
-    draws = np.empty((num_draws, space.num_logits))
-    for draw in draws:
-        rows = np.sort(rng.integers(len(everything), size=len(everything)))
-        draw[:] = scorer.score(rows).select(space, budget, num_starts=5).alpha
-    return Estimate(
-        alpha=found.alpha,
-        draws=draws,
-        position=found.position,
-        costs=budget.at(found.position),
-        front=budget.front(score.grid()) if can_be_enumerated(space) else (),
-    )
-
-
-def _within(result: GradientEstimate, space: SearchSpace, budget: Budget) -> Estimate:
-    """A gradient's estimate, whose score of a cell is the sum of the logits it takes."""
-    if not can_be_enumerated(space) or budget.costs is None:
-        if not budget.is_limited:
-            return result
-        logits = list(space.split(result.alpha).values())
-        score = additive(
-            [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
-        )
-        found = budget.select_by_ascent(score, num_starts=5)
-        return dataclasses.replace(result, alpha=found.alpha)
-    logits = list(space.split(result.alpha).values())
-    grid = additive(
-        [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
-    ).grid()
-    if budget.is_limited:
-        position = select_enumerated(grid, space, allowed=budget.allowed).position
-    else:
-        position = position_of(space, result.alpha)
-    return dataclasses.replace(
-        result, front=budget.front(grid), position=position, costs=budget.at(position)
-    )
+    found = select_score(scorer.score(), scorer.known, space, budget)
+    alpha_of = alpha_of_scores(space, scorer.known, budget)
+    draws = [
+        alpha_of(drawn)
+        for counts in drawn_counts(scorer.num_samples, num_draws)
+        for drawn in scorer.draws(counts)
+    ]
+    return dataclasses.replace(found, draws=np.reshape(draws, (num_draws, space.num_logits)))

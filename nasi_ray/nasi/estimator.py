@@ -10,6 +10,7 @@ import numpy as np
 from nasi_ray.arrays import FloatArray, IntArray, average_ranks
 from nasi_ray.config import EstimateConfig, quantile_of
 from nasi_ray.errors import NoGoodSamplesError
+from nasi_ray.nasi.surrogate import Surrogate
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces.base import Cost, SearchSpace
 
@@ -44,13 +45,16 @@ class Estimate:
     """α*, shape (num_logits,). Of a gradient: eq. 18. Of a score: that of the best architecture
     with a candidate minus that of the best of all, at most 0; -inf where no cell is allowed."""
     draws: FloatArray | None = None
-    """α of samples drawn with replacement, shape (draws, num_logits); None where terms give it."""
+    """α of samples drawn with replacement, shape (draws, num_logits); None: none was drawn, or the
+    terms of a gradient are to be drawn."""
     position: IntArray | None = None
     """What is selected: the option of every decision; None: the best of every decision."""
     costs: Mapping[Cost, float] = field(default_factory=dict)
     """What the final network costs; empty if the space does not know it."""
     front: tuple[FrontPoint, ...] = ()
     """The best cells under limits of the parameters, smallest first."""
+    score: Surrogate | None = None
+    """The fitted score of a cell; None for a gradient, where it is the sum of the cell's logits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -142,7 +146,7 @@ def _terms(grad: FloatArray, e: FloatArray, nu: FloatArray, config: EstimateConf
     """ξ G_t / max‖G‖, written into ``grad``, which is a copy of the records."""
     terms = grad
     terms *= _factors(e, nu, config)[:, None]
-    divisor = _divisors(_squared_norms(terms), config)
+    divisor = _divisors(squared_norms(terms), config)
     is_positive = divisor > 0
     np.divide(terms, divisor[:, None], out=terms, where=is_positive[:, None])
     terms[~is_positive] = 0.0
@@ -155,7 +159,7 @@ def _swept_terms(grad: FloatArray, e: FloatArray, config: EstimateConfig) -> Flo
 
     Each term is a factor times ∇_α e, so only the factors are averaged.
     """
-    squared = _squared_norms(grad)
+    squared = squared_norms(grad)
     scale = np.zeros(len(e))
     for percentile in SWEPT_PERCENTILES:
         nu = np.full(len(e), np.percentile(e, percentile))
@@ -180,6 +184,24 @@ def _divisors(squared_norms: FloatArray, config: EstimateConfig) -> FloatArray:
         return norms
     largest: FloatArray = np.maximum.accumulate(norms)
     return largest
+
+
+def first_choices(alpha: FloatArray, space: SearchSpace) -> dict[str, tuple[int, ...]]:
+    """Decision -> the candidates that it takes, ascending; of equal ones the first.
+
+    Decisions without alternatives are left out, as in ``margins``.
+
+    Args:
+        alpha: shape (num_logits,)
+        space: Its space.
+    """
+    return {
+        decision.name: tuple(
+            sorted(np.argsort(-alpha[where], kind="stable")[: decision.num_chosen].tolist())
+        )
+        for decision, where in zip(space.decisions, space.slices, strict=True)
+        if decision.size > decision.num_chosen
+    }
 
 
 def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
@@ -210,7 +232,9 @@ def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
 
 def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
     found = {}
-    draws = _drawn_means(result.terms) if isinstance(result, GradientEstimate) else result.draws
+    draws = result.draws
+    if draws is None and isinstance(result, GradientEstimate):
+        draws = _drawn_means(result.terms)
     for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
         if decision.size <= num:
             continue
@@ -262,7 +286,7 @@ def standard_error(values: FloatArray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _squared_norms(vectors: FloatArray) -> FloatArray:
+def squared_norms(vectors: FloatArray) -> FloatArray:
     """‖v‖² of each row, in blocks: the squares of a million rows would take a gigabyte."""
     squared = np.empty(len(vectors))
     for start in range(0, len(vectors), _BLOCK):

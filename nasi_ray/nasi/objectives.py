@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasi_ray.arrays import FloatArray, average_ranks
+from nasi_ray.arrays import FloatArray, IntArray, average_ranks, drawn_ranks
 from nasi_ray.errors import UnknownNameError
 
 
@@ -77,13 +77,44 @@ def rewards(objective: Objective, values: Mapping[str, FloatArray]) -> FloatArra
     """
     columns = []
     for name, sign in objective.terms.items():
-        numerator, *denominator = DERIVED.get(name, (name,))
-        column = values[numerator]
-        for other in denominator:
-            column = column / values[other]
+        column = _column(values, name)
         columns.append(_ranks(sign * column) if objective.scale == "rank" else _logs(sign, column))
     found = np.stack(columns, axis=1)
     return found.sum(axis=1, keepdims=True) if objective.is_joint else found
+
+
+def drawn_rewards(
+    objective: Objective, values: Mapping[str, FloatArray], counts: IntArray
+) -> FloatArray:
+    """``rewards`` of samples drawn with replacement, for many draws at once.
+
+    Args:
+        objective: The objective.
+        values: As for ``rewards``.
+        counts: How often each sample was drawn, shape (draws, samples).
+
+    Returns:
+        shape (draws, samples, terms); what is not drawn has some number
+    """
+    columns = []
+    for name, sign in objective.terms.items():
+        column = _column(values, name)
+        if objective.scale == "rank":
+            signed = np.where(np.isnan(column), -np.inf, sign * column)
+            total = counts.sum(axis=1, keepdims=True)
+            columns.append(drawn_ranks(signed, counts) / (total + 1))
+        else:
+            columns.append(np.broadcast_to(_logs(sign, column), counts.shape))
+    found = np.stack(columns, axis=2)
+    return found.sum(axis=2, keepdims=True) if objective.is_joint else found
+
+
+def _column(values: Mapping[str, FloatArray], name: str) -> FloatArray:
+    numerator, *denominator = DERIVED.get(name, (name,))
+    column = values[numerator]
+    for other in denominator:
+        column = column / values[other]
+    return column
 
 
 def _ranks(signed: FloatArray) -> FloatArray:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasi_ray.arrays import FloatArray, IntArray
-from nasi_ray.nasi.surrogate import Surrogate
+from nasi_ray.nasi.surrogate import Surrogate, indicators
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.spaces.options import grid_shape, incidence
 
@@ -55,18 +57,70 @@ def select_enumerated(
     )
 
 
+class EnumeratedAlpha:
+    """α of one score after another, as ``select_enumerated`` gives it, in single precision.
+
+    For resampled scores, of which α is all that is wanted: nothing is allocated twice.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        known: FloatArray | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            space: The space.
+            known: Added to every score, shape (options, ..., options).
+            allowed: As for ``select_enumerated``.
+        """
+        self._space = space
+        offset = None if known is None else known
+        if allowed is not None:
+            offset = np.where(allowed, 0.0 if offset is None else offset, -np.inf)
+        self._offset = None if offset is None else offset.astype(np.float32)
+        self._grid = np.empty(grid_shape(space), dtype=np.float32)
+
+    def __call__(self, score: Surrogate) -> FloatArray:
+        """α, shape (num_logits,)."""
+        first, second, matrix = score.halves()
+        shape = first.size, second.size
+        if matrix is None:
+            matrix = np.zeros((sum(first.shape), sum(second.shape)))
+        rows, columns = self._indicators(first.shape), self._indicators(second.shape)
+        left = np.column_stack([rows @ matrix, first.ravel(), np.ones(shape[0])])
+        right = np.column_stack([columns, np.ones(shape[1]), second.ravel()])
+        grid = self._grid.reshape(shape)
+        np.matmul(left.astype(np.float32), right.astype(np.float32).T, out=grid)
+        if self._offset is not None:
+            grid += self._offset.reshape(shape)
+        halves = grid.max(axis=1).reshape(first.shape), grid.max(axis=0).reshape(second.shape)
+        best = float(halves[0].max())
+        return _alpha([b.astype(np.float64) for b in _per_option(halves)], best, self._space)
+
+    @cache  # noqa: B019 - lives as long as the draws
+    def _indicators(self, sizes: tuple[int, ...]) -> FloatArray:
+        return indicators(sizes)
+
+
 def _best_with_options(score: FloatArray) -> list[FloatArray]:
     """Per decision: the best score with each of its options."""
     split = max(1, score.ndim // 2)
-    halves = (
-        score.max(axis=tuple(range(split, score.ndim))),
-        score.max(axis=tuple(range(split))) if split < score.ndim else np.empty(0),
-    )
-    found = []
-    for d in range(score.ndim):
-        half, axis = (halves[0], d) if d < split else (halves[1], d - split)
-        found.append(half.max(axis=tuple(i for i in range(half.ndim) if i != axis)))
-    return found
+    first = score.max(axis=tuple(range(split, score.ndim)))
+    second = score.max(axis=tuple(range(split))) if split < score.ndim else np.empty(())
+    return _per_option((first, second))
+
+
+def _per_option(halves: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The best score with each option, from the best with each setting of half the decisions."""
+    return [
+        half.max(axis=tuple(i for i in range(half.ndim) if i != axis))
+        for half in halves
+        for axis in range(half.ndim)
+    ]
 
 
 def _alpha(options: Sequence[FloatArray], best: float, space: SearchSpace) -> FloatArray:
@@ -91,6 +145,8 @@ def select_by_ascent(
         space: The space.
         num_starts: Random starts (≥ 0).
     """
+    if not score.pairs:
+        return _select_additive(score, space)
     shape = grid_shape(space)
     rng = np.random.default_rng(0)
     starts = np.stack([rng.integers(n, size=num_starts) for n in shape], axis=1)
@@ -112,6 +168,16 @@ def select_by_ascent(
         position=flat[best],
         score=float(values[best]),
         alpha=_alpha(per_decision, float(values[best]), space),
+    )
+
+
+def _select_additive(score: Surrogate, space: SearchSpace) -> Selection:
+    """Without products every decision is taken for itself, whatever the start."""
+    tops = [float(table.max()) for table in score.unary]
+    return Selection(
+        position=np.array([int(table.argmax()) for table in score.unary]),
+        score=sum(tops),
+        alpha=_alpha([t - top for t, top in zip(score.unary, tops, strict=True)], 0.0, space),
     )
 
 

@@ -9,7 +9,7 @@ choices, of different decisions or of one that takes several. β = argmin Σ_t (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -25,11 +25,19 @@ from nasi_ray.spaces.options import incidence
 MAX_DENSE_SAMPLES = 4096
 """With more samples the normal equations are solved by conjugate gradients on sparse features."""
 
+MAX_DECOMPOSED_FEATURES = 1500
+"""With more features, resampled fits are solved one by one, as the fit of all samples is."""
+
 PAIR_PENALTY = 10.0
 """Ridge of a product of two choices, in units of that of a main effect."""
 
 _TOLERANCE = 1e-10
+_RANK_TOLERANCE = 1e-9
 _PAIR_SCALE = PAIR_PENALTY**-0.5
+
+
+Pair = tuple[int, int]
+"""Decisions d < e."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,14 +75,24 @@ class Surrogate:
 
     def grid(self) -> FloatArray:
         """The value of every configuration, shape (options, ..., options)."""
+        first, second, matrix = self.halves()
+        values = first.reshape(-1, 1) + second.reshape(1, -1)
+        if matrix is not None:
+            rows, columns = indicators(first.shape), indicators(second.shape)
+            values += (rows @ matrix) @ columns.T
+        return values.reshape(first.shape + second.shape)
+
+    def halves(self) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """The value as first[i] + second[j] + x_i · matrix · y_j (``indicators`` x and y).
+
+        Returns:
+            The terms of the first half of the decisions alone and of the second, one axis a
+            decision, and the terms of one of each; None if there are none.
+        """
         shape = tuple(map(len, self.unary))
         split = _halfway(shape)
-        first, second = self._part(range(split)), self._part(range(split, len(shape)))
-        values = first.reshape(-1, 1) + second.reshape(1, -1)
-        cross = self._cross(range(split), range(split, len(shape)))
-        if cross is not None:
-            values += cross
-        return values.reshape(shape)
+        first, second = range(split), range(split, len(shape))
+        return self._part(first), self._part(second), self._cross(split)
 
     def _part(self, decisions: range) -> FloatArray:
         """Terms of these decisions alone, one axis each."""
@@ -84,20 +102,15 @@ class Surrogate:
                 total += along(table, total.ndim, d - decisions.start, e - decisions.start)
         return total
 
-    def _cross(self, first: range, second: range) -> FloatArray | None:
-        """Terms of a decision of the first half and one of the second, as one matrix product."""
-        across = {b: t for b, t in self.pairs.items() if b[0] in first and b[1] in second}
-        if not across:
-            return None
-        shape = tuple(map(len, self.unary))
-        rows, columns = (_indicators([shape[d] for d in half]) for half in (first, second))
-        starts = np.cumsum([0, *shape])
-        matrix = np.zeros((rows.shape[1], columns.shape[1]))
-        for (d, e), table in across.items():
-            i, j = starts[d], starts[e] - starts[second.start]
-            matrix[i : i + len(table), j : j + table.shape[1]] += table
-        found: FloatArray = (rows @ matrix) @ columns.T
-        return found
+    def _cross(self, split: int) -> FloatArray | None:
+        """Terms of a decision before ``split`` and of one after it."""
+        starts = np.cumsum([0, *map(len, self.unary)])
+        matrix = np.zeros((starts[split], starts[-1] - starts[split]))
+        across = [both for both in self.pairs if both[0] < split <= both[1]]
+        for d, e in across:
+            i, j = starts[d], starts[e] - starts[split]
+            matrix[i : starts[d + 1], j : starts[e + 1] - starts[split]] += self.pairs[d, e]
+        return matrix if across else None
 
     def at(self, positions: IntArray) -> FloatArray:
         """The values of some configurations.
@@ -181,8 +194,68 @@ class Design:
         elif len(rows) <= self.num_features:
             beta = self._solve_dual(centred, ridge, rows)
         else:
-            beta = _solve_normal(self._dense[rows], centred, ridge)
+            features = self._dense[rows]
+            mean = features.mean(axis=0)
+            beta = _solve_normal(features, centred, ridge, mean=mean, num=len(rows))
         return [self._surrogate(column) for column in beta.T]
+
+    def fit_draws(
+        self, targets: FloatArray, counts: IntArray, *, ridge: float, standardized: bool
+    ) -> Iterator[Surrogate]:
+        """The sum of the fits of samples drawn with replacement; most of the work is shared.
+
+        It is the sum over ``fit`` of each draw's samples, to rounding.
+
+        Args:
+            targets: u of every draw, shape (draws, samples, measurements); what is not drawn has
+                no effect.
+            counts: How often each sample was drawn, shape (draws, samples).
+            ridge: λ > 0.
+            standardized: Divide each fit by its standard deviation over the space.
+
+        Yields:
+            One surrogate a draw, without the constant.
+        """
+        is_large = self.num_features > MAX_DECOMPOSED_FEATURES
+        if is_large or len(self._chosen) > MAX_DENSE_SAMPLES:
+            for u, count in zip(targets, counts, strict=True):
+                rows = np.repeat(np.arange(len(count)), count)
+                fits = self.fit(u[rows], ridge=ridge, rows=rows)
+                yield standardized_sum(fits) if standardized else sum_of(fits)
+            return
+        features, basis = self._decomposed
+        for u, count in zip(targets, counts, strict=True):
+            rows = np.flatnonzero(count)
+            beta = _solve_weighted(features[rows], u[rows], count[rows], ridge)
+            if standardized:
+                stds = np.sqrt(np.maximum((beta * (self._variance @ beta)).sum(axis=0), 0.0))
+                beta = beta * np.divide(1.0, stds, out=np.zeros_like(stds), where=stds > 0)
+            yield self._surrogate(basis @ beta.sum(axis=1))
+
+    @cached_property
+    def _decomposed(self) -> tuple[FloatArray, FloatArray]:
+        """Centred φ in an orthonormal basis of its rows, and the basis.
+
+        φ repeats itself: the choices of a decision add up to a constant. A ridge is the same in
+        every orthonormal basis, and this one has about half as many features.
+        """
+        from scipy.linalg import eigh
+
+        centred = self._dense - self._dense.mean(axis=0)
+        values, vectors = eigh(centred.T @ centred)
+        basis = vectors[:, values > _RANK_TOLERANCE * max(values[-1], 1.0)]
+        return centred @ basis, basis
+
+    @cached_property
+    def _variance(self) -> FloatArray:
+        """βᵀ V β is the variance over the space of a surrogate, β in the basis."""
+        parts = [
+            (part / np.sqrt(part[0].size)).reshape(len(part), -1)
+            for part in _effects(*self._tables(self._decomposed[1].T))
+        ]
+        effects = np.hstack(parts)
+        variance: FloatArray = effects @ effects.T
+        return variance
 
     @cached_property
     def _dense(self) -> FloatArray:
@@ -248,29 +321,93 @@ class Design:
         )
         return hstack([csr_array(chosen), products], format="csr")
 
+    @cached_property
+    def _taken(self) -> list[FloatArray]:
+        return [incidence(decision) for decision in self._space.decisions]
+
     def _surrogate(self, beta: FloatArray) -> Surrogate:
-        size = self._chosen.shape[1]
-        products = np.zeros((size, size))
-        products[self._first, self._second] = beta[size:] * _PAIR_SCALE
-        taken = [incidence(decision) for decision in self._space.decisions]
-        slices = self._space.slices
-        unary = tuple(
-            rows @ beta[where] + np.einsum("oi,ij,oj->o", rows, products[where, where], rows)
-            for rows, where in zip(taken, slices, strict=True)
+        unary, pairs = self._tables(beta[None])
+        return Surrogate(
+            unary=tuple(table[0] for table in unary),
+            pairs={both: table[0] for both, table in pairs.items()},
         )
+
+    def _tables(self, beta: FloatArray) -> tuple[list[FloatArray], dict[Pair, FloatArray]]:
+        """Terms of ``Surrogate`` for many β, shape (fits, features); with an axis of fits first."""
+        size = self._chosen.shape[1]
+        slices = self._space.slices
+        unary = [beta[:, where] @ rows.T for rows, where in zip(self._taken, slices, strict=True)]
+        if not len(self._first):
+            return unary, {}
+        products = np.zeros((len(beta), size, size))
+        products[:, self._first, self._second] = beta[:, size:] * _PAIR_SCALE
+        for d, (rows, where) in enumerate(zip(self._taken, slices, strict=True)):
+            if self._space.decisions[d].num_chosen > 1:
+                unary[d] = unary[d] + np.einsum(
+                    "oi,bij,oj->bo", rows, products[:, where, where], rows
+                )
         pairs = {
-            (d, e): taken[d] @ products[slices[d], slices[e]] @ taken[e].T
-            for d, e in combinations(range(len(taken)), 2)
-            if len(self._first)
+            (d, e): self._taken[d] @ products[:, slices[d], slices[e]] @ self._taken[e].T
+            for d, e in combinations(range(len(slices)), 2)
         }
-        return Surrogate(unary=unary, pairs=pairs)
+        return unary, pairs
 
 
-def _solve_normal(features: FloatArray, targets: FloatArray, ridge: float) -> FloatArray:
+def sum_of(fits: Sequence[Surrogate]) -> Surrogate:
+    """Their sum."""
+    total = fits[0]
+    for fit in fits[1:]:
+        total = total + fit
+    return total
+
+
+def standardized_sum(fits: Sequence[Surrogate]) -> Surrogate:
+    """The sum of surrogates, each divided by its standard deviation over the space.
+
+    What does not vary at all is multiplied by 0.
+    """
+    stds = [fit.std() for fit in fits]
+    return sum_of(
+        [fit * (1 / std if std > 0 else 0.0) for fit, std in zip(fits, stds, strict=True)]
+    )
+
+
+def _effects(unary: Sequence[FloatArray], pairs: Mapping[Pair, FloatArray]) -> Iterator[FloatArray]:
+    """Main effects and interactions, centred, of tables with an axis of fits first.
+
+    They are uncorrelated over the space.
+    """
+    main = [table - table.mean(axis=1, keepdims=True) for table in unary]
+    for (d, e), table in pairs.items():
+        rows, columns = table.mean(axis=2), table.mean(axis=1)
+        mean = rows.mean(axis=1)
+        main[d] = main[d] + rows - mean[:, None]
+        main[e] = main[e] + columns - mean[:, None]
+        yield table - rows[:, :, None] - columns[:, None, :] + mean[:, None, None]
+    yield from main
+
+
+def _solve_weighted(
+    features: FloatArray, targets: FloatArray, counts: IntArray, ridge: float
+) -> FloatArray:
+    """Ridge of samples, each of which counts several times."""
+    share, weight = counts / counts.sum(), np.sqrt(counts)[:, None]
+    return _solve_normal(
+        features * weight,
+        weight * (targets - share @ targets),
+        ridge,
+        mean=share @ features,
+        num=int(counts.sum()),
+    )
+
+
+def _solve_normal(
+    features: FloatArray, targets: FloatArray, ridge: float, *, mean: FloatArray, num: int
+) -> FloatArray:
+    """Ridge of centred targets; ``mean`` is that of φ over the ``num`` samples."""
     from scipy.linalg import cho_factor, cho_solve
 
-    mean = features.mean(axis=0)
-    normal = features.T @ features - len(features) * np.outer(mean, mean)
+    normal = features.T @ features - num * np.outer(mean, mean)
     normal[np.diag_indices(len(normal))] += ridge
     beta: FloatArray = cho_solve(cho_factor(normal, overwrite_a=True), features.T @ targets)
     return beta
@@ -281,7 +418,7 @@ def _halfway(shape: tuple[int, ...]) -> int:
     return min(range(1, max(2, len(shape))), key=lambda i: max(prod(shape[:i]), prod(shape[i:])))
 
 
-def _indicators(sizes: Sequence[int]) -> FloatArray:
+def indicators(sizes: Sequence[int]) -> FloatArray:
     """Which option each decision takes, of all configurations; shape (prod, sum of sizes)."""
     digits = np.unravel_index(np.arange(prod(sizes)), sizes)
     return np.concatenate([np.eye(n)[d] for n, d in zip(sizes, digits, strict=True)], axis=1)

@@ -19,7 +19,7 @@ from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, read_identity
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.run.compute import Session
-from nasi_ray.run.finish import answer_name, to_json, write_results
+from nasi_ray.run.finish import ANSWERS, answer_name, to_json, write_results
 from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
@@ -79,6 +79,32 @@ def run_search(
         cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
         run = {"seconds": time.perf_counter() - start, **cost}
         return _conclude(job, plan, space, stores, run)
+
+
+def answer(job: SearchJob, *, may_lack: bool = False) -> SearchResult | None:
+    """The result of a search that is done, from its records; nothing is written.
+
+    Args:
+        job: Settings.
+        may_lack: Whether samples that no attempt completed may be missing.
+
+    Returns:
+        None if the search is not done.
+
+    Raises:
+        NasiRayError: As ``run_search``.
+    """
+    space, plan = get_space(job.samples.space), plan_search(job)
+    identity = plan.stored_identity()
+    if identity is None:
+        plan.refuse_other_settings(rows_of(SAMPLES, space.num_logits))
+        return None
+    if _answer_name(job) not in plan.storage.list(ANSWERS):
+        return None
+    stores = _open(job, plan, space, identity)
+    if not may_lack and any(_missing(job, stores).values()):
+        return None
+    return _result(job, plan, space, stores, {})
 
 
 def plan_search(job: SearchJob) -> RunPlan:
@@ -174,25 +200,38 @@ def _conclude(
 ) -> SearchResult:
     for store in stores.values():
         store.compact_many()
-    tables = {series: store.read() for series, store in stores.items()}
-    identity = (read_identity(plan.storage) or ({}, {}))[0]
-    lost = sorted({index for indices in _missing(job, stores).values() for index in indices})
-    result = make_result(
-        SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables),
-        space=space,
-        config=job.estimate,
-        uri=plan.storage.uri,
-        identity=identity,
-        lost=lost,
-        run=run,
-    )
-    asked = {"estimate": estimate_settings(job.estimate)}
+    result = _result(job, plan, space, stores, run)
+    device = str(result.content["samples"].get("device", job.samples.device))
     files = {
         "result.json": to_json(result.content),
-        "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
-        answer_name(asked): to_json({**asked, **result.content}),
+        "settings.yaml": _settings(job, plan, device),
+        _answer_name(job): to_json({**_asked(job), **result.content}),
         **cell_files(result.content, result.architecture),
         **front_files(result.content),
     }
     write_results(plan.storage, files, label="samples")
     return result
+
+
+def _result(
+    job: SearchJob, plan: RunPlan, space: SearchSpace, stores: Stores, run: Mapping[str, Any]
+) -> SearchResult:
+    tables = {series: store.read() for series, store in stores.items()}
+    lost = sorted({index for indices in _missing(job, stores).values() for index in indices})
+    return make_result(
+        SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables),
+        space=space,
+        config=job.estimate,
+        uri=plan.storage.uri,
+        identity=(read_identity(plan.storage) or ({}, {}))[0],
+        lost=lost,
+        run=run,
+    )
+
+
+def _asked(job: SearchJob) -> dict[str, Any]:
+    return {"estimate": estimate_settings(job.estimate)}
+
+
+def _answer_name(job: SearchJob) -> str:
+    return answer_name(_asked(job))

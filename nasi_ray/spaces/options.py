@@ -25,11 +25,13 @@ def options_of(decision: Decision) -> IntArray:
     return np.array(list(combinations(range(decision.size), decision.num_chosen)), dtype=np.int64)
 
 
+@cache
 def incidence(decision: Decision) -> FloatArray:
-    """1 where an option takes a candidate, else 0; shape (options, candidates)."""
+    """1 where an option takes a candidate, else 0; shape (options, candidates); read-only."""
     options = options_of(decision)
     taken = np.zeros((len(options), decision.size))
     np.put_along_axis(taken, options, 1.0, axis=1)
+    taken.setflags(write=False)
     return taken
 
 

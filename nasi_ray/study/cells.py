@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.config import EstimateConfig
+from nasi_ray.nasi.consensus import mean_gradient
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import Genotype, get_space
@@ -15,7 +16,7 @@ from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.statistics import SIGNIFICANT_AT
 from nasi_ray.study.outcome import Outcome
 from nasi_ray.study.searches import RunSource, resolve_mode
-from nasi_ray.study.selection import mean_estimate, tied
+from nasi_ray.study.selection import tied
 from nasi_ray.study.settings import CellsStudy
 from nasi_ray.study.text import MODE_NAMES, markdown_table, tied_text
 
@@ -64,7 +65,7 @@ def select_cells(
     results = [estimate(table, config) for table in tables]
     return SelectedCells(
         cells=tuple(_cell(result, config, space) for result in results),
-        consensus=_cell(mean_estimate(results), config, space),
+        consensus=_cell(mean_gradient(results), config, space),
     )
 
 

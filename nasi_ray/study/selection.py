@@ -9,7 +9,8 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
-from nasi_ray.nasi.estimator import Estimate, GradientEstimate, Margin, estimate, kept_margins
+from nasi_ray.nasi.consensus import mean_gradient
+from nasi_ray.nasi.estimator import Estimate, Margin, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.tables.accuracies import Accuracies
 
@@ -78,18 +79,8 @@ def consensus(
         NoGoodSamplesError: If no sample of a seed is good.
         DataError: If the cell is not in the table.
     """
-    result = mean_estimate([estimate(table, config) for table in tables])
+    result = mean_gradient([estimate(table, config) for table in tables])
     return _select(result, config, accuracies, float("nan"))
-
-
-def mean_estimate(results: Sequence[Estimate]) -> GradientEstimate:
-    """The mean of the seeds' α*; its terms are theirs, so its standard errors are of their spread.
-
-    Args:
-        results: One a seed (at least one).
-    """
-    alphas = np.array([result.alpha for result in results])
-    return GradientEstimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
 
 
 def tied(margins: Mapping[str, Margin]) -> tuple[str, ...]:

@@ -120,12 +120,12 @@ class _Trials:
         self.failures: dict[str, str] = {}
         self._begin, self._num_before = time.monotonic(), len(done)
 
-    def end(self, position: int, failure: str) -> None:
+    def end(self, position: int, failure: NasiRayError | None) -> None:
         """A trial has ended."""
         job = self.jobs[position]
-        result = read_result(open_storage(job.out)) if not failure else None
+        result = read_result(open_storage(job.out)) if failure is None else None
         if result is None:
-            self.failures[job.out] = failure or "it left no result"
+            self.failures[job.out] = str(failure or "it left no result")
             self._progress.message(f"{job.out} failed: {self.failures[job.out]}")
         else:
             self.done[position] = result
@@ -156,9 +156,9 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
             except SearchStoppedError:
                 raise
             except NasiRayError as error:
-                runner.end(position, str(error))
+                runner.end(position, error)
             else:
-                runner.end(position, "")
+                runner.end(position, None)
         return
     # With one worker a trial, whatever the number at once.
     device, _ = find_compute(
@@ -172,10 +172,11 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
         address=compute.address,
     )
     with connect(compute.address, asked):
-        plan_for(asked)
+        plan = plan_for(asked)
         resources = TrialResources(
-            cpus=compute.threads_per_worker,
-            gpus=1.0 if device == "cuda" else 0.0,
+            cpus=plan.cpus_per_worker,
+            gpus=plan.gpus_per_worker,
+            labels=plan.labels,
             at_once=None if compute.num_workers == "auto" else compute.num_workers,
             max_failures=compute.max_failures,
         )

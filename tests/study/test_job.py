@@ -28,17 +28,14 @@ from nasi_ray.nasi import estimator
 from nasi_ray.nasi import evaluator as evaluate
 from nasi_ray.pool import nodes
 from nasi_ray.pool.nodes import WorkerPlan
+from nasi_ray.pool.tune import TrialResources
 from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import Sample
 from nasi_ray.run import compute
-from nasi_ray.run.compute import Session
-from nasi_ray.run.plan import RunPlan
-from nasi_ray.runner import InProcessRunner
 from nasi_ray.search import job as launch
-from nasi_ray.search import series
+from nasi_ray.search import many, series
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import LocalStorage, open_storage
-from nasi_ray.study import searches
 from nasi_ray.study.job import run_study
 from nasi_ray.study.searches import samples_of_mode
 from nasi_ray.study.selection import replay
@@ -286,9 +283,13 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
         yield
         events.append("down")
 
-    def run_here(self: Session, plan: RunPlan, factory: Any, args: Any, **_: Any) -> Any:
-        events.append(f"seed {args[0].seed}")
-        return contextlib.nullcontext(InProcessRunner(factory(*args)))
+    def run_here(
+        function: Any, shared: Any, positions: Any, resources: TrialResources, on_end: Any
+    ) -> None:
+        events.append(f"{len(positions)} trials, {resources.at_once} at once")
+        for position in positions:
+            function(position, *shared)
+            on_end(position, None)
 
     workers = WorkerPlan(
         num_workers=2,
@@ -300,10 +301,11 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
     )
     monkeypatch.setattr(compute, "connect", connect)
     monkeypatch.setattr(nodes, "plan_for", lambda config: workers)
-    monkeypatch.setattr(Session, "runner", run_here)
+    monkeypatch.setattr(nodes, "has_autoscaler", lambda: True)
+    monkeypatch.setattr(many, "run_trials", run_here)
     on_ray = replace(settings, compute=ComputeSettings(num_workers=2, address="auto"))
     study(EffectivenessStudy(settings=on_ray))
-    assert events == ["up auto", "seed 0", "seed 1", "down"]
+    assert events == ["up auto", "2 trials, 2 at once", "down"]
     events.clear()
     study(EffectivenessStudy(settings=on_ray))
     assert events == []
@@ -414,7 +416,7 @@ def test_any_other_error_ends_an_ablation(
     def full(*_: Any, **__: Any) -> dict[str, Any]:
         raise StorageError("disk full")
 
-    monkeypatch.setattr(searches, "run_search", full)
+    monkeypatch.setattr(many, "run_search", full)
     with pytest.raises(StorageError, match="disk full"):
         study(AblationStudy(settings=settings))
 
