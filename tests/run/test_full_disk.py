@@ -92,7 +92,9 @@ def search(job: SearchJob, progress: Progress) -> dict[str, Any]:
 
 def job(out: Path) -> SearchJob:
     return SearchJob(
-        samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
+        samples=SampleConfig(
+            space="nb201", batch_size=4, image_size=8, init_channels=2, num_cells=3
+        ),
         estimate=EstimateConfig(num_samples=NUM_SAMPLES),
         compute=ComputeSettings(num_workers=0),
         out=str(out),
