@@ -6,9 +6,9 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model`` and
-``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and ``add_data_source`` add your
-own. Importing the package imports neither torch nor Ray.
+The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model``
+and ``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and ``add_data_source`` add
+your own. Importing the package imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Two functions have the names of packages. Loading a package sets its name here, once, so the
+# Three functions have the names of packages. Loading a package sets its name here, once, so the
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
 import nasi_ray.search
-import nasi_ray.study  # noqa: F401
+import nasi_ray.study
+import nasi_ray.sweep  # noqa: F401
 from nasi_ray.api import (
     add_data_source,
     add_proxy,
@@ -29,6 +30,7 @@ from nasi_ray.api import (
     rank,
     search,
     study,
+    sweep,
     train,
 )
 from nasi_ray.version import __version__
@@ -104,6 +106,7 @@ __all__ = [
     "read_scores",
     "search",
     "study",
+    "sweep",
     "train",
 ]
 

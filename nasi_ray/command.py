@@ -112,6 +112,29 @@ def _search(argv: Sequence[str]) -> int:
     return EXIT_INCOMPLETE if warning else 0
 
 
+def _sweep(argv: Sequence[str]) -> int:
+    from nasi_ray.sweep.settings import parse_sweep
+
+    job = parse_sweep(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.text import sweep_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_sweep(job, progress)
+    _print(sweep_lines(result.content))
+    parts = (name.partition("/") for name in result.files)
+    named = dict.fromkeys(f"{top}{slash}" for top, slash, _ in parts)
+    _print_line(f"written to {result.uri}: {', '.join(named)}, runs/")
+    if result.num_failed or result.num_lost:
+        sys.stderr.write(
+            f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
+            "lost; the same command tries them again\n"
+        )
+        return EXIT_INCOMPLETE
+    return 0
+
+
 def _rank(argv: Sequence[str]) -> int:
     from nasi_ray.ranking.settings import parse_rank
 
@@ -244,6 +267,7 @@ CLUSTER_TOOLS = {
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "search": ("search a cell at initialization, without training", _search),
+    "sweep": ("search with many seeds and settings side by side", _sweep),
     "rank": ("rank architectures by training-free proxies", _rank),
     "study": ("test searches against tables of accuracies", _study),
     "convert": ("convert benchmark files to tables of accuracies", _convert),
@@ -256,7 +280,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
 """Name -> description, and the function that runs it."""
 
 
-_ON_RAY = ("search", "rank", "study", "train")
+_ON_RAY = ("search", "sweep", "rank", "study", "train")
 
 
 def _help() -> str:

@@ -76,6 +76,8 @@ def test_slips_are_one_line_and_status_2(
     "argv",
     [
         ("search", "--help"),
+        ("sweep", "--help"),
+        ("sweep", "--seeds", "3:1"),
         ("rank", "--help"),
         ("study", "--help"),
         ("convert", "--help"),
