@@ -166,7 +166,8 @@ def default_job(settings: Mapping[str, Any]) -> SearchJob:
     Raises:
         UnknownNameError: If the preset or space is not known.
     """
-    name, chosen = settings.get("preset") or "auto", settings.get("space") or SampleConfig().space
+    given, chosen = settings.get("preset"), settings.get("space") or SampleConfig().space
+    name = "auto" if given is None else given
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
     has_budget = any(settings.get(limit) is not None for limit in ("max_params", "max_madds"))
