@@ -89,15 +89,24 @@ def mean_gradient(results: Sequence[Estimate]) -> GradientEstimate:
     return GradientEstimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
 
 
-def _mean_score(
-    results: Sequence[Estimate], space: SearchSpace, config: EstimateConfig, budget: Budget
-) -> Estimate:
+def scores_of(results: Sequence[Estimate], config: EstimateConfig) -> list[Surrogate]:
+    """The fitted scores of runs, in units that make them count alike.
+
+    Raises:
+        ValueError: If a result has no score.
+    """
     scores = [result.score for result in results if result.score is not None]
     if len(scores) < len(results):
         raise ValueError("a result has no score; make it with make_estimate")
     if config.needs_gradient:  # the others are sums of terms that are standardized already
         scores = [standardized_sum([score]) for score in scores]
-    known = known_score(space, config)
+    return scores
+
+
+def _mean_score(
+    results: Sequence[Estimate], space: SearchSpace, config: EstimateConfig, budget: Budget
+) -> Estimate:
+    scores, known = scores_of(results, config), known_score(space, config)
     share = np.full(len(scores), 1 / len(scores))
     found = select_score(_weighted(scores, share), known, space, budget)
     draws = None

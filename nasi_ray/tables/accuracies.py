@@ -80,6 +80,13 @@ def open_accuracies(space: str, table: str, metric: str | None = None) -> Accura
         ConfigError: If the space has no table, or no table was given.
         DataError: If the table cannot be read, is for another space, or has no such default.
     """
+    found, benchmark = open_table(space, table)
+    chosen = _choose(benchmark, metric, found.epochs)
+    return Accuracies(space=found, benchmark=benchmark, metric=chosen)
+
+
+def open_table(space: str, table: str) -> tuple[TabularSpace[Any], TabularBenchmark]:
+    """Open a space's table; arguments and errors as of ``open_accuracies``."""
     found = get_tabular_space(space)
     if not table:
         raise ConfigError(
@@ -93,8 +100,7 @@ def open_accuracies(space: str, table: str, metric: str | None = None) -> Accura
             f"{benchmark.name} is keyed by {benchmark.key!r}, but tables of {space} are keyed by "
             f"{found.key_column!r}; give a table of {space}"
         )
-    chosen = _choose(benchmark, metric, found.epochs)
-    return Accuracies(space=found, benchmark=benchmark, metric=chosen)
+    return found, benchmark
 
 
 def _choose(benchmark: TabularBenchmark, column: str | None, epochs: int) -> Metric:

@@ -1,0 +1,1 @@
+"""Finalists: the best cells of a search, compared by validation accuracy."""
