@@ -67,6 +67,7 @@ def search(
             f"then_train is {job.then_train!r}, which is for the command; call "
             "nasi_ray.train(result.architecture, ...) with the result of the search"
         )
+    _refuse_finalists(job.final.finalists)
     with _display(progress) as display:
         return run_search(job, display)
 
@@ -104,6 +105,7 @@ def sweep(
     if "seeds" in settings:
         settings["seeds"] = list(settings["seeds"])
     job = make_sweep_job({"space": space, **settings}, where="sweep()")
+    _refuse_finalists(job.final.finalists)
     with _display(progress) as display:
         return run_sweep(job, display)
 
@@ -281,6 +283,13 @@ def add_data_source(name: str, source: Source) -> None:
     from nasi_ray.data.sources import SOURCES
 
     SOURCES.add(name, source)
+
+
+def _refuse_finalists(count: int) -> None:
+    if count:
+        raise ConfigError(
+            f"finalists is {count}, which is for the command; run nasi-ray search or nasi-ray sweep"
+        )
 
 
 @contextlib.contextmanager

@@ -31,6 +31,8 @@ from nasi_ray.run.supervise import supervised
 from nasi_ray.version import __version__
 
 if TYPE_CHECKING:
+    from nasi_ray.finalists.job import FinalistPlan, FinalistResult
+    from nasi_ray.search.result import SearchResult
     from nasi_ray.training.settings import TrainJob
 
 
@@ -79,9 +81,11 @@ def _search(argv: Sequence[str]) -> int:
         refuse_unknown_recipe(job.then_train)
     from nasi_ray.display.progress import make_progress
     from nasi_ray.display.terminal import wants_color
+    from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.search.job import run_search
     from nasi_ray.search.text import lost_warning, summary_lines
 
+    plan = plan_finalists(job.final, job.samples, job.estimate, job.compute)
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_search(job, progress)
     _print(summary_lines(result.content, color=wants_color(sys.stdout)))
@@ -98,6 +102,10 @@ def _search(argv: Sequence[str]) -> int:
     warning = lost_warning(result.content)
     if warning:
         sys.stderr.write(f"{escaped(warning)}\n")
+    architecture, num_failed = result.architecture, 0
+    if plan is not None:
+        found = _run_finalists(plan, [result], result.uri)
+        architecture, num_failed = found.architecture, found.num_failed
     if job.then_train:
         _run_train(
             job_after_search(
@@ -105,11 +113,28 @@ def _search(argv: Sequence[str]) -> int:
                 job.samples,
                 job.compute,
                 space=job.samples.space,
-                architecture=result.architecture.to_string(),
+                architecture=architecture.to_string(),
                 out=result.uri,
             )
         )
-    return EXIT_INCOMPLETE if warning else 0
+    return EXIT_INCOMPLETE if warning or num_failed else 0
+
+
+def _run_finalists(plan: FinalistPlan, results: Sequence[SearchResult], uri: str) -> FinalistResult:
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.finalists.job import run_finalists
+    from nasi_ray.finalists.text import finalist_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_finalists(plan, results, uri, progress)
+    _print("\n" + finalist_lines(result.content))
+    _print_line(f"written to {uri}: {', '.join(result.files)}")
+    if result.num_failed:
+        sys.stderr.write(
+            f"warning: the trainings of {result.num_failed} finalists failed; the same command "
+            "tries them again\n"
+        )
+    return result
 
 
 def _sweep(argv: Sequence[str]) -> int:
@@ -117,22 +142,29 @@ def _sweep(argv: Sequence[str]) -> int:
 
     job = parse_sweep(argv)
     from nasi_ray.display.progress import make_progress
+    from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.settings import plain_compute
     from nasi_ray.sweep.text import sweep_lines
 
+    plan = plan_finalists(job.final, job.samples, job.estimate, plain_compute(job))
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_sweep(job, progress)
     _print(sweep_lines(result.content))
     parts = (name.partition("/") for name in result.files)
     named = dict.fromkeys(f"{top}{slash}" for top, slash, _ in parts)
     _print_line(f"written to {result.uri}: {', '.join(named)}, runs/")
+    num_failed = 0
+    if plan is not None:
+        good = [search for search in result.searches[0] if search is not None]
+        num_failed = _run_finalists(plan, good, result.uri).num_failed
     if result.num_failed or result.num_lost:
         sys.stderr.write(
             f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
             "lost; the same command tries them again\n"
         )
         return EXIT_INCOMPLETE
-    return 0
+    return EXIT_INCOMPLETE if num_failed else 0
 
 
 def _rank(argv: Sequence[str]) -> int:

@@ -35,6 +35,38 @@ from nasi_ray.search.names import series_of
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.options import costs_of
 
+MAX_FINALISTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistConfig:
+    """Whether the best cells are compared by validation accuracy (docs/finalists.md)."""
+
+    finalists: int = 0
+    """Compare so many of the best cells by validation accuracy, and answer with the best of them;
+    0: the answer is the best by the search's own score."""
+    finalists_table: Annotated[str, tyro.conf.arg(metavar="FILE|DIR")] = ""
+    """Look their validation accuracies up in this table of accuracies; empty: train them, on the
+    search's data, and test on a part of the training images that is held out."""
+    finalists_metric: str = ""
+    """Column of that table; empty: validation accuracy on CIFAR-10 after the shortest schedule."""
+    finalists_recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "quick"
+    """Recipe of `nasi-ray train` to train them by."""
+
+    def __post_init__(self) -> None:
+        if not (self.finalists == 0 or 2 <= self.finalists <= MAX_FINALISTS):
+            raise ConfigError(
+                f"finalists is {self.finalists}; give 2 to {MAX_FINALISTS} cells to compare, or 0 "
+                "for the search's own answer"
+            )
+        for name in ("finalists_table", "finalists_metric"):
+            if getattr(self, name) and not self.finalists:
+                raise ConfigError(f"{name} is given without finalists; add --finalists 8")
+        if self.finalists_metric and not self.finalists_table:
+            raise ConfigError(
+                "finalists_metric is given without a table; add --finalists-table, or leave it out"
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchJob:
@@ -51,9 +83,10 @@ class SearchJob:
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    final: FinalistConfig = field(default_factory=FinalistConfig)
     then_train: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
-    """Train the cell that is found, by this recipe of `nasi-ray train` and on the same data, into
-    the folder train of the run directory."""
+    """Train the cell that is found (with --finalists, the best of them), by this recipe of
+    `nasi-ray train` and on the same data, into the folder train of the run directory."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
 

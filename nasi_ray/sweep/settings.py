@@ -22,7 +22,7 @@ from nasi_ray.run.settings import (
     read_settings,
     with_settings,
 )
-from nasi_ray.search.settings import SearchJob, check, default_job
+from nasi_ray.search.settings import FinalistConfig, SearchJob, check, default_job
 
 _MAX_SEARCHES = 100_000
 _FIXED = {
@@ -79,6 +79,8 @@ class SweepJob:
     samples: SweepSamples = field(default_factory=SweepSamples)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     compute: SweepCompute = field(default_factory=SweepCompute)
+    final: FinalistConfig = field(default_factory=FinalistConfig)
+    """Of the consensus: the cells with the best mean score over the seeds."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/sweep-<named after the settings>."""
 
@@ -182,6 +184,11 @@ def combinations(job: SweepJob) -> list[Combination]:
         raise ConfigError(f"--set names a setting twice: {' '.join(job.set)}; join its values")
     seeds = seeds_of(job)
     points = list(itertools.product(*grid.values()))
+    if job.final.finalists and len(points) > 1:
+        raise ConfigError(
+            f"--set makes {len(points)} combinations, and finalists are of one; run a sweep for "
+            "each, or leave --finalists out"
+        )
     if len(points) * len(seeds) > _MAX_SEARCHES:
         raise ConfigError(
             f"{len(points)} combinations of {len(seeds)} seeds are {len(points) * len(seeds)} "

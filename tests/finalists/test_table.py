@@ -1,0 +1,146 @@
+"""Finalists whose validation accuracies are looked up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import nasi_ray
+from nasi_ray.errors import ConfigError, DataError, NasiRayError, UnknownNameError
+from nasi_ray.finalists.outcome import Outcome, best_of
+from nasi_ray.finalists.table import open_validation
+from nasi_ray.spaces.nb201 import NB201
+from nasi_ray.sweep.settings import make_sweep_job
+from tests.jobs.command import call
+
+TINY = [
+    *("--space", "nb201", "--num-samples", "6", "--batch-size", "2", "--image-size", "8"),
+    *("--init-channels", "2", "--num-cells", "3", "--num-workers", "0"),
+]
+VALID = "cifar10_valid_accuracy_12ep"
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+def write(path: Path, *columns: str) -> str:
+    """A table in which the cell at position i of the space has accuracy i / 200."""
+    names = [cell.to_string() for cell in NB201]
+    values = [i / 200 for i in range(len(names))]
+    pq.write_table(pa.table({"arch": names, **dict.fromkeys(columns, values)}), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tables") / "table.parquet"
+    names = (VALID, "cifar10_valid_accuracy_200ep", "cifar10_test_accuracy_200ep")
+    return write(path, *names, "cifar100_valid_accuracy_6ep")
+
+
+def test_the_column_is_validation_accuracy_after_the_shortest_schedule(table: str) -> None:
+    assert open_validation("nb201", table).metric.column == VALID
+    longer = "cifar10_valid_accuracy_200ep"
+    assert open_validation("nb201", table, longer).metric.column == longer
+
+
+def test_a_test_accuracy_chooses_no_cell(table: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"a test accuracy; .*choose a validation.*{VALID}"):
+        open_validation("nb201", table, "cifar10_test_accuracy_200ep")
+    with pytest.raises(UnknownNameError, match="'accuracy'; choose one of"):
+        open_validation("nb201", table, "accuracy")
+    only = write(tmp_path / "test.parquet", "cifar10_test_accuracy_200ep")
+    with pytest.raises(DataError, match="has no validation accuracy"):
+        open_validation("nb201", only)
+    others = ("cifar100_valid_accuracy_12ep", "imagenet16_120_valid_accuracy_12ep")
+    several = write(tmp_path / "several.parquet", *others)
+    with pytest.raises(DataError, match="on cifar100, imagenet16_120; choose one with"):
+        open_validation("nb201", several)
+
+
+def test_the_answer_is_the_best_that_ended_and_ties_go_to_the_better_score() -> None:
+    ends = [
+        Outcome(valid_accuracy=60.0, epochs=12),
+        Outcome(valid_accuracy=70.0, epochs=12),
+        Outcome(valid_accuracy=70.0, epochs=12),
+        Outcome(valid_accuracy=99.0, epochs=3, is_stopped=True),
+        Outcome(valid_accuracy=99.0, epochs=4, failure="the loss is nan"),
+    ]
+    assert best_of(ends) == 1
+    assert best_of(ends[3:]) is None
+
+
+def test_a_search_answers_with_the_best_of_its_finalists(table: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    flags = ["--finalists", "4", "--finalists-table", table, "--out", str(out)]
+    status, text, _ = call("search.py", *TINY, *flags)
+    assert status == 0
+    content = json.loads((out / "finalists.json").read_text())
+    cells = content["cells"]
+    own = json.loads((out / "result.json").read_text())
+    assert cells[0]["architecture"] == own["architecture"]
+    expected = [NB201.index(NB201.parse(cell["architecture"])) / 200 for cell in cells]
+    assert [cell["valid_accuracy"] for cell in cells] == expected
+    best = cells[content["answer"] - 1]
+    assert best["valid_accuracy"] == max(expected)
+    assert content["architecture"] == best["architecture"]
+    assert (content["metric"], {cell["epochs"] for cell in cells}) == (VALID, {12})
+    assert "4 look-ups of cifar10_valid_accuracy_12ep" in " ".join(text.split())
+    assert max(map(len, text.partition("Finalists:")[2].splitlines()[:12])) <= 80
+    assert {"finalist.svg", "finalist.png"} <= {path.name for path in out.iterdir()}
+    before = (out / "finalists.json").read_bytes()
+    assert call("search.py", *TINY, *flags)[0] == 0
+    assert (out / "finalists.json").read_bytes() == before
+
+
+def test_the_finalists_of_a_sweep_are_those_of_the_mean_score(table: str, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    flags = ["--seeds", "0:2", "--finalists", "3", "--finalists-table", table, "--out", str(out)]
+    assert call("sweep.py", *TINY, *flags)[0] == 0
+    content = json.loads((out / "finalists.json").read_text())
+    (point,) = json.loads((out / "sweep.json").read_text())["combinations"]
+    assert content["cells"][0]["architecture"] == point["consensus"]["architecture"]
+    with pytest.raises(ConfigError, match="--set makes 2 combinations, and finalists are of one"):
+        make_sweep_job({"finalists": 3, "set": ["batch_size=2,4"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"finalists": 1}, "finalists is 1; give 2 to 1000 cells"),
+        ({"finalists": 9999}, "finalists is 9999; give 2 to 1000"),
+        ({"finalists_table": "t.parquet"}, "finalists_table is given without finalists"),
+        ({"finalists": 3, "finalists_metric": VALID}, "without a table"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        nasi_ray.search("nb201", **settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "why"),
+    [
+        (["--finalists", "3"], 2, "finalists are trained, and data is 'random'"),
+        (["--finalists", "3", "--finalists-recipe", "fast"], 2, "unknown recipe 'fast'"),
+        (
+            ["--finalists", "3", "--finalists-recipe", "imagenet", "--data", "d"],
+            2,
+            "recipe imagenet has no network for cells of nb201",
+        ),
+        (["--finalists", "3", "--finalists-table", "/nothing"], 1, "there is no table"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(
+    flags: list[str], status: int, why: str, tmp_path: Path
+) -> None:
+    found, _, error = call("search.py", *TINY, *flags, "--out", str(tmp_path / "run"))
+    assert (found, why in error, len(error.splitlines())) == (status, True, 1)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(NasiRayError, match="which is for the command"):
+        nasi_ray.search("nb201", finalists=3, progress=None)
