@@ -12,6 +12,7 @@ from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.load import load_images
 from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.order import evaluation_shard
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.seeding import generator
 from nasi_ray.training.recipes import TrainingConfig
@@ -35,11 +36,23 @@ class TrainImages:
     test: ImageSet | LazyImages
     chosen: IntArray | None
     """Training images to use, ascending; None: all."""
+    held: IntArray | None = None
+    """Images of ``test`` to test on, ascending; None: all."""
 
     @property
     def num_train(self) -> int:
         """Training images that are used."""
         return len(self.train) if self.chosen is None else len(self.chosen)
+
+    @property
+    def num_test(self) -> int:
+        """Images that are tested on."""
+        return len(self.test) if self.held is None else len(self.held)
+
+    def tested(self, rank: int, world_size: int) -> IntArray:
+        """The images of ``test`` that a rank tests on."""
+        mine = evaluation_shard(self.num_test, rank, world_size)
+        return mine if self.held is None else self.held[mine]
 
     @property
     def num_classes(self) -> int:
@@ -79,9 +92,13 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     test: ImageSet | LazyImages
     if config.data == "random":
         train = random_images(training.image_size, "train")
-        test = random_images(training.image_size, "test")
     else:
         train = _load(config.data, config.options(config.split), training)
+    if training.holdout:
+        return _held_out(train, training)
+    if config.data == "random":
+        test = random_images(training.image_size, "test")
+    else:
         test = _load_test(config, training)
     if train.num_classes != test.num_classes:
         raise DataError(
@@ -92,6 +109,23 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     if training.num_train_images is not None and training.num_train_images < len(train):
         chosen = chosen_images(len(train), training.num_train_images)
     return TrainImages(train=train, test=test, chosen=chosen)
+
+
+def _held_out(images: ImageSet | LazyImages, training: TrainingConfig) -> TrainImages:
+    """Train on some images of a set, and test on others."""
+    order, num = (
+        generator(0, "step", 1).permutation(len(images)),
+        round(training.holdout * len(images)),
+    )
+    held, rest = np.sort(order[:num]), np.sort(order[num:])
+    if not len(held) or not len(rest):
+        raise DataError(
+            f"holdout is {training.holdout:g}, and of {len(images)} training images that leaves "
+            f"{len(rest)} to train on and {len(held)} to test on; give another share"
+        )
+    if training.num_train_images is not None and training.num_train_images < len(rest):
+        rest = rest[chosen_images(len(rest), training.num_train_images)]
+    return TrainImages(train=images, test=images, chosen=rest, held=held)
 
 
 def chosen_images(num_images: int, num_chosen: int) -> IntArray:

@@ -32,12 +32,12 @@ from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
 from nasi_ray.training.images import TrainImages, load_train_images
 from nasi_ray.training.link import LocalLink
-from nasi_ray.training.loop import TrainPlan, train
+from nasi_ray.training.loop import AfterEpoch, TrainPlan, train
 from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.metrics import write_metrics
 from nasi_ray.training.model import ModelConfig, save_model
 from nasi_ray.training.optimization import refuse_unknown_optimizer
-from nasi_ray.training.recipes import TrainingConfig
+from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
 from nasi_ray.training.settings import TrainJob, options_without_effect
 from nasi_ray.training.world import Link, World
@@ -54,7 +54,11 @@ class _Kind:
 
 
 def run_train(
-    job: TrainJob, progress: Progress, *, images: TrainImages | None = None
+    job: TrainJob,
+    progress: Progress,
+    *,
+    images: TrainImages | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> TrainResult:
     """Train, continue a training, or answer from a finished one.
 
@@ -62,6 +66,7 @@ def run_train(
         job: Settings.
         progress: Display; not closed here.
         images: What ``read_images`` returned for these settings; None: they are read here.
+        after_epoch: See ``loop.train``; only without workers.
 
     Returns:
         The result; model, metrics and checkpoints are in the run directory (docs/training.md).
@@ -96,7 +101,7 @@ def run_train(
         storage.write(SOURCE_NAME, to_json({"sources": [dataclasses.asdict(s) for s in sources]}))
         storage.write("settings.yaml", settings_yaml(job, "train", out=storage.uri))
         if checkpoints.steps_of(storage)[-1:] != [plan.num_steps]:
-            _train(job, plan, num_workers, progress)
+            _train(job, plan, num_workers, progress, after_epoch)
         return _conclude(job, plan, storage, time.perf_counter() - start)
 
 
@@ -125,7 +130,7 @@ def _identity(
 ) -> dict[str, IdentityValue]:
     """What distinguishes a training from others, but for its images."""
     return {
-        **dataclasses.asdict(training),
+        **training_settings(training),
         "space": space,
         "architecture": json.dumps(architecture.fields(), sort_keys=True),
         "training_version": TRAINING_VERSION,
@@ -219,8 +224,9 @@ def read_images(job: TrainJob, training: TrainingConfig, progress: Progress) -> 
             f"note: recipe {job.recipe} is for {classes} classes, and {job.images.data} has "
             f"{images.num_classes}; the network gets {images.num_classes}"
         )
+    kind = "test" if images.held is None else "held-out"
     progress.message(
-        f"{images.num_train} training and {len(images.test)} test images of {job.images.data} "
+        f"{images.num_train} training and {images.num_test} {kind} images of {job.images.data} "
         f"read in {time.perf_counter() - start:.1f} s"
     )
     return images
@@ -298,11 +304,18 @@ def model_config(
     )
 
 
-def _train(job: TrainJob, plan: TrainPlan, num_workers: int, progress: Progress) -> None:
+def _train(
+    job: TrainJob,
+    plan: TrainPlan,
+    num_workers: int,
+    progress: Progress,
+    after_epoch: AfterEpoch | None,
+) -> None:
     if num_workers == 0:
         link = LocalLink(progress)
         with _explained_memory(plan), link.listening():
-            train(plan, World(rank=0, size=1, device=torch.device(plan.device)), link)
+            world = World(rank=0, size=1, device=torch.device(plan.device))
+            train(plan, world, link, after_epoch)
         if link.is_stopping and checkpoints.steps_of(open_storage(plan.uri))[-1:] != [
             plan.num_steps
         ]:

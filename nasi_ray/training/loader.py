@@ -21,7 +21,7 @@ from nasi_ray.arrays import IntArray
 from nasi_ray.data.batches import crop_and_flip, normalise
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.lazy import LazyImages
-from nasi_ray.data.order import epoch_order, evaluation_shard, shard
+from nasi_ray.data.order import epoch_order, shard
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.training.images import CROP_SHARE, IMAGENET_MEAN, IMAGENET_STD, TrainImages
 from nasi_ray.training.recipes import TrainingConfig
@@ -88,7 +88,7 @@ class ArrayLoader:
         assert isinstance(images.train, ImageSet)
         assert isinstance(images.test, ImageSet)
         self._train, self._test, self._chosen = images.train, images.test, images.chosen
-        self._num_train = images.num_train
+        self._images, self._num_train = images, images.num_train
         self._config, self._part, self._prefetch = config, part, prefetch
 
     def train(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -116,7 +116,7 @@ class ArrayLoader:
 
     def test(self) -> Iterator[Batch]:
         """See ``Loader``."""
-        mine = evaluation_shard(len(self._test), self._part.rank, self._part.world_size)
+        mine = self._images.tested(self._part.rank, self._part.world_size)
         for first in range(0, len(mine), TEST_BATCH):
             rows = mine[first : first + TEST_BATCH]
             # Normalised as the training images are.
@@ -189,7 +189,7 @@ class FileLoader:
 
     def test(self) -> Iterator[Batch]:
         """See ``Loader``."""
-        mine = evaluation_shard(len(self._images.test), self._part.rank, self._part.world_size)
+        mine = self._images.tested(self._part.rank, self._part.world_size)
         starts = range(0, len(mine), TEST_BATCH)
         self._keys = [[(-1, int(i)) for i in mine[a : a + TEST_BATCH]] for a in starts]
         return iter(self._loader)

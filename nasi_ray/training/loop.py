@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,19 @@ class TrainPlan:
         return self.steps_per_epoch * self.training.epochs
 
 
-def train(plan: TrainPlan, world: World, link: Link) -> None:
+AfterEpoch = Callable[[Mapping[str, float]], None]
+"""Takes the metrics of an epoch (``metrics.COLUMNS``), when its checkpoint is saved."""
+
+
+def train(plan: TrainPlan, world: World, link: Link, after_epoch: AfterEpoch | None = None) -> None:
     """Train from the latest checkpoint on, until the end or until ``link`` says to stop.
 
     Args:
         plan: The training.
         world: This process among the others.
         link: Who watches; only the first rank's display is used.
+        after_epoch: Called on every rank after each epoch; what it raises ends the training, which
+            goes on there the next time.
 
     Raises:
         NasiRayError: If the loss is not finite, the memory is too small, or the storage fails.
@@ -79,14 +85,16 @@ def train(plan: TrainPlan, world: World, link: Link) -> None:
         torch.backends.cudnn.benchmark = True
         # The driver has asked about its own memory; only this process sees the GPU.
         refuse_too_large(plan.model, plan.training, plan.micro_batch_size, world.device)
-    Trainer(plan, world, link).run()
+    Trainer(plan, world, link, after_epoch).run()
 
 
 class Trainer:
     """One process's part of a training."""
 
-    def __init__(self, plan: TrainPlan, world: World, link: Link) -> None:
-        config = plan.training
+    def __init__(
+        self, plan: TrainPlan, world: World, link: Link, after_epoch: AfterEpoch | None = None
+    ) -> None:
+        config, self._after_epoch = plan.training, after_epoch
         self._plan, self._config, self._world, self._link = plan, config, world, link
         self._storage: Storage = open_storage(plan.uri)
         self._state = TrainState(plan.model, config, world, compile=plan.compile)
@@ -127,6 +135,8 @@ class Trainer:
             self._first_step = (epoch + 1) * steps
             self._loss.zero_()
             self._save(self._first_step)
+            if self._after_epoch is not None:
+                self._after_epoch(self._rows[-1])
 
     def _resume(self) -> None:
         data = checkpoints.latest(self._storage) if self._world.is_first else None
@@ -232,7 +242,7 @@ class Trainer:
         self._refuse_infinite(train_loss)
         self._state.unify_statistics()
         tested, count = test(self._state, self._loader, self._world)
-        assert count == len(self._plan.images.test), "a test image was left out, or counted twice"
+        assert count == self._plan.images.num_test, "a test image was left out, or counted twice"
         self._refuse_infinite(tested["test_loss"])
         row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss, **tested, **speed}
         self._rows.append({**row, **self._meter.end_epoch()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,10 @@ class TrainingConfig:
     with."""
     num_train_images: int | None = None
     """Train on so many images, drawn once, the same for every seed; None: all."""
+
+    holdout: float = 0.0
+    """Test on this share of the training images, drawn once, the same for every seed, and train on
+    the others; the test images are not read. 0: test on the test images."""
 
     optimizer: str = "momentum"
     """momentum (SGD), sgd (with Nesterov's momentum), adamw, lamb, ...: timm's names."""
@@ -118,7 +123,7 @@ class TrainingConfig:
             check(self, name, lambda v: 0 <= v < infinite, "at least 0 and finite")
         for name in ("mixup", "cutmix"):
             check(self, name, lambda v: 0 <= v < infinite, "at least 0 and finite")
-        for name in ("momentum", "label_smoothing", "drop_path", "ema_decay"):
+        for name in ("momentum", "label_smoothing", "drop_path", "ema_decay", "holdout"):
             check(self, name, lambda v: 0 <= v < 1, "at least 0 and below 1")
         check(self, "random_erasing", lambda v: 0 <= v <= 1, "0 to 1")
         check(self, "crop_scale", lambda v: 0 < v <= 1, "above 0 and at most 1")
@@ -148,6 +153,21 @@ class TrainingConfig:
     def mixes(self) -> bool:
         """Whether images are mixed, so that labels are shares of classes."""
         return self.mixup > 0 or self.cutmix > 0
+
+
+_LEFT_OUT_DEFAULTS = {"holdout": 0.0}
+"""Settings that are newer than some trainings -> the value those were made with; with it they are
+left out, so that older trainings keep their identity."""
+
+
+def training_settings(config: TrainingConfig) -> dict[str, Any]:
+    """The settings that distinguish one training from another."""
+    settings = dataclasses.asdict(config)
+    return {
+        k: v
+        for k, v in settings.items()
+        if k not in _LEFT_OUT_DEFAULTS or _LEFT_OUT_DEFAULTS[k] != v
+    }
 
 
 def _check_range(config: TrainingConfig, name: str, low: int, high: int) -> None:

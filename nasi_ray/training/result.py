@@ -33,7 +33,7 @@ class TrainResult:
 
     @property
     def top1(self) -> float:
-        """Test accuracy after the last epoch, in percent."""
+        """Accuracy on the test (or held-out) images after the last epoch, in percent."""
         return float(self.content["top1"])
 
     @property
@@ -85,7 +85,8 @@ def make_result(
         "data": data,
         **{f"{name}_identity": value for name, value in plan.images.identity.items()},
         "num_train_images": plan.images.num_train,
-        "num_test_images": len(plan.images.test),
+        "num_test_images": plan.images.num_test,
+        **({"holdout": plan.training.holdout} if plan.training.holdout else {}),
         "epochs": int(last["epoch"]),
         "batch_size": plan.training.batch_size,
         "micro_batch_size": plan.micro_batch_size,

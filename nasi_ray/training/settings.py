@@ -22,7 +22,7 @@ from nasi_ray.run.settings import (
     with_settings,
 )
 from nasi_ray.spaces import get_space
-from nasi_ray.training.recipes import RECIPES, TrainingConfig, check
+from nasi_ray.training.recipes import RECIPES, TrainingConfig, check, training_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +146,7 @@ class TrainJob:
         """``out``, or the default that the settings determine."""
         if self.out:
             return self.out
-        settings = {**dataclasses.asdict(self.subject), **dataclasses.asdict(self.training)}
+        settings = {**dataclasses.asdict(self.subject), **training_settings(self.training)}
         settings["data"] = source_name(self.images.data)
         return f"runs/train-{self.recipe}-{digest_of(settings)}"
 
@@ -245,6 +245,11 @@ def check_job(job: TrainJob) -> None:
         )
     if job.seeds and subject.genotypes is None:
         raise ConfigError("seeds are for --genotypes; give --seed for one training")
+    if job.training.holdout and job.images.test_data:
+        raise ConfigError(
+            f"holdout is {job.training.holdout:g}, so that test images are not read, and test_data "
+            f"is {job.images.test_data!r}; leave one out"
+        )
     if job.training.sync_bn and job.compute.device == "cpu":
         raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
 

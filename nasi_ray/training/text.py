@@ -14,6 +14,7 @@ def result_line(content: Mapping[str, Any], uri: str) -> str:
         uri: The run directory.
     """
     cells = "" if content["num_cells"] is None else f", {content['num_cells']} cells"
+    tested = "held-out" if "holdout" in content else "test"
     best, count = content["best"], content["parameters"]
     size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
     better = f" (best: {best['top1']:.2f} % after epoch {best['epoch']})"
@@ -22,7 +23,7 @@ def result_line(content: Mapping[str, Any], uri: str) -> str:
         f"{size} parameters, trained by recipe {content['recipe']} on "
         f"{content['num_train_images']} images of {content['data']} at {content['image_size']} px "
         f"for {content['epochs']} epochs: top-1 {content['top1']:.2f} %, top-5 "
-        f"{content['top5']:.2f} % of {content['num_test_images']} test images"
+        f"{content['top5']:.2f} % of {content['num_test_images']} {tested} images"
         f"{better if best['top1'] > content['top1'] else ''}; in {uri}: "
         f"nasi_ray.load_model({uri!r})"
     )
