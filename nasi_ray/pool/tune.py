@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from nasi_ray.errors import NasiRayError, RunLockedError, WorkerError
 from nasi_ray.pool.train import Fit
@@ -42,12 +43,28 @@ class TrialResources:
     """Deaths of a trial's worker after which the trial is given up."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Halving:
+    """Stop trials early that are worse than others after as many epochs (ASHA).
+
+    After ``first`` epochs, and each time their number has grown ``factor``-fold, a trial goes on if
+    it is among the best 1/``factor`` of those that have been there. It does not wait for the
+    others, so what is stopped depends on the order in which they come.
+    """
+
+    first: int
+    most: int
+    """Epochs of a whole trial."""
+    factor: int = 2
+
+
 def run_trials(
     function: Callable[..., Any],
     shared: Sequence[Any],
     positions: Sequence[int],
     resources: TrialResources,
     on_end: Callable[[int, NasiRayError | None], None],
+    halving: Halving | None = None,
 ) -> None:
     """Call ``function(position, *shared)`` for every position.
 
@@ -60,6 +77,8 @@ def run_trials(
         positions: What tells trials apart.
         resources: Of a trial.
         on_end: Called with a position, and why it failed; None: it did not.
+        halving: With it ``function`` also gets ``report``, to be called after each epoch with its
+            number (from 1) and a value to be large, which ends the trial if it is to stop early.
 
     Raises:
         KeyboardInterrupt: If the driver was asked to stop; trials end with the Ray connection.
@@ -71,14 +90,18 @@ def run_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with 1, verbose=0 still prints a table
     with tempfile.TemporaryDirectory(prefix="nasi-ray-tune-", ignore_cleanup_errors=True) as folder:
         trainable = tune.with_resources(
-            tune.with_parameters(_trial, function=function, shared=tuple(shared)),
+            tune.with_parameters(_trial, function=function, shared=tuple(shared), halving=halving),
             _placement(resources),
         )
         tuner = tune.Tuner(
             trainable,
             param_space={"position": tune.grid_search(list(positions))},
             # The next trial in a process has torch and the images already.
-            tune_config=tune.TuneConfig(max_concurrent_trials=resources.at_once, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=resources.at_once,
+                reuse_actors=True,
+                scheduler=None if halving is None else _scheduler(halving),
+            ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=folder,
@@ -111,8 +134,38 @@ def _placement(resources: TrialResources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory(bundles, "PACK", **selectors)
 
 
-def _trial(config: dict[str, Any], *, function: Callable[..., Any], shared: Sequence[Any]) -> None:
-    tune.report({"failure": _failure_of(lambda: function(config["position"], *shared))})
+def _scheduler(halving: Halving) -> TrialScheduler:
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric="value",
+        mode="max",
+        max_t=halving.most,
+        grace_period=halving.first,
+        reduction_factor=halving.factor,
+    )
+
+
+def _trial(
+    config: dict[str, Any],
+    *,
+    function: Callable[..., Any],
+    shared: Sequence[Any],
+    halving: Halving | None,
+) -> None:
+    position = config["position"]
+    if halving is None:
+        tune.report({"failure": _failure_of(lambda: function(position, *shared))})
+        return
+    most, last = halving.most, {"epoch": 0, "value": 0.0}
+
+    def report(epoch: int, value: float) -> None:
+        last.update(epoch=epoch, value=value)
+        # Ray Tune ends a trial at its last epoch, and the function has not returned yet.
+        if epoch < most:
+            tune.report({"failure": None, **last})
+
+    failure = _failure_of(lambda: function(position, *shared, report=report))
+    tune.report({"failure": failure, **last})
 
 
 def _failure_of(call: Callable[[], Any]) -> NasiRayError | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from nasi_ray.display.formats import format_seconds
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import plan_for
-from nasi_ray.pool.tune import TrialResources, run_trials
+from nasi_ray.pool.tune import Halving, TrialResources, run_trials
 from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.finish import write_results
 from nasi_ray.run.listed import read_list
@@ -148,8 +148,7 @@ class _Trials:
 
 
 def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainImages) -> None:
-    compute, is_here = job.compute, job.compute.num_workers == 0
-    if is_here:
+    if job.compute.num_workers == 0:
         for position in missing:
             try:
                 _train_one(position, runner.jobs, images)
@@ -160,6 +159,28 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
             else:
                 runner.end(position, None)
         return
+    on_workers(job, _train_one, (list(runner.jobs), images), missing, runner.end)
+
+
+def on_workers(
+    job: TrainJob,
+    function: Callable[..., Any],
+    shared: Sequence[Any],
+    positions: Sequence[int],
+    on_end: Callable[[int, NasiRayError | None], None],
+    halving: Halving | None = None,
+) -> None:
+    """Run trainings of one process each as trials of Ray Tune; see ``run_trials``.
+
+    Args:
+        job: Its ``compute`` says where, and how many run at once.
+        function: Of a trial.
+        shared: Its arguments.
+        positions: What tells trials apart.
+        on_end: Called when one ends.
+        halving: Whether trials are stopped early.
+    """
+    compute = job.compute
     # With one worker a trial, whatever the number at once.
     device, _ = find_compute(
         dataclasses.replace(job, compute=dataclasses.replace(compute, num_workers=1))
@@ -180,7 +201,7 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
             at_once=None if compute.num_workers == "auto" else compute.num_workers,
             max_failures=compute.max_failures,
         )
-        run_trials(_train_one, (list(runner.jobs), images), missing, resources, runner.end)
+        run_trials(function, shared, positions, resources, on_end, halving)
 
 
 def _train_one(position: int, jobs: Sequence[TrainJob], images: TrainImages) -> None:
