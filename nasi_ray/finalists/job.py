@@ -11,6 +11,7 @@ from nasi_ray.errors import ConfigError, TrainingError
 from nasi_ray.finalists.cells import Finalist, best_cells, refuse_too_many
 from nasi_ray.finalists.outcome import Outcome, best_of
 from nasi_ray.finalists.table import look_up, open_validation
+from nasi_ray.finalists.training import HOLDOUT, train_finalists
 from nasi_ray.progress import Progress
 from nasi_ray.run.finish import to_json, write_results
 from nasi_ray.run.provenance import versions
@@ -159,7 +160,9 @@ def _compare(
 ) -> tuple[list[Outcome], dict[str, Any]]:
     """How good each cell is, and by what that was found."""
     if plan.accuracies is None:
-        raise NotImplementedError
+        recipe = plan.final.finalists_recipe
+        trained = train_finalists(cells, recipe, plan.samples, plan.compute, uri, progress)
+        return trained, {"recipe": recipe, "holdout": HOLDOUT}
     metric = plan.accuracies.metric
     found: list[Any] = [cell.architecture for cell in cells]
     values, epochs = look_up(plan.accuracies, found), metric.epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,7 +118,7 @@ def test_the_finalists_of_a_sweep_are_those_of_the_mean_score(table: str, tmp_pa
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
-    settings: dict[str, object], why: str
+    settings: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(ConfigError, match=why):
         nasi_ray.search("nb201", **settings)
