@@ -80,25 +80,14 @@ def _search(argv: Sequence[str]) -> int:
     if job.then_train:
         refuse_unknown_recipe(job.then_train)
     from nasi_ray.display.progress import make_progress
-    from nasi_ray.display.terminal import wants_color
     from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.search.job import run_search
-    from nasi_ray.search.text import lost_warning, summary_lines
+    from nasi_ray.search.text import lost_warning
 
     plan = plan_finalists(job.final, job.samples, job.estimate, job.compute)
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_search(job, progress)
-    _print(summary_lines(result.content, color=wants_color(sys.stdout)))
-    if "cost" in result.content:
-        _print_line(str(result.content["cost"]))
-    genotype = "genotype.json, " if "genotype" in result.content else ""
-    is_drawn = genotype or hasattr(result.architecture, "graph")
-    cell = "cell.svg, cell.png, " if is_drawn else ""
-    front = "front.svg, front.png, " if "front" in result.content else ""
-    records = "measurements/" if result.table is None else "samples/"
-    _print_line(
-        f"written to {result.uri}: result.json, settings.yaml, {genotype}{cell}{front}{records}"
-    )
+    _print_search(result)
     warning = lost_warning(result.content)
     if warning:
         sys.stderr.write(f"{escaped(warning)}\n")
@@ -118,6 +107,23 @@ def _search(argv: Sequence[str]) -> int:
             )
         )
     return EXIT_INCOMPLETE if warning or num_failed else 0
+
+
+def _print_search(result: SearchResult) -> None:
+    from nasi_ray.display.terminal import wants_color
+    from nasi_ray.search.text import summary_lines
+
+    _print(summary_lines(result.content, color=wants_color(sys.stdout)))
+    if "cost" in result.content:
+        _print_line(str(result.content["cost"]))
+    genotype = "genotype.json, " if "genotype" in result.content else ""
+    is_drawn = genotype or hasattr(result.architecture, "graph")
+    cell = "cell.svg, cell.png, " if is_drawn else ""
+    front = "front.svg, front.png, " if "front" in result.content else ""
+    records = "measurements/" if result.table is None else "samples/"
+    _print_line(
+        f"written to {result.uri}: result.json, settings.yaml, {genotype}{cell}{front}{records}"
+    )
 
 
 def _run_finalists(plan: FinalistPlan, results: Sequence[SearchResult], uri: str) -> FinalistResult:

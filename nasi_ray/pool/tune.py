@@ -89,27 +89,8 @@ def run_trials(
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with 1, verbose=0 still prints a table
     with tempfile.TemporaryDirectory(prefix="nasi-ray-tune-", ignore_cleanup_errors=True) as folder:
-        trainable = tune.with_resources(
-            tune.with_parameters(_trial, function=function, shared=tuple(shared), halving=halving),
-            _placement(resources),
-        )
-        tuner = tune.Tuner(
-            trainable,
-            param_space={"position": tune.grid_search(list(positions))},
-            # The next trial in a process has torch and the images already.
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=resources.at_once,
-                reuse_actors=True,
-                scheduler=None if halving is None else _scheduler(halving),
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=folder,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-                callbacks=[_Ends(ended)],
-            ),
-        )
+        callback = _Ends(ended)
+        tuner = _tuner(function, shared, positions, resources, halving, folder, callback)
         fit = Fit(tuner)
         while True:
             # In this order, so that what ends last is taken.
@@ -122,6 +103,38 @@ def run_trials(
         raise WorkerError(
             f"Ray Tune failed: {str(fit.error).strip().splitlines()[-1]}; the same command goes on"
         ) from fit.error
+
+
+def _tuner(
+    function: Callable[..., Any],
+    shared: Sequence[Any],
+    positions: Sequence[int],
+    resources: TrialResources,
+    halving: Halving | None,
+    folder: str,
+    callback: tune.Callback,
+) -> tune.Tuner:
+    trainable = tune.with_resources(
+        tune.with_parameters(_trial, function=function, shared=tuple(shared), halving=halving),
+        _placement(resources),
+    )
+    return tune.Tuner(
+        trainable,
+        param_space={"position": tune.grid_search(list(positions))},
+        # The next trial in a process has torch and the images already.
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.at_once,
+            reuse_actors=True,
+            scheduler=None if halving is None else _scheduler(halving),
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=folder,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            callbacks=[callback],
+        ),
+    )
 
 
 def _placement(resources: TrialResources) -> tune.PlacementGroupFactory:
