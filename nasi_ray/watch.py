@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nasi_ray.errors import ConfigError, RecordConflictError, RecordCorruptError
+from nasi_ray.errors import (
+    ConfigError,
+    RecordConflictError,
+    RecordCorruptError,
+    UnknownNameError,
+)
 from nasi_ray.run.process import EXIT_STATUSES
 
 if TYPE_CHECKING:
@@ -124,7 +129,7 @@ def _reader_of(uri: str) -> Callable[[], ProgressState]:
         )
     try:
         return _READERS[kind](storage, {**settings, "out": storage.uri})
-    except ConfigError as error:
+    except (ConfigError, UnknownNameError) as error:
         raise RecordCorruptError(f"{storage.uri}/settings.yaml: {error}") from error
 
 
