@@ -284,6 +284,12 @@ def _show(argv: Sequence[str]) -> int:
     return show(argv)
 
 
+def _watch(argv: Sequence[str]) -> int:
+    from nasi_ray.watch import main as watch
+
+    return watch(argv)
+
+
 def _cluster(argv: Sequence[str]) -> int:
     tool = argv[0] if argv else "--help"
     if tool in ("-h", "--help"):
@@ -313,6 +319,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "describe": ("count and draw the network of a cell", _describe),
     "export": ("write a trained model for other programs", _export),
     "show": ("list the answers of a run side by side", _show),
+    "watch": ("show the progress of a run that others make", _watch),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""

@@ -19,13 +19,10 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a Ray or a module's server in one process of pytest-xdist."""
+    """Keep the integration tests of a module, which share a Ray or a server, in one process."""
     for item in items:
         if item.get_closest_marker("integration") and isinstance(item, pytest.Function):
-            params = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            needs_s3 = "s3" in item.fixturenames or "s3" in params
-            group = item.module.__name__ if needs_s3 else "ray"
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(scope="session")
