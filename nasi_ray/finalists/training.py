@@ -116,7 +116,7 @@ class _Trials:
     """What has become of the trainings, by what is in their run directories."""
 
     def __init__(self, jobs: Sequence[TrainJob], mark: str, progress: Progress) -> None:
-        self.jobs, self.mark, self._progress = jobs, mark, progress
+        self.jobs, self.mark, self.progress = jobs, mark, progress
         self.failures: dict[int, str] = {}
         self.halving = halving_of(jobs[0].training.epochs)
 
@@ -143,13 +143,13 @@ class _Trials:
         number, accuracies = position + 1, self.accuracies(position)
         if failure is not None:
             self.failures[position] = str(failure)
-            self._progress.message(f"finalist {number} failed: {failure}")
+            self.progress.message(f"finalist {number} failed: {failure}")
         elif self.is_done(position):
-            self._progress.message(f"finalist {number}: {accuracies[-1]:.2f} %")
+            self.progress.message(f"finalist {number}: {accuracies[-1]:.2f} %")
         else:
             open_storage(self.jobs[position].out).write(self.mark, b"")
             epochs = len(accuracies)
-            self._progress.message(
+            self.progress.message(
                 f"finalist {number}: {accuracies[-1]:.2f} % after {epochs} epochs, stopped"
             )
         num_total, num_failed = len(self.jobs), len(self.failures)
@@ -160,7 +160,7 @@ class _Trials:
             unit="finalists",
             title="",
         )
-        self._progress.update(state)
+        self.progress.update(state)
 
     def outcome(self, position: int) -> Outcome:
         """What became of a training."""
@@ -220,7 +220,7 @@ def _halve_on_workers(trials: _Trials, base: TrainJob, images: TrainImages) -> N
     is_over = [i not in trials.missing for i in range(len(trials.jobs))]
     order = sorted(range(len(is_over)), key=lambda i: not is_over[i])
     shared = (added(), trials.jobs, is_over, images)
-    on_workers(base, _trial, shared, order, trials.end, trials.halving)
+    on_workers(base, _trial, shared, order, trials, trials.halving)
 
 
 def _trial(

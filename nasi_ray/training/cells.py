@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -160,7 +160,16 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
             else:
                 runner.end(position, None)
         return
-    on_workers(job, _train_one, (list(runner.jobs), images), missing, runner.end)
+    on_workers(job, _train_one, (list(runner.jobs), images), missing, runner)
+
+
+class Ends(Protocol):
+    """Takes note of trainings that end."""
+
+    progress: Progress
+
+    def end(self, position: int, failure: NasiRayError | None) -> None:
+        """A training has ended, or failed; see ``run_trials``."""
 
 
 def on_workers(
@@ -168,7 +177,7 @@ def on_workers(
     function: Callable[..., Any],
     shared: Sequence[Any],
     positions: Sequence[int],
-    on_end: Callable[[int, NasiRayError | None], None],
+    ends: Ends,
     halving: Halving | None = None,
 ) -> None:
     """Run trainings of one process each as trials of Ray Tune; see ``run_trials``.
@@ -178,7 +187,7 @@ def on_workers(
         function: Of a trial.
         shared: Its arguments.
         positions: What tells trials apart.
-        on_end: Called when one ends.
+        ends: Called when one ends; its display also exports what it shows.
         halving: Whether trials are stopped early.
     """
     compute = job.compute
@@ -195,7 +204,7 @@ def on_workers(
     )
     with connect(compute.address, asked):
         plan = plan_for(asked)
-        runner.progress = ExportedProgress(runner.progress)
+        ends.progress = ExportedProgress(ends.progress)
         resources = TrialResources(
             cpus=plan.cpus_per_worker,
             gpus=plan.gpus_per_worker,
@@ -203,7 +212,7 @@ def on_workers(
             at_once=None if compute.num_workers == "auto" else compute.num_workers,
             max_failures=compute.max_failures,
         )
-        run_trials(function, shared, positions, resources, on_end, halving)
+        run_trials(function, shared, positions, resources, ends.end, halving)
 
 
 def _train_one(position: int, jobs: Sequence[TrainJob], images: TrainImages) -> None:
