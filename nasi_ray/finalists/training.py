@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nasi_ray.config import ComputeSettings, SampleConfig
-from nasi_ray.errors import NasiRayError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, SearchStoppedError, TrainingError
 from nasi_ray.finalists.cells import Finalist
 from nasi_ray.finalists.outcome import Outcome
 from nasi_ray.pool.tune import Halving
@@ -141,6 +141,11 @@ class _Trials:
     def end(self, position: int, failure: NasiRayError | None) -> None:
         """A training has ended: done, failed, or else stopped early."""
         number, accuracies = position + 1, self.accuracies(position)
+        if failure is None and not accuracies:
+            failure = TrainingError(
+                f"it left nothing in {self.jobs[position].out}; if there are several nodes, give "
+                "an --out that all share, such as s3://bucket/prefix"
+            )
         if failure is not None:
             self.failures[position] = str(failure)
             self.progress.message(f"finalist {number} failed: {failure}")

@@ -105,6 +105,17 @@ def test_a_training_that_fails_is_named_and_left(
     assert [one.failure for one in again] == [None, None]
 
 
+def test_a_training_that_leaves_nothing_has_failed(tmp_path: Path) -> None:
+    def end_all(trials: Any, images: Any) -> None:
+        for position in range(2):
+            trials.end(position, None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_halve_here", end_all)
+        found = finalists(tmp_path / "run", 2)
+    assert all("an --out that all share" in str(one.failure) for one in found)
+
+
 def test_more_finalists_train_only_what_is_missing(tmp_path: Path) -> None:
     few = finalists(tmp_path / "run", 2)
     answer = best_of(few)
