@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from nasi_ray.config import EstimateConfig
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.fitted import data_identity
+from nasi_ray.nasi.confidence import checkpoints, stands_at, stopping_point
 from nasi_ray.nasi.estimates import refuse_impossible
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
@@ -90,9 +92,9 @@ def plan_search(job: SearchJob) -> RunPlan:
     return plan_run(job.run_uri, samples=job.samples, compute=job.compute, settings=settings)
 
 
-def _missing(job: SearchJob, stores: Stores) -> dict[str, list[int]]:
+def _missing(config: EstimateConfig, stores: Stores) -> dict[str, list[int]]:
     """Series -> indices of its records that are to be evaluated."""
-    wanted = range(num_samples_needed(job.estimate))
+    wanted = range(num_samples_needed(config))
     return {series: store.missing(wanted) for series, store in stores.items()}
 
 
@@ -105,7 +107,33 @@ def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> Stor
     stores = _open(job, plan, space, identity)
     for store in stores.values():
         store.compact_many()
-    return None if any(_missing(job, stores).values()) else stores
+    for config in _stages(job):
+        if any(_missing(config, stores).values()):
+            return None
+        if _may_stop(job, config, stores, space):
+            break
+    return stores
+
+
+def _stages(job: SearchJob) -> list[EstimateConfig]:
+    """The estimates of more and more samples after which the search may end."""
+    last = job.estimate.num_samples
+    counts = (last,) if job.stop_when_stable is None else checkpoints(last)
+    return [dataclasses.replace(job.estimate, num_samples=count) for count in counts]
+
+
+def _may_stop(job: SearchJob, config: EstimateConfig, stores: Stores, space: SearchSpace) -> bool:
+    """Whether the search ends with the samples of this stage."""
+    if job.stop_when_stable is None or config.num_samples == job.estimate.num_samples:
+        return True
+    settings = {"seed": job.samples.seed, "temperature": job.samples.temperature}
+    records = _read(stores)
+    return stands_at(records, space, config, settings, probability=job.stop_when_stable)
+
+
+def _read(stores: Stores) -> SearchRecords:
+    tables = {series: store.read() for series, store in stores.items()}
+    return SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables)
 
 
 def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> Stores:
@@ -119,8 +147,8 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
     stores = _open(job, plan, space, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
     plan.storage.write("settings.yaml", _settings(job, plan, device))
-    missing = _missing(job, stores)
-    if not any(missing.values()):
+    stages = _stages(job)
+    if not any(_missing(stages[-1], stores).values()):
         return stores
     samples = dataclasses.replace(job.samples, device=plan.device)
     names = tuple(stores)
@@ -133,18 +161,27 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
         label="sample",
         begin_here=True,
     ) as runner:
-        for position, (series, indices) in enumerate(missing.items()):
-            if indices:
-                collect(
-                    indices,
-                    series=series,
-                    runner=SeriesRunner(runner, position),
-                    store=stores[series],
-                    progress=session.progress,
-                    space=space,
-                    config=job.estimate,
-                )
+        for config in stages:
+            _evaluate_stage(config, stores, runner, session, space)
+            if _may_stop(job, config, stores, space):
+                break
     return stores
+
+
+def _evaluate_stage(
+    config: EstimateConfig, stores: Stores, runner: Any, session: Session, space: SearchSpace
+) -> None:
+    for position, (series, indices) in enumerate(_missing(config, stores).items()):
+        if indices:
+            collect(
+                indices,
+                series=series,
+                runner=SeriesRunner(runner, position),
+                store=stores[series],
+                progress=session.progress,
+                space=space,
+                config=config,
+            )
 
 
 def _open(
@@ -174,23 +211,30 @@ def _conclude(
 ) -> SearchResult:
     for store in stores.values():
         store.compact_many()
-    tables = {series: store.read() for series, store in stores.items()}
+    records, config = _read(stores), job.estimate
     identity = (read_identity(plan.storage) or ({}, {}))[0]
-    lost = sorted({index for indices in _missing(job, stores).values() for index in indices})
+    if job.stop_when_stable is not None:
+        asked = {"stop_when_stable": job.stop_when_stable, "max_num_samples": config.num_samples}
+        run = {**asked, **run}
+        num_samples = stopping_point(
+            records, space, config, identity, probability=job.stop_when_stable
+        )
+        config = dataclasses.replace(config, num_samples=num_samples)
+    lost = sorted({index for indices in _missing(config, stores).values() for index in indices})
     result = make_result(
-        SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables),
+        records,
         space=space,
-        config=job.estimate,
+        config=config,
         uri=plan.storage.uri,
         identity=identity,
         lost=lost,
         run=run,
     )
-    asked = {"estimate": estimate_settings(job.estimate)}
+    answer = {"estimate": estimate_settings(config)}
     files = {
         "result.json": to_json(result.content),
         "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
-        answer_name(asked): to_json({**asked, **result.content}),
+        answer_name(answer): to_json({**answer, **result.content}),
         **cell_files(result.content, result.architecture),
         **front_files(result.content),
     }

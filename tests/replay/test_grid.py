@@ -70,7 +70,8 @@ def test_slips_are_refused_in_one_line(texts: list[str], message: str) -> None:
 
 def test_values_from_python_are_checked_alike() -> None:
     assert check_grid({"mu": [1, 2], "nu": ["auto"]}) == {"mu": (1.0, 2.0), "nu": ("auto",)}
-    for grid in ({}, {"mu": []}, {"mu": "12"}, {"mux": [1]}, {"mu": [-1]}):
+    wrong: list[dict[str, Any]] = [{}, {"mu": []}, {"mu": "12"}, {"mux": [1]}, {"mu": [-1]}]
+    for grid in wrong:
         with pytest.raises(ConfigError):
             check_grid(grid)
 

@@ -24,6 +24,7 @@ from tests.nasi.test_estimates import ALLOWED, NUM, SETTINGS, records_of
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
+POINTS: list[tuple[int, Any, float, Any]] = [(NUM, "sweep", 2.0, "fix"), (30, 0.7, 0.5, "ada")]
 TINY: dict[str, Any] = {
     "batch_size": 2, "image_size": 8, "init_channels": 2, "num_workers": 0, "progress": None
 }  # fmt: skip
@@ -43,7 +44,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.parametrize("name", ["nb201", "darts"])
 def test_cells_are_those_of_the_estimate_itself(name: str) -> None:
-    method: Any
     space = get_space(name)
     records = records_of(space)
     configs = [
@@ -51,7 +51,7 @@ def test_cells_are_those_of_the_estimate_itself(name: str) -> None:
                        method=method)
         for objective, estimator in ALLOWED
         if name != "darts" or objective not in ("panel", "balanced")
-        for num, nu, mu, method in ((NUM, "sweep", 2.0, "fix"), (30, 0.7, 0.5, "ada"))
+        for num, nu, mu, method in POINTS
         if name != "darts" or (estimator != "second-order" and num == 30)
     ]  # fmt: skip
     if name == "nb201":
