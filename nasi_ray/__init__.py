@@ -6,9 +6,9 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``train``, ``rank`` and ``study``. ``replay``, ``open_run``,
-``load_model`` and ``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and
-``add_data_source`` add your own. Importing the package imports neither torch nor Ray.
+The jobs are ``search``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
+``open_run``, ``load_model`` and ``read_scores`` read what they leave. ``add_space``, ``add_proxy``
+and ``add_data_source`` add your own. Importing the package imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nasi_ray.api import (
     add_data_source,
     add_proxy,
     add_space,
+    confidence,
     load_model,
     open_run,
     rank,
@@ -99,6 +100,7 @@ __all__ = [
     "add_data_source",
     "add_proxy",
     "add_space",
+    "confidence",
     "estimate",
     "get_space",
     "load_model",

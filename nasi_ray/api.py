@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasi_ray.progress import Progress
     from nasi_ray.proxies.base import Proxy
     from nasi_ray.ranking.result import RankingResult
+    from nasi_ray.replay.confidence import Confidence
     from nasi_ray.replay.job import Replay
     from nasi_ray.search.result import SearchResult
     from nasi_ray.search.run import Run
@@ -242,6 +243,32 @@ def replay(
 
     uris = [runs] if isinstance(runs, str) else list(runs)
     return run_replay(uris, check_grid(grid), table=table, metric=metric, out=out)
+
+
+def confidence(runs: str | Sequence[str], **estimate: Any) -> Confidence:
+    """How sure the cell of one or more runs is, and what they select together.
+
+    Args:
+        runs: Run directories of searches of one space.
+        estimate: Settings of the estimate, as for ``Run.result``.
+
+    Returns:
+        Of every run: the probability that each decision stands, its runner-up, and since when the
+        cell is unchanged; and the consensus with its votes.
+
+    Raises:
+        NasiRayError: As ``replay``.
+
+    Example:
+        >>> found = nasi_ray.confidence(["runs/s1-0", "runs/s1-1"])  # doctest: +SKIP
+        >>> found.consensus.architecture, found.consensus.votes  # doctest: +SKIP
+    """
+    from nasi_ray.replay.confidence import confidence_of
+    from nasi_ray.replay.grid import check_grid, points_of
+
+    uris = [runs] if isinstance(runs, str) else list(runs)
+    given = {name: (value,) for name, value in estimate.items()}
+    return confidence_of(uris, points_of(check_grid(given))[0] if given else {})
 
 
 def add_space(space: SearchSpace) -> None:

@@ -233,6 +233,19 @@ def _replay(argv: Sequence[str]) -> int:
     return 0
 
 
+def _confidence(argv: Sequence[str]) -> int:
+    from nasi_ray.replay.confidence import (
+        confidence_lines,
+        confidence_of,
+        parse_confidence,
+        read_settings,
+    )
+
+    job = parse_confidence(argv)
+    _print("\n".join(confidence_lines(confidence_of(job.runs, read_settings(job.set)))))
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -267,6 +280,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "describe": ("count and draw the network of a cell", _describe),
     "export": ("write a trained model for other programs", _export),
     "replay": ("say which cell every setting of a grid selects", _replay),
+    "confidence": ("say how sure the cell of one or more runs is", _confidence),
     "show": ("list the answers of a run side by side", _show),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi import confidence
 from nasi_ray.nasi.confidence import (
@@ -57,19 +58,17 @@ def test_the_probability_is_how_often_another_seed_chooses_the_same() -> None:
     difference = rng.normal(scale=4.0, size=4000)
     one, other = difference + rng.standard_normal((2, 4000))
     alpha = np.stack([one, np.zeros(4000)], axis=1)
-    draws = alpha[None] + np.stack(
-        [rng.standard_normal((200, 4000)), np.zeros((200, 4000))], axis=2
-    )
-    spread = [
-        outcomes(Estimate(alpha=a, draws=d))
-        for a, d in zip(alpha, draws.swapaxes(0, 1), strict=True)
-    ]
+    draws = np.repeat(alpha[:, None], 200, axis=1)
+    draws[:, :, 0] += rng.standard_normal((4000, 200))
+    pairs = zip(alpha, draws, strict=True)
+    spread = np.array([outcomes(Estimate(alpha=a, draws=d)) for a, d in pairs])
 
-    def shares(found: list[np.ndarray]) -> np.ndarray:
-        first = np.argmax(found, axis=2) == np.argmax(alpha, axis=1)[:, None]
-        return first.mean(axis=1)
+    def shares(found: FloatArray) -> FloatArray:
+        is_first: FloatArray = (found.argmax(axis=2) == alpha.argmax(axis=1)[:, None]) * 1.0
+        mean: FloatArray = is_first.mean(axis=1)
+        return mean
 
-    said, without = shares(spread), shares(list(draws.swapaxes(0, 1)))
+    said, without = shares(spread), shares(draws)
     is_same = (other > 0) == (one > 0)
     middle = (said > 0.8) & (said < 0.95)
     assert is_same[middle].mean() == pytest.approx(said[middle].mean(), abs=0.04)
