@@ -39,8 +39,6 @@ class ConfidenceJob:
     the space's preset, with all samples."""
 
     def __post_init__(self) -> None:
-        if not self.runs:
-            raise ConfigError("no run was given; name the --out of one or more searches")
         read_settings(self.set)
 
 

@@ -90,9 +90,11 @@ def open_runs(uris: Sequence[str]) -> list[Run]:
         uris: Run directories (at least one).
 
     Raises:
-        ConfigError: If they are of several spaces.
+        ConfigError: If there is none, or they are of several spaces.
         NasiRayError: If one cannot be read.
     """
+    if not uris:
+        raise ConfigError("no run was given; name the --out of one or more searches")
     runs = [Run.open(uri) for uri in uris]
     for run in runs[1:]:
         if run.space != runs[0].space:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from nasi_ray.errors import ConfigError
 from nasi_ray.replay.grid import parse_grid
 from nasi_ray.run.process import EXIT_STATUSES
 
@@ -31,8 +30,6 @@ class ReplayJob:
     """Directory for replay.json, replay.csv and the map of ν and μ, map.svg and map.png."""
 
     def __post_init__(self) -> None:
-        if not self.runs:
-            raise ConfigError("no run was given; name the --out of one or more searches")
         parse_grid(self.grid)
 
 

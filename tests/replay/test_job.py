@@ -21,25 +21,11 @@ from nasi_ray.replay.text import replay_lines
 from nasi_ray.spaces import get_space
 from nasi_ray.tables.accuracies import open_accuracies
 from tests.nasi.test_estimates import ALLOWED, NUM, SETTINGS, records_of
+from tests.replay.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 POINTS: list[tuple[int, Any, float, Any]] = [(NUM, "sweep", 2.0, "fix"), (30, 0.7, 0.5, "ada")]
-TINY: dict[str, Any] = {
-    "batch_size": 2, "image_size": 8, "init_channels": 2, "num_workers": 0, "progress": None
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two searches with e and its gradient."""
-    where = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        nasi_ray.search(
-            "s1", preset="nasi-ntk", seed=seed, num_samples=8,
-            out=str(where / f"s1-{seed}"), **TINY,
-        )  # fmt: skip
-    return [str(where / f"s1-{seed}") for seed in (0, 1)]
 
 
 @pytest.mark.parametrize("name", ["nb201", "darts"])
