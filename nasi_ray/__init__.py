@@ -6,7 +6,7 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
+The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
 ``open_run``, ``load_model`` and ``read_scores`` read what they leave. ``add_space``, ``add_proxy``
 and ``add_data_source`` add your own. Importing the package imports neither torch nor Ray.
 """
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
 import nasi_ray.replay
 import nasi_ray.search
-import nasi_ray.study  # noqa: F401
+import nasi_ray.study
+import nasi_ray.sweep  # noqa: F401
 from nasi_ray.api import (
     add_data_source,
     add_proxy,
@@ -32,6 +33,7 @@ from nasi_ray.api import (
     replay,
     search,
     study,
+    sweep,
     train,
 )
 from nasi_ray.version import __version__
@@ -112,6 +114,7 @@ __all__ = [
     "replay",
     "search",
     "study",
+    "sweep",
     "train",
 ]
 

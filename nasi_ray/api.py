@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nasi_ray.spaces import Genotype
     from nasi_ray.spaces.base import SearchSpace
     from nasi_ray.study.outcome import StudyResult
+    from nasi_ray.sweep.result import SweepResult
     from nasi_ray.training.result import TrainResult
 
 
@@ -70,6 +71,43 @@ def search(
         )
     with _display(progress) as display:
         return run_search(job, display)
+
+
+def sweep(
+    space: str = "darts", *, progress: Progress | Literal["auto"] | None = "auto", **settings: Any
+) -> SweepResult:
+    """Search with many seeds and settings side by side, and find the cell they agree on.
+
+    Args:
+        space: As for ``search``.
+        progress: As for ``search``.
+        settings: Any option of ``nasi-ray sweep``, with underscores: ``seeds`` (numbers, or texts
+            such as ``"0:10"``), ``set`` (texts such as ``"batch_size=16,64"``), ``data``,
+            ``num_workers``, ``workers_per_search``, ``out``, ...
+
+    Returns:
+        Every search's result, and the consensus of the seeds.
+
+    Raises:
+        NasiRayError: As ``search``; a search that fails does not stop the others.
+
+    Example:
+        >>> import nasi_ray, tempfile
+        >>> result = nasi_ray.sweep(
+        ...     "s1", seeds=range(2), num_samples=4, batch_size=2, image_size=8, init_channels=2,
+        ...     num_cells=3, num_workers=0, out=tempfile.mkdtemp(), progress=None,
+        ... )
+        >>> result.to_pandas()["seed"].tolist()
+        [0, 1]
+    """
+    from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.settings import make_sweep_job
+
+    if "seeds" in settings:
+        settings["seeds"] = list(settings["seeds"])
+    job = make_sweep_job({"space": space, **settings}, where="sweep()")
+    with _display(progress) as display:
+        return run_sweep(job, display)
 
 
 def rank(

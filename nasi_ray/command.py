@@ -112,6 +112,29 @@ def _search(argv: Sequence[str]) -> int:
     return EXIT_INCOMPLETE if warning else 0
 
 
+def _sweep(argv: Sequence[str]) -> int:
+    from nasi_ray.sweep.settings import parse_sweep
+
+    job = parse_sweep(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.text import sweep_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_sweep(job, progress)
+    _print(sweep_lines(result.content))
+    parts = (name.partition("/") for name in result.files)
+    named = dict.fromkeys(f"{top}{slash}" for top, slash, _ in parts)
+    _print_line(f"written to {result.uri}: {', '.join(named)}, runs/")
+    if result.num_failed or result.num_lost:
+        sys.stderr.write(
+            f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
+            "lost; the same command tries them again\n"
+        )
+        return EXIT_INCOMPLETE
+    return 0
+
+
 def _rank(argv: Sequence[str]) -> int:
     from nasi_ray.ranking.settings import parse_rank
 
@@ -252,6 +275,12 @@ def _show(argv: Sequence[str]) -> int:
     return show(argv)
 
 
+def _watch(argv: Sequence[str]) -> int:
+    from nasi_ray.watch import main as watch
+
+    return watch(argv)
+
+
 def _cluster(argv: Sequence[str]) -> int:
     tool = argv[0] if argv else "--help"
     if tool in ("-h", "--help"):
@@ -273,6 +302,7 @@ CLUSTER_TOOLS = {
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "search": ("search a cell at initialization, without training", _search),
+    "sweep": ("search with many seeds and settings side by side", _sweep),
     "rank": ("rank architectures by training-free proxies", _rank),
     "study": ("test searches against tables of accuracies", _study),
     "convert": ("convert benchmark files to tables of accuracies", _convert),
@@ -282,12 +312,13 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "replay": ("say which cell every setting of a grid selects", _replay),
     "confidence": ("say how sure the cell of one or more runs is", _confidence),
     "show": ("list the answers of a run side by side", _show),
+    "watch": ("show the progress of a run that others make", _watch),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""
 
 
-_ON_RAY = ("search", "rank", "study", "train")
+_ON_RAY = ("search", "sweep", "rank", "study", "train")
 
 
 def _help() -> str:

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nasi_ray.spaces.graph import prune
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture, NB1Shot1Space
 
@@ -180,6 +182,22 @@ def write_natsbench(folder: Path, archs: list[str]) -> tuple[Path, Path]:
     whole = {"meta_archs": archs, "arch2infos": infos, "evaluated_indexes": list(infos)}
     api.pickle_save(whole, folder / "NATS-tss-v1_0-small.pickle")
     return folder / "NATS-tss-v1_0-small.pickle.pbz2", simple
+
+
+def write_old_nasbench201(folder: Path, archs: list[str]) -> Path:
+    """``write_natsbench``'s data as NAS-Bench-201 had them before NATS-Bench."""
+    api = import_module("nats_bench.api_utils")
+    infos = {
+        index: {
+            label: _nats_results(api, index, arch, epochs)
+            for label, epochs in (("less", 12), ("full", 200))
+        }
+        for index, arch in enumerate(archs)
+    }
+    path = folder / "NAS-Bench-201-v1_1-small.pth"
+    content = {"meta_archs": archs, "arch2infos": infos, "evaluated_indexes": set(infos)}
+    torch.save(content, path)
+    return path
 
 
 def _nats_results(api: Any, index: int, arch: str, epochs: int) -> Any:

@@ -45,7 +45,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("serch",), "unknown command 'serch'; choose one of cluster, confidence, convert, describe"),
+        (("serch",), "unknown command 'serch'; choose one of cluster, confidence, convert"),
         (("cluster", "up"), "unknown cluster tool 'up'; choose one of render, submit, validate"),
         (("search", "--num-samples", "0"), "num_samples is 0; it must be at least 1"),
         (("search", "--space", "s1", "--num-cells", "2"), "num_cells is 2; s1 needs at least 3"),
@@ -78,6 +78,8 @@ def test_slips_are_one_line_and_status_2(
     "argv",
     [
         ("search", "--help"),
+        ("sweep", "--help"),
+        ("sweep", "--seeds", "3:1"),
         ("rank", "--help"),
         ("study", "--help"),
         ("convert", "--help"),

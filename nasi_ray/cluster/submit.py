@@ -2,10 +2,10 @@
 
     nasi-ray cluster submit --run-id first --attempts 3 -- search --out s3://bucket/runs/first
 
-After ``--`` comes a command line of ``nasi-ray``: search, rank, study, convert or train. Each
-attempt is a submission of its own, named after the run (``first-1``, ``first-2``), and continues
-from the records of those before. Called again while the run is running, the command joins it
-instead of starting a second one.
+After ``--`` comes a command line of ``nasi-ray``: search, sweep, rank, study, convert or train.
+Each attempt is a submission of its own, named after the run (``first-1``, ``first-2``), and
+continues from the records of those before. Called again while the run is running, the command joins
+it instead of starting a second one.
 
 The loss of a driver or its node uses an attempt, and so does a temporary error (exit status 75 of
 the job: storage fails, no capacity, workers keep dying), after growing pauses of 30 s to 15
@@ -35,7 +35,7 @@ from nasi_ray.errors import ConfigError, NasiRayError
 from nasi_ray.pool.cost import load_prices
 from nasi_ray.run.process import EXIT_INCOMPLETE
 
-JOBS = ("search", "rank", "study", "convert", "train")
+JOBS = ("search", "sweep", "rank", "study", "convert", "train")
 EXIT_STATUS = {
     Decision.SUCCEEDED: 0,
     Decision.INCOMPLETE: EXIT_INCOMPLETE,
@@ -51,8 +51,8 @@ _EXAMPLE = "-- search --out s3://bucket/runs/first"
 class Submission:
     """Run a job on a cluster, print its log, retry where that helps.
 
-    After -- comes the job, a command line of nasi-ray (search, rank, study, convert or train),
-    such as -- search --out s3://bucket/runs/first
+    After -- comes the job, a command line of nasi-ray (search, sweep, rank, study, convert or
+    train), such as -- search --out s3://bucket/runs/first
     """
 
     run_id: str

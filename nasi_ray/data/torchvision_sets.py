@@ -86,6 +86,11 @@ def data_root() -> Path:
     return user_path(os.environ.get(ROOT_VARIABLE) or "~/.cache/nasi_ray")
 
 
+def set_files(name: str) -> list[Path]:
+    """The files of a set that are there, sorted; none of a name that is no set here."""
+    return sorted(data_root().glob(_SETS[name].files)) if name in _SETS else []
+
+
 def read_set(name: str, *, image_size: int, split: str) -> ImageSet:
     """Read a set under ``data_root()``; download it if it is missing.
 
@@ -131,7 +136,7 @@ def _open(name: str, how: _Set, split: str) -> Any:
     root = data_root()
     which = {"train": split == "train"} if how.has_train_flag else {"split": split}
     try:
-        for path in root.glob(how.files):
+        for path in set_files(name):
             if not stat.S_ISDIR(path.stat().st_mode):
                 open_regular(path).close()  # torchvision would wait for a named pipe
         return getattr(datasets, how.kind)(str(root), download=True, **how.options, **which)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import queue
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
 
-from nasi_ray.errors import NasiRayError, WorkerError
+from nasi_ray.errors import NasiRayError, RunLockedError, WorkerError
 from nasi_ray.pool.train import Fit
 
 _POLL_S = 0.5
+_MAX_TRIES = 3
+_LOCKED_S = 120.0
+"""How long the lock of a trial whose worker died may last: longer than a lease on S3."""
+
+
+_Queue = queue.SimpleQueue[tuple[int, NasiRayError | None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +30,12 @@ class TrialResources:
 
     cpus: int
     gpus: float
+    """GPUs, or a fraction of one."""
+    num_workers: int = 0
+    """Actors that a trial makes, each with these CPUs and GPUs, which are scheduled together with
+    it; 0: the trial itself holds them."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label -> condition of the nodes it may run on."""
     at_once: int | None
     """Most trials at a time; None: as many as the cluster holds, more as it grows."""
     max_failures: int
@@ -34,37 +47,38 @@ def run_trials(
     shared: Sequence[Any],
     positions: Sequence[int],
     resources: TrialResources,
-    on_end: Callable[[int, str], None],
+    on_end: Callable[[int, NasiRayError | None], None],
 ) -> None:
     """Call ``function(position, *shared)`` for every position.
 
     Ray must be connected. A trial that fails does not stop the others.
 
     Args:
-        function: Importable by workers. A ``NasiRayError`` that is not retryable ends its trial;
-            other exceptions and deaths of its worker begin it again.
+        function: Importable by workers. A ``NasiRayError`` ends its trial, after three tries if it
+            is retryable; other exceptions and deaths of its worker begin it again.
         shared: Put in the object store once.
         positions: What tells trials apart.
         resources: Of a trial.
-        on_end: Called with a position, and why it failed; empty: it did not.
+        on_end: Called with a position, and why it failed; None: it did not.
 
     Raises:
         KeyboardInterrupt: If the driver was asked to stop; trials end with the Ray connection.
         WorkerError: If Ray Tune itself fails.
     """
-    ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+    ended: _Queue = queue.SimpleQueue()
     # Its loggers write three files a trial, which say nothing of ours.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with 1, verbose=0 still prints a table
     with tempfile.TemporaryDirectory(prefix="nasi-ray-tune-", ignore_cleanup_errors=True) as folder:
         trainable = tune.with_resources(
             tune.with_parameters(_trial, function=function, shared=tuple(shared)),
-            {"cpu": resources.cpus, "gpu": resources.gpus},
+            _placement(resources),
         )
         tuner = tune.Tuner(
             trainable,
             param_space={"position": tune.grid_search(list(positions))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=resources.at_once),
+            # The next trial in a process has torch and the images already.
+            tune_config=tune.TuneConfig(max_concurrent_trials=resources.at_once, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=folder,
@@ -87,22 +101,43 @@ def run_trials(
         ) from fit.error
 
 
+def _placement(resources: TrialResources) -> tune.PlacementGroupFactory:
+    one = {"CPU": float(resources.cpus), "GPU": resources.gpus}
+    # A trial with workers of its own needs nothing beside them.
+    bundles = [{}, *[one] * resources.num_workers] if resources.num_workers else [one]
+    held = [bundle for bundle in bundles if bundle]
+    labels = dict(resources.labels)
+    selectors = {"bundle_label_selector": [labels] * len(held)} if labels else {}
+    return tune.PlacementGroupFactory(bundles, "PACK", **selectors)
+
+
 def _trial(config: dict[str, Any], *, function: Callable[..., Any], shared: Sequence[Any]) -> None:
-    try:
-        function(config["position"], *shared)
-    except NasiRayError as error:
-        if error.is_retryable:
-            raise
-        tune.report({"failure": str(error)})
-        return
-    tune.report({"failure": ""})
+    tune.report({"failure": _failure_of(lambda: function(config["position"], *shared))})
+
+
+def _failure_of(call: Callable[[], Any]) -> NasiRayError | None:
+    """Why a call failed, after trying again what may pass."""
+    until, num_left = time.monotonic() + _LOCKED_S, _MAX_TRIES
+    while True:
+        try:
+            call()
+            return None
+        except RunLockedError as error:
+            # By the worker that died before this one began.
+            if time.monotonic() > until:
+                return error
+        except NasiRayError as error:
+            num_left -= 1
+            if not error.is_retryable or not num_left:
+                return error
+        time.sleep(_POLL_S)
 
 
 class _Ends(tune.Callback):
     """Tells of trials that end."""
 
-    def __init__(self, ended: queue.SimpleQueue[tuple[int, str]] | None = None) -> None:
-        self._ended = ended or queue.SimpleQueue()
+    def __init__(self, ended: _Queue | None = None) -> None:
+        self._ended: _Queue = ended or queue.SimpleQueue()
 
     def __reduce__(self) -> tuple[type[_Ends], tuple[()]]:
         # Ray Tune keeps a copy of its settings in a file, which is not used here.
@@ -112,9 +147,13 @@ class _Ends(tune.Callback):
         return self
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        failure = str((trial.last_result or {}).get("failure", "its worker reported nothing"))
-        self._ended.put((trial.config["position"], failure))
+        nothing = WorkerError("its worker reported nothing")
+        self._ended.put(
+            (trial.config["position"], (trial.last_result or {}).get("failure", nothing))
+        )
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        lines = [line for line in str(trial.get_error()).splitlines() if line.strip()]
-        self._ended.put((trial.config["position"], lines[-1].strip() if lines else "it failed"))
+        lines = [line.strip() for line in str(trial.get_error()).splitlines() if line.strip()]
+        self._ended.put(
+            (trial.config["position"], WorkerError(lines[-1] if lines else "it failed"))
+        )

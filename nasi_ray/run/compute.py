@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from nasi_ray.pool import nodes
 from nasi_ray.pool.connection import connect, is_connected
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import MeteredRunner
+from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.progress import Progress
 from nasi_ray.records import Row
@@ -36,11 +37,24 @@ from nasi_ray.runner import InProcessRunner, Runner
 R = TypeVar("R", bound=Row)
 
 
+ImagesKey = tuple[str, ReadOptions, int]
+"""What distinguishes images: their source, what is read of it, and their size in pixels."""
+
+
 class Session:
     """What the runs of a job share: one connection to Ray, made when it is first needed."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(
+        self, progress: Progress, *, images: Mapping[ImagesKey, FittedImages | None] | None = None
+    ) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            progress: Display.
+            images: Those that are read already; no others are read then.
+        """
+        self.progress: Progress = progress
+        self._images = images
         self.meter = CostMeter()
         self._stack = contextlib.ExitStack()
         self._is_connected = False
@@ -59,6 +73,8 @@ class Session:
             ConfigError: If the device is not available.
             DataError: If the data are missing, broken or too large.
         """
+        if self._images is not None:
+            return self._images[plan.data, plan.options, image_size]
         self._check_device(plan)
         if plan.source.source == "random":
             return None
@@ -166,11 +182,20 @@ class Session:
         on_cpu = plan.device == "cpu" or (plan.device == "auto" and not torch.cuda.is_available())
         return on_cpu and not is_asked_for and not has_ray
 
-    def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
+    def connect(self, compute: ComputeSettings) -> None:
+        """Connect to Ray, or start it, until the session ends.
+
+        Raises:
+            NasiRayError: As ``pool.connection.connect``.
+        """
         if not self._is_connected:
             self.progress.message("connecting to Ray")
             self._stack.enter_context(connect(compute.address, compute))
             self._is_connected = True
+            self.progress = ExportedProgress(self.progress)
+
+    def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
+        self.connect(compute)
         if compute not in self._plans:
             self._plans[compute] = nodes.plan_for(compute)
         return self._plans[compute]

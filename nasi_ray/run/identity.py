@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,15 @@ class DataSource:
     source: str
     """An absolute path or a name."""
     stamp: str
-    """Digest of the names, sizes and times (or ETags) of the files; empty for a name."""
+    """Digest of the names, sizes and times (or ETags) of the files.
+
+    Empty if it is not known: of a named source whose files are not there, or that is the user's.
+    """
+
+    def may_be(self, before: DataSource) -> bool:
+        """Whether nothing is known that speaks against its being the same data."""
+        is_known = self.stamp and before.stamp
+        return self.source == before.source and (self.stamp == before.stamp or not is_known)
 
 
 def source_name(data: str) -> str:
@@ -83,15 +91,24 @@ def find_source(data: str) -> DataSource:
     if name.startswith(PREFIX):
         return _find_objects(name)
     if name == data and not os.path.isabs(name):
-        return DataSource(name, "")
-    path, digest = Path(name), hashlib.sha256()
-    for file in walk(path, on_error=None)[0] if path.is_dir() else [path]:
+        # Not above: it takes long to import, and random data do without.
+        from nasi_ray.data.torchvision_sets import set_files
+
+        files = set_files(name) if name in SOURCES else []
+        return DataSource(name, _stamp(files) if files else "")
+    path = Path(name)
+    return DataSource(name, _stamp(walk(path, on_error=None)[0] if path.is_dir() else [path]))
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
         try:
             status = file.stat()
         except (OSError, ValueError):
             continue
         digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="replace"))
-    return DataSource(name, digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]
 
 
 def _find_objects(uri: str) -> DataSource:

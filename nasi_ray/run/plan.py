@@ -172,6 +172,7 @@ def plan_run(
     source = find_source(samples.data)
     found = read_identity(storage)
     stored = None if found is None else found[0]
+    before = None if stored is None else read_source(storage)
     device = samples.device
     if device == "auto" and stored is not None and stored.get("device") in ("cpu", "cuda"):
         device = stored["device"]
@@ -191,5 +192,5 @@ def plan_run(
         prices=prices,
         settings=resolved,
         stored=stored,
-        is_same_source=stored is not None and read_source(storage) == source,
+        is_same_source=before is not None and source.may_be(before),
     )

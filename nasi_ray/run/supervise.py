@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 
 from nasi_ray.run.process import (
     EXIT_RETRYABLE,
@@ -22,6 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+_AWAITED = (*_STOPS, signal.SIGCHLD)
 
 
 def supervised(job: Callable[[], int]) -> int:
@@ -43,14 +43,13 @@ def supervised(job: Callable[[], int]) -> int:
     open_standard_streams()
     reader, writer = os.pipe()
     parent = os.getpid()
-    # Until the handlers are there, a stop waits.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     if child := os.fork():
         os.close(writer)
         return _wait_for(child, reader)
     os.close(reader)
     _die_with(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
     status = 1
     try:
         status = job()
@@ -76,23 +75,18 @@ def _die_with(parent: int) -> None:
 def _wait_for(child: int, reader: int) -> int:
     """The exit status of the child by its own account, or what follows from its having none."""
     num_stops = 0
-
-    def pass_on(signum: int, frame: FrameType | None) -> None:
-        nonlocal num_stops
-        num_stops += 1
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, FORWARDED_STOP)
-
-    for number in _STOPS:
-        signal.signal(number, pass_on)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    _, ended = os.waitpid(child, 0)
+    # Not by handlers: a signal that comes just before waitpid begins would wait for the child.
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if signal.sigwait(_AWAITED) in _STOPS:
+            num_stops += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, FORWARDED_STOP)
     if told := os.read(reader, 1):
         return told[0]
     if num_stops:
         _say("stopped; what is stored is kept, and the same command continues")
         return EXIT_STOPPED
-    code = os.waitstatus_to_exitcode(ended)
+    code = os.waitstatus_to_exitcode(ended[1])
     how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
     _say(
         f"error: the job's process was ended from outside ({how}), as Ray does when its raylet or "

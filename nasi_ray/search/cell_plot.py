@@ -343,18 +343,21 @@ def _text(
     )
 
 
-def cell_files(result: Mapping[str, Any], architecture: Architecture) -> dict[str, bytes]:
+def cell_files(
+    result: Mapping[str, Any], architecture: Architecture, *, title: str = ""
+) -> dict[str, bytes]:
     """The files of the selected cell.
 
     Args:
         result: The content of ``result.json``.
         architecture: The cell.
+        title: Of the picture; empty: what was searched.
 
     Returns:
         ``cell.svg``, ``cell.png`` -> content, of cells that can be drawn; of a DARTS cell also
         ``genotype.json``, ``genotype.txt``.
     """
-    title, kept = _title(result), result.get("kept_probabilities")
+    title, kept = title or _title(result), result.get("kept_probabilities")
     if "genotype" not in result:
         return _files(save_architecture_plot(architecture, probabilities=kept, title=title) or {})
     genotype = Genotype.from_dict(result["genotype"])

@@ -21,7 +21,7 @@ from nasi_ray.progress import Progress
 from nasi_ray.records import IdentityValue, RecordStore, read_identity
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.run.compute import Session
-from nasi_ray.run.finish import answer_name, to_json, write_results
+from nasi_ray.run.finish import ANSWERS, answer_name, to_json, write_results
 from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
@@ -83,6 +83,33 @@ def run_search(
         return _conclude(job, plan, space, stores, run)
 
 
+def answer(job: SearchJob, *, may_lack: bool = False) -> SearchResult | None:
+    """The result of a search that is done, from its records; nothing is written.
+
+    Args:
+        job: Settings.
+        may_lack: Whether samples that no attempt completed may be missing.
+
+    Returns:
+        None if the search is not done.
+
+    Raises:
+        NasiRayError: As ``run_search``.
+    """
+    space, plan = get_space(job.samples.space), plan_search(job)
+    identity = plan.stored_identity()
+    if identity is None:
+        plan.refuse_other_settings(rows_of(SAMPLES, space.num_logits))
+        return None
+    if _answer_name(job) not in plan.storage.list(ANSWERS):
+        return None
+    stores = _open(job, plan, space, identity)
+    config = _final(job, _read(stores), space)
+    if not may_lack and any(_missing(config, stores).values()):
+        return None
+    return _result(job, plan, space, stores, {})
+
+
 def plan_search(job: SearchJob) -> RunPlan:
     """Resolve the settings of a search; see ``run.plan``."""
     space = get_space(job.samples.space)
@@ -126,9 +153,8 @@ def _may_stop(job: SearchJob, config: EstimateConfig, stores: Stores, space: Sea
     """Whether the search ends with the samples of this stage."""
     if job.stop_when_stable is None or config.num_samples == job.estimate.num_samples:
         return True
-    settings = {"seed": job.samples.seed, "temperature": job.samples.temperature}
-    records = _read(stores)
-    return stands_at(records, space, config, settings, probability=job.stop_when_stable)
+    stop = job.stop_when_stable
+    return stands_at(_read(stores), space, config, _of_samples(job), probability=stop)
 
 
 def _read(stores: Stores) -> SearchRecords:
@@ -211,32 +237,59 @@ def _conclude(
 ) -> SearchResult:
     for store in stores.values():
         store.compact_many()
-    records, config = _read(stores), job.estimate
-    identity = (read_identity(plan.storage) or ({}, {}))[0]
-    if job.stop_when_stable is not None:
-        asked = {"stop_when_stable": job.stop_when_stable, "max_num_samples": config.num_samples}
-        run = {**asked, **run}
-        num_samples = stopping_point(
-            records, space, config, identity, probability=job.stop_when_stable
-        )
-        config = dataclasses.replace(config, num_samples=num_samples)
-    lost = sorted({index for indices in _missing(config, stores).values() for index in indices})
-    result = make_result(
-        records,
-        space=space,
-        config=config,
-        uri=plan.storage.uri,
-        identity=identity,
-        lost=lost,
-        run=run,
-    )
-    answer = {"estimate": estimate_settings(config)}
+    result = _result(job, plan, space, stores, run)
+    device = str(result.content["samples"].get("device", job.samples.device))
     files = {
         "result.json": to_json(result.content),
-        "settings.yaml": _settings(job, plan, identity.get("device", job.samples.device)),
-        answer_name(answer): to_json({**answer, **result.content}),
+        "settings.yaml": _settings(job, plan, device),
+        _answer_name(job): to_json({**_asked(job), **result.content}),
         **cell_files(result.content, result.architecture),
         **front_files(result.content),
     }
     write_results(plan.storage, files, label="samples")
     return result
+
+
+def _result(
+    job: SearchJob, plan: RunPlan, space: SearchSpace, stores: Stores, run: Mapping[str, Any]
+) -> SearchResult:
+    records = _read(stores)
+    config = _final(job, records, space)
+    if job.stop_when_stable is not None:
+        most = job.estimate.num_samples
+        run = {"stop_when_stable": job.stop_when_stable, "max_num_samples": most, **run}
+    lost = sorted({index for indices in _missing(config, stores).values() for index in indices})
+    return make_result(
+        records,
+        space=space,
+        config=config,
+        uri=plan.storage.uri,
+        identity=(read_identity(plan.storage) or ({}, {}))[0],
+        lost=lost,
+        run=run,
+    )
+
+
+def _final(job: SearchJob, records: SearchRecords, space: SearchSpace) -> EstimateConfig:
+    """The settings of the estimate with the number of samples with which the search ends."""
+    if job.stop_when_stable is None:
+        return job.estimate
+    num_samples = stopping_point(
+        records, space, job.estimate, _of_samples(job), probability=job.stop_when_stable
+    )
+    return dataclasses.replace(job.estimate, num_samples=num_samples)
+
+
+def _of_samples(job: SearchJob) -> dict[str, Any]:
+    """What an estimate reads of the settings of the samples."""
+    return {"seed": job.samples.seed, "temperature": job.samples.temperature}
+
+
+def _asked(job: SearchJob) -> dict[str, Any]:
+    stop = job.stop_when_stable
+    asked = {"estimate": estimate_settings(job.estimate)}
+    return asked if stop is None else {**asked, "stop_when_stable": stop}
+
+
+def _answer_name(job: SearchJob) -> str:
+    return answer_name(_asked(job))

@@ -42,9 +42,9 @@ class SearchJob:
 
     config: ConfigFile = None
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override them. auto: nasi-fix (the paper's) for darts; for
-    the other spaces nasi-panel, or nasi-balanced if the network's size is limited; nasi-relative
-    for a space that does not know what its networks cost."""
+    """Settings that go together; flags override them. auto: nasi-expressive for darts;
+    for the other spaces nasi-panel, or nasi-balanced if the network's size is limited;
+    nasi-relative for a space that does not know what its networks cost."""
     measure: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
     """What to record of every sample beside what the estimate reads: proxies, or measurements
     (docs/selection.md); a later run adds others to the same samples."""
@@ -83,11 +83,7 @@ def make_search_job(settings: Mapping[str, Any], *, where: str = "search") -> Se
         ConfigError: If a name or value is not allowed.
         UnknownNameError: If the preset or space is not known.
     """
-    job = with_settings(
-        _default(settings.get("preset"), settings.get("space"), has_budget=_has_budget(settings)),
-        settings,
-        where=where,
-    )
+    job = with_settings(default_job(settings), settings, where=where)
     check(job)
     return job
 
@@ -105,16 +101,13 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
     given = given_options(argv, "preset", "space", "config", "max_params", "max_madds")
     path = given["config"]
     settings = read_settings(path, "search") if path is not None else {}
-    preset, space = (
-        settings.get(name) if given[name] is None else given[name] for name in ("preset", "space")
-    )
-    default = _default(preset, space, has_budget=_has_budget(settings) or _has_budget(given))
+    known = {**settings, **{name: value for name, value in given.items() if value is not None}}
     job = tyro.cli(
         SearchJob,
         prog="nasi-ray search",
         args=list(argv),
         description=f"{SearchJob.__doc__}\n\n{EXIT_STATUSES}",
-        default=with_settings(default, settings, where=str(path)),
+        default=with_settings(default_job(known), settings, where=str(path)),
         config=(tyro.conf.OmitArgPrefixes,),
     )
     check(job)
@@ -141,9 +134,7 @@ def check(job: SearchJob) -> None:
 
 def options_without_effect(job: SearchJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
-    has_budget = _has_budget(flat_settings(job.estimate))
-    preset = _default(job.preset, job.samples.space, has_budget=has_budget)
-    changed = set(changed_from(job, preset))
+    changed = set(changed_from(job, default_job(flat_settings(job))))
     lines = []
     if "pairing" in changed and len(get_space(job.samples.space).pairings) < 2:
         lines.append(f"--pairing has no effect: cells of {job.samples.space} have nothing to pair")
@@ -165,10 +156,6 @@ ONLY_OF_E = ("method", "nu", "mu", "xi", "normalize", "norm_epsilon")
 """Settings of the estimate that only the objective trace-norm reads."""
 
 
-def _has_budget(settings: Mapping[str, Any]) -> bool:
-    return any(settings.get(name) is not None for name in ("max_params", "max_madds"))
-
-
 def auto_preset(space: str, *, has_budget: bool = False) -> str:
     """Name of the preset that ``auto`` stands for; see ``default_preset``.
 
@@ -180,12 +167,17 @@ def auto_preset(space: str, *, has_budget: bool = False) -> str:
     return default_preset(space, knows_costs=knows_costs, has_budget=has_budget)
 
 
-def _default(preset: str | None, space: str | None, *, has_budget: bool) -> SearchJob:
-    """The defaults of a preset."""
-    name = "auto" if preset is None else preset
+def default_job(settings: Mapping[str, Any]) -> SearchJob:
+    """The preset's search, of which ``settings`` may name preset, space and limits of size.
+
+    Raises:
+        UnknownNameError: If the preset or space is not known.
+    """
+    given, chosen = settings.get("preset"), settings.get("space") or SampleConfig().space
+    name = "auto" if given is None else given
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
-    chosen = space or SampleConfig().space
+    has_budget = any(settings.get(limit) is not None for limit in ("max_params", "max_madds"))
     found = get_preset(auto_preset(chosen, has_budget=has_budget) if name == "auto" else name)
     samples = dataclasses.replace(found.samples, space=chosen)
     return SearchJob(preset=name, samples=samples, estimate=found.estimate)

@@ -109,7 +109,7 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
         rows = decision_rows(result)
         head = _head_lines(result)
         answer = _answer(result, rows)
-        cell = _architecture_lines(result)
+        cell = architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
             f"result has no {error}; run the search again, its records answer at once"
@@ -306,7 +306,8 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _architecture_lines(result: Mapping[str, Any]) -> list[str]:
+def architecture_lines(result: Mapping[str, Any]) -> list[str]:
+    """The cell of a result, in lines of at most 80 columns."""
     if result["space"] == "darts":
         return _cell_lines(Genotype.from_dict(result["genotype"]))
     lines = [f"Architecture {result['architecture']}"]

@@ -14,7 +14,8 @@ from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
 from nasi_ray.records.rows import SampleTable, SearchRecords
 from nasi_ray.run.compute import Session
-from nasi_ray.search.job import run_search
+from nasi_ray.search.many import search_many
+from nasi_ray.search.result import SearchResult
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.spaces import get_space
 from nasi_ray.study.settings import MODES, Mode, StudySettings
@@ -98,7 +99,14 @@ class RunSource:
         Raises:
             NasiRayError: Whatever ``run_search`` raises; what was computed is stored.
         """
-        return [self._table(searches, seed) for seed in self.settings.seeds]
+        estimate = self.settings.estimate
+        if not estimate.needs_gradient:
+            raise ConfigError(
+                f"objective is {estimate.objective}; this study is of e and its gradient: give "
+                "--objective trace-norm, or use the study `presets`"
+            )
+        found = [one.samples for one in self.records(searches, estimate)]
+        return [table for table in found if table is not None]  # all, as the objective is of e
 
     def tables_of_all_modes(self, samples: SampleConfig) -> dict[Mode, list[SampleTable]]:
         """The records of every data mode and seed.
@@ -129,38 +137,32 @@ class RunSource:
         Raises:
             NasiRayError: As ``tables``.
         """
-        return [self._run(searches, estimate, seed) for seed in self.settings.seeds]
-
-    def _table(self, searches: Searches, seed: int) -> SampleTable:
-        estimate = self.settings.estimate
-        if not estimate.needs_gradient:
-            raise ConfigError(
-                f"objective is {estimate.objective}; this study is of e and its gradient: give "
-                "--objective trace-norm, or use the study `presets`"
-            )
-        table = self._run(searches, estimate, seed).samples
-        assert table is not None  # as the objective is made of e
-        return table
-
-    def _run(self, searches: Searches, estimate: EstimateConfig, seed: int) -> SearchRecords:
-        job = self._job(searches, estimate, seed)
-        place = job.run_uri, estimate.needs_gradient
-        known = self._records.get(place)
-        if known is not None and _length(known, estimate) >= searches.num_samples:
-            return known
-        space = searches.samples.space
-        found = run_search(
-            job,
+        jobs = {seed: self._job(searches, estimate, seed) for seed in self.settings.seeds}
+        missing = {
+            seed: job
+            for seed, job in jobs.items()
+            if _length(self._records.get(_place(job)), estimate) < searches.num_samples
+        }
+        found = search_many(
+            list(missing.values()),
             self.session.progress,
             session=self.session,
-            title=f"search {space}, {searches.mode}, seed {seed}: {job.run_uri}",
+            compute=self.settings.compute,
         )
+        for number, (seed, job) in enumerate(missing.items()):
+            if number in found.results:
+                self._take(searches.mode, seed, job, found.results[number])
+        for error in found.failures.values():
+            raise error
+        return [self._records[_place(job)] for job in jobs.values()]
+
+    def _take(self, mode: Mode, seed: int, job: SearchJob, found: SearchResult) -> None:
         result = self.results[job.run_uri] = found.to_dict()
-        self._records[place] = found.records
+        self._records[_place(job)] = found.records
         self.runs.append(
             {
                 "run": job.run_uri,
-                "mode": searches.mode,
+                "mode": mode,
                 "seed": seed,
                 "num_samples": result["num_samples"],
                 "num_failed": result["num_failed"],
@@ -169,7 +171,6 @@ class RunSource:
                 "samples": result["samples"],
             }
         )
-        return found.records
 
     def _job(self, searches: Searches, estimate: EstimateConfig, seed: int) -> SearchJob:
         settings = self.settings
@@ -188,7 +189,13 @@ class RunSource:
         return dataclasses.replace(job, out=out)
 
 
-def _length(records: SearchRecords, estimate: EstimateConfig) -> int:
+def _place(job: SearchJob) -> tuple[str, bool]:
+    return job.run_uri, job.estimate.needs_gradient
+
+
+def _length(records: SearchRecords | None, estimate: EstimateConfig) -> int:
+    if records is None:
+        return 0
     table = records.samples if estimate.needs_gradient else records.measurements[PATH]
     return 0 if table is None else len(table)
 

@@ -1,13 +1,13 @@
-"""Make a Parquet table from NATS-Bench's topology data (NAS-Bench-201), by the nats-bench package.
+"""Make a Parquet table from NAS-Bench-201 or NATS-Bench's topology data, by the nats-bench package.
 
-The package unpickles the files, which runs any code they hold: convert only files you trust.
+The files are unpickled, which runs any code they hold: convert only files you trust.
 """
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -35,7 +35,7 @@ _Key = tuple[str, str, int]
 def convert_natsbench(
     source: str | Path, target: str | Path, *, on_progress: Progress | None = None
 ) -> int:
-    """Convert a NATS-Bench topology (NAS-Bench-201) file or folder.
+    """Convert a file of NAS-Bench-201, or a file or folder of NATS-Bench's topology data.
 
     The table has ``index``, ``arch`` and, for those of the 12- and 200-epoch schedules that the
     source has, lists ``<data set>_<split>_accuracy_<epochs>ep`` in percent, one entry a trial, in
@@ -44,7 +44,7 @@ def convert_natsbench(
 
     Args:
         source: ``NATS-tss-v1_0-*.pickle.pbz2``, or the folder ``NATS-tss-v1_0-*-simple``, which is
-            read one architecture at a time.
+            read one architecture at a time; or the older ``NAS-Bench-201-v1_*.pth``.
         target: Parquet file to write; replaced only when the conversion has succeeded.
         on_progress: Called with the architectures read and their total.
 
@@ -91,19 +91,45 @@ def _table(archs: list[str], lists: dict[Metric, list[list[float]]]) -> pa.Table
 
 def _open(source: Path) -> Any:
     try:
-        package = importlib.import_module("nats_bench")
+        package = import_module("nats_bench")
     except ImportError as error:
         raise DataError(
             "converting NATS-Bench needs the nats-bench package: pip install 'nasi_ray[nats]'"
         ) from error
     try:
+        if source.suffix == ".pth":
+            return _OldBenchmark(source)
         return package.create(str(source), "tss", fast_mode=source.is_dir(), verbose=False)
     except Exception as error:  # whatever unpickling a broken file raises
         raise DataError(
             f"{source} cannot be read as NATS-Bench's topology data: {_reason(error)}; "
-            "give NATS-tss-v1_0-*.pickle.pbz2 or the folder NATS-tss-v1_0-*-simple, or fetch it "
-            "again"
+            "give NATS-tss-v1_0-*.pickle.pbz2 or the folder NATS-tss-v1_0-*-simple (or "
+            "NAS-Bench-201-v1_*.pth), or fetch it again"
         ) from error
+
+
+class _OldBenchmark:
+    """``NAS-Bench-201-v1_*.pth``, as the nats-bench package has its own files.
+
+    Given the whole content, the package would copy it twice.
+    """
+
+    _SCHEDULES: ClassVar = {"12": "less", "200": "full"}
+
+    def __init__(self, source: Path) -> None:
+        torch = import_module("torch")
+        content = torch.load(source, map_location="cpu", weights_only=False)
+        self._archs, self._infos = content["meta_archs"], content["arch2infos"]
+
+    def __len__(self) -> int:
+        return len(self._archs)
+
+    def arch(self, index: int) -> Any:
+        return self._archs[index]
+
+    def query_meta_info_by_index(self, index: int, hp: str) -> Any:
+        results = import_module("nats_bench.api_utils").ArchResults
+        return results.create_from_state_dict(self._infos[index][self._SCHEDULES[hp]])
 
 
 def _architectures(api: Any, source: Path) -> list[str]:

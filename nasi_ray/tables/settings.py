@@ -36,11 +36,12 @@ class NASBench101Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NASBench201Job:
-    """Convert NAS-Bench-201: NATS-Bench's topology data."""
+    """Convert NAS-Bench-201: NATS-Bench's topology data, or the older file."""
 
     source: _Source
-    """The folder NATS-tss-v1_0-*-simple or the file NATS-tss-v1_0-*.pickle.pbz2. It is unpickled,
-    which runs any code it holds: take it from a source you trust."""
+    """The folder NATS-tss-v1_0-*-simple, the file NATS-tss-v1_0-*.pickle.pbz2, or
+    NAS-Bench-201-v1_*.pth. It is unpickled, which runs any code it holds: take it from a source
+    you trust."""
     target: _Target
     """Parquet file to write; an old one is replaced when the new one is complete."""
 

@@ -22,7 +22,7 @@ from nasi_ray.records import IdentityValue, read_identity, refuse_other_settings
 from nasi_ray.records.identity import establish
 from nasi_ray.run.extensions import added, make_with_added
 from nasi_ray.run.finish import to_json, write_results
-from nasi_ray.run.identity import SOURCE_NAME, find_source
+from nasi_ray.run.identity import SOURCE_NAME, DataSource, find_source
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.settings import settings_yaml
 from nasi_ray.run.subject import read_subject
@@ -93,7 +93,7 @@ def run_train(
     refuse_other_settings(storage, identity, _Kind())
     with storage.lock():
         establish(storage, identity, _Kind())
-        storage.write(SOURCE_NAME, to_json({"sources": sources}))
+        storage.write(SOURCE_NAME, to_json({"sources": [dataclasses.asdict(s) for s in sources]}))
         storage.write("settings.yaml", settings_yaml(job, "train", out=storage.uri))
         if checkpoints.steps_of(storage)[-1:] != [plan.num_steps]:
             _train(job, plan, num_workers, progress)
@@ -114,10 +114,10 @@ def _resolved(job: TrainJob, storage: Storage) -> TrainingConfig:
     return dataclasses.replace(training, micro_batch_size=max(1, share))
 
 
-def _sources(job: TrainJob) -> list[dict[str, str]]:
-    """Where both sets are, and stamps that change when their files do."""
+def _sources(job: TrainJob) -> list[DataSource]:
+    """Where both sets are."""
     given = (job.images.data, job.images.test_data or job.images.data)
-    return [dataclasses.asdict(find_source(data)) for data in given]
+    return [find_source(data) for data in given]
 
 
 def _identity(
@@ -134,7 +134,7 @@ def _identity(
 
 
 def _finished(
-    storage: Storage, settings: Mapping[str, IdentityValue], sources: list[dict[str, str]]
+    storage: Storage, settings: Mapping[str, IdentityValue], sources: list[DataSource]
 ) -> TrainResult | None:
     """The result of this very training if it is done, without reading any image."""
     stored = read_identity(storage)
@@ -143,10 +143,10 @@ def _finished(
     known = {name: stored[0].get(name) for name in ("data", "test_data")}
     refuse_other_settings(storage, {**settings, **known}, _Kind())
     try:
-        before = json.loads(storage.read(SOURCE_NAME))
-    except (FileNotFoundError, ValueError):
+        before = [DataSource(**s) for s in json.loads(storage.read(SOURCE_NAME))["sources"]]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    is_same = isinstance(before, dict) and before.get("sources") == sources
+    is_same = all(map(DataSource.may_be, sources, before))
     return read_result(storage) if is_same else None
 
 

@@ -245,8 +245,6 @@ def check_job(job: TrainJob) -> None:
         )
     if job.seeds and subject.genotypes is None:
         raise ConfigError("seeds are for --genotypes; give --seed for one training")
-    if job.compute.label_selector and subject.genotypes is not None:
-        raise ConfigError("label_selector cannot be used with --genotypes; leave it out")
     if job.training.sync_bn and job.compute.device == "cpu":
         raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
 

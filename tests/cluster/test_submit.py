@@ -305,7 +305,7 @@ def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> N
         (["--run-id", "a", "--patience-s", "nan", *OUT], "patience_s is nan"),
         (["--run-id", "a", "--address", "head:6379", *OUT], "give http://host:port"),
         (["--run-id", "a", "--address", "ray://head:10001", *OUT], "give http://host:port"),
-        (["--run-id", "a"], "no job is given; after -- comes one of search, rank, study, convert"),
+        (["--run-id", "a"], "no job is given; after -- comes one of search, sweep, rank, study"),
         (["--run-id", "a", "--", "--out", "/runs/a"], "'--out' is not a job; after -- comes one"),
         (["--run-id", "a", "--", "version"], "'version' is not a job; after -- comes one of"),
         (["--run-id", "a", "--", "search"], "give -- search --out s3://bucket/prefix"),

@@ -140,3 +140,23 @@ def test_every_setting_has_a_name_of_its_own() -> None:
     parts: list[Any] = [job, job.samples, job.estimate, job.compute]
     names = [f.name for part in parts for f in dataclasses.fields(part)]
     assert len(set(names)) == len(names)
+
+
+def test_the_files_of_a_named_set_are_stamped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NASI_DATA_ROOT", str(tmp_path))
+    missing = find_source("MNIST")
+    assert missing.stamp == ""
+    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"1")
+    there = find_source("MNIST")
+    file.write_bytes(b"22")
+    changed = find_source("MNIST")
+    assert there.may_be(find_source("MNIST")) is False
+    assert changed.may_be(find_source("MNIST"))
+    # A run of an older release, and a machine without the files, are taken at their word.
+    assert missing.may_be(there)
+    assert there.may_be(missing)
+    assert not missing.may_be(find_source("CIFAR10"))

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nasi_ray.errors import DataError
 from nasi_ray.spaces.nb201 import NB201
 from nasi_ray.tables.natsbench import convert_natsbench
 from nasi_ray.tables.tabular import TabularBenchmark
-from tests.official_files import nats_accuracy, write_natsbench
+from tests.official_files import nats_accuracy, write_natsbench, write_old_nasbench201
 
 ARCHS = [NB201.architecture(index).to_string() for index in (15_624, 7, 300)]
 
@@ -67,10 +68,24 @@ def test_what_an_architecture_lacks_stays_missing(folder: Path, tmp_path: Path) 
             table.accuracy(metric, ARCHS[1])
 
 
-def test_file_and_folder_give_the_same_table(sources: tuple[Path, Path], tmp_path: Path) -> None:
-    for source, name in zip(sources, ("file", "folder"), strict=True):
+def test_all_formats_give_the_same_table(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    old = write_old_nasbench201(tmp_path, ARCHS)
+    for source, name in zip((*sources, old), ("file", "folder", "old"), strict=True):
         convert_natsbench(source, tmp_path / name)
     assert (tmp_path / "file").read_bytes() == (tmp_path / "folder").read_bytes()
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "old").read_bytes()
+
+
+def test_a_broken_old_file_is_refused(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    old = write_old_nasbench201(tmp_path, ARCHS)
+    whole = old.read_bytes()
+    for broken in (whole[:-40], b"", b"no archive"):
+        old.write_bytes(broken)
+        assert "or NAS-Bench-201-v1_*.pth), or fetch it again" in refusal(old, tmp_path)
+    torch.save({"meta_archs": [], "params": 1}, old)
+    assert "KeyError: 'arch2infos'" in refusal(old, tmp_path)
+    torch.save({"meta_archs": ARCHS, "arch2infos": {0: {}}}, old)
+    assert "architecture 0 has no readable 12-epoch data" in refusal(old, tmp_path)
 
 
 def refusal(source: Path, tmp_path: Path) -> str:

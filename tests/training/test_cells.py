@@ -116,8 +116,6 @@ def test_what_does_not_go_together_is_refused(both: Path, tmp_path: Path) -> Non
         nasi_ray.train(genotypes=str(both), progress=None)
     with pytest.raises(DataError, match="cannot be read"):
         cells.run_cells(job(tmp_path / "none", tmp_path / "run"), Quiet())
-    with pytest.raises(ConfigError, match="label_selector cannot be used with --genotypes"):
-        cells.run_cells(job(both, tmp_path / "run", num_workers=1, label_selector="a=b"), Quiet())
 
 
 @pytest.mark.parametrize(

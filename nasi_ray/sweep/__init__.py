@@ -1,0 +1,1 @@
+"""Sweeps: searches of many seeds and settings, their cells, and the cell they agree on."""
