@@ -6,9 +6,9 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model``
-and ``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and ``add_data_source`` add
-your own. Importing the package imports neither torch nor Ray.
+The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
+``open_run``, ``load_model`` and ``read_scores`` read what they leave. ``add_space``, ``add_proxy``
+and ``add_data_source`` add your own. Importing the package imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Three functions have the names of packages. Loading a package sets its name here, once, so the
+# Some functions have the names of packages. Loading a package sets its name here, once, so the
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
+import nasi_ray.replay
 import nasi_ray.search
 import nasi_ray.study
 import nasi_ray.sweep  # noqa: F401
@@ -25,9 +26,11 @@ from nasi_ray.api import (
     add_data_source,
     add_proxy,
     add_space,
+    confidence,
     load_model,
     open_run,
     rank,
+    replay,
     search,
     study,
     sweep,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from nasi_ray.ranking.scores import read_scores as read_scores
     from nasi_ray.records.reader import read_run as read_run
     from nasi_ray.records.rows import SampleTable as SampleTable
+    from nasi_ray.replay.job import Replay as Replay
     from nasi_ray.search.result import SearchResult as SearchResult
     from nasi_ray.search.run import Run as Run
     from nasi_ray.spaces import Genotype as Genotype
@@ -65,6 +69,7 @@ _WHERE = {
     "NasiRayError": "nasi_ray.errors",
     "ProxyScores": "nasi_ray.ranking.scores",
     "RankingResult": "nasi_ray.ranking.result",
+    "Replay": "nasi_ray.replay.job",
     "Run": "nasi_ray.search.run",
     "RunScores": "nasi_ray.ranking.scores",
     "SampleConfig": "nasi_ray.config",
@@ -87,6 +92,7 @@ __all__ = [
     "NasiRayError",
     "ProxyScores",
     "RankingResult",
+    "Replay",
     "Run",
     "RunScores",
     "SampleConfig",
@@ -96,6 +102,7 @@ __all__ = [
     "add_data_source",
     "add_proxy",
     "add_space",
+    "confidence",
     "estimate",
     "get_space",
     "load_model",
@@ -104,6 +111,7 @@ __all__ = [
     "rank",
     "read_run",
     "read_scores",
+    "replay",
     "search",
     "study",
     "sweep",

@@ -150,7 +150,7 @@ def _around(
         architecture = space.select(space.split(lifted), pairing=config.pairing)
         costs = space.costs_of(architecture) if any(limits.values()) else {}
         if all(cost <= (limits[kind] or np.inf) for kind, cost in costs.items()):
-            yield architecture, -loss
+            yield architecture, 0.0 - loss
 
 
 def _kept_sets(logits: FloatArray, num_kept: int) -> tuple[IntArray, FloatArray]:
