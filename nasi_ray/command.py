@@ -295,14 +295,11 @@ def _replay(argv: Sequence[str]) -> int:
 
 
 def _confidence(argv: Sequence[str]) -> int:
-    from nasi_ray.replay.confidence import (
-        confidence_lines,
-        confidence_of,
-        parse_confidence,
-        read_settings,
-    )
+    from nasi_ray.replay.settings import parse_confidence, read_settings
 
     job = parse_confidence(argv)
+    from nasi_ray.replay.confidence import confidence_lines, confidence_of
+
     _print("\n".join(confidence_lines(confidence_of(job.runs, read_settings(job.set)))))
     return 0
 

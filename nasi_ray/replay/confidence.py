@@ -5,41 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.display.formats import plural, printable, wrapped
 from nasi_ray.display.tables import text_table
-from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.confidence import runners_up, unchanged_since
 from nasi_ray.nasi.consensus import Consensus, consensus_of
 from nasi_ray.nasi.estimates import make_estimate, refuse_impossible
 from nasi_ray.nasi.estimator import Estimate, first_choices, margins
-from nasi_ray.replay.grid import configs_of, parse_grid, points_of
+from nasi_ray.replay.grid import configs_of
 from nasi_ray.replay.job import open_runs
-from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.search.run import Run
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
 
 NUM_DRAWS = 1000
 """Bootstrap draws of each run's samples."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConfidenceJob:
-    """Say how sure each decision is in one run, or over several, and what they select together."""
-
-    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run directories of searches of one space, paths or s3://bucket/prefix."""
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
-    """Settings of the estimate, such as objective=relative num_samples=400. All others are those of
-    the space's preset, with all samples."""
-
-    def __post_init__(self) -> None:
-        read_settings(self.set)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,31 +47,6 @@ class Confidence:
     runs: tuple[RunConfidence, ...]
     """In the order given."""
     consensus: Consensus
-
-
-def parse_confidence(argv: Sequence[str]) -> ConfidenceJob:
-    """Read the command line; arguments and errors as of ``parse_replay``."""
-    return tyro.cli(
-        ConfidenceJob,
-        prog="nasi-ray confidence",
-        args=list(argv),
-        description=f"{ConfidenceJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
-
-
-def read_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read ``objective=relative num_samples=400``.
-
-    Raises:
-        ConfigError: If a name or value is not allowed, or a setting has several values.
-    """
-    if not texts:
-        return {}
-    grid = parse_grid(texts)
-    for name, values in grid.items():
-        if len(values) > 1:
-            raise ConfigError(f"set has {len(values)} values of {name}; give one, or use replay")
-    return points_of(grid)[0]
 
 
 def confidence_of(uris: Sequence[str], settings: Mapping[str, Any]) -> Confidence:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from nasi_ray.replay.grid import parse_grid
+from nasi_ray.errors import ConfigError
+from nasi_ray.replay.grid import parse_grid, points_of
 from nasi_ray.run.process import EXIT_STATUSES
 
 
@@ -49,3 +50,42 @@ def parse_replay(argv: Sequence[str]) -> ReplayJob:
         args=list(argv),
         description=f"{ReplayJob.__doc__}\n\n{EXIT_STATUSES}",
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfidenceJob:
+    """Say how sure each decision is in one run, or over several, and what they select together."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Run directories of searches of one space, paths or s3://bucket/prefix."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
+    """Settings of the estimate, such as objective=relative num_samples=400. All others are those of
+    the space's preset, with all samples."""
+
+    def __post_init__(self) -> None:
+        read_settings(self.set)
+
+
+def parse_confidence(argv: Sequence[str]) -> ConfidenceJob:
+    """Read the command line; arguments and errors as of ``parse_replay``."""
+    return tyro.cli(
+        ConfidenceJob,
+        prog="nasi-ray confidence",
+        args=list(argv),
+        description=f"{ConfidenceJob.__doc__}\n\n{EXIT_STATUSES}",
+    )
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``objective=relative num_samples=400``.
+
+    Raises:
+        ConfigError: If a name or value is not allowed, or a setting has several values.
+    """
+    if not texts:
+        return {}
+    grid = parse_grid(texts)
+    for name, values in grid.items():
+        if len(values) > 1:
+            raise ConfigError(f"set has {len(values)} values of {name}; give one, or use replay")
+    return points_of(grid)[0]
