@@ -246,6 +246,18 @@ def _show(argv: Sequence[str]) -> int:
     return show(argv)
 
 
+def _report(argv: Sequence[str]) -> int:
+    from nasi_ray.pages.settings import parse_report
+
+    job = parse_report(argv)
+    from nasi_ray.pages.job import run_report
+
+    page, *figures = run_report(job)
+    drawn = f", and {len(figures)} figures as SVG and PNG in {job.figures}" if figures else ""
+    _print_line(f"written: {page}{drawn}")
+    return 0
+
+
 def _cluster(argv: Sequence[str]) -> int:
     tool = argv[0] if argv else "--help"
     if tool in ("-h", "--help"):
@@ -275,6 +287,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "describe": ("count and draw the network of a cell", _describe),
     "export": ("write a trained model for other programs", _export),
     "show": ("list the answers of a run side by side", _show),
+    "report": ("write a page about runs: one HTML file", _report),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""
@@ -317,6 +330,7 @@ def _complete(argv: Sequence[str]) -> int:
 
     from nasi_ray.describe.settings import DescribeJob
     from nasi_ray.export.settings import ExportJob
+    from nasi_ray.pages.settings import ReportJob
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
@@ -333,6 +347,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[TrainJob, subcommand("train")]
         | Annotated[DescribeJob, subcommand("describe")]
         | Annotated[ExportJob, subcommand("export")]
+        | Annotated[ReportJob, subcommand("report")]
     )
     tyro.cli(
         jobs,
