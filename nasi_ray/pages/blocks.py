@@ -38,6 +38,7 @@ class Picture:
     data: str
     """A ``data:`` address."""
     alt: str
+    """What it shows, in words."""
     about: str = ""
     kind: str = "picture"
 
@@ -76,6 +77,7 @@ class Code:
 
     title: str
     text: str
+    is_folded: bool = False
     kind: str = "code"
 
 

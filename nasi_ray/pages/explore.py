@@ -58,24 +58,16 @@ def steps_of(
 
 
 def explorer_of(
-    space: SearchSpace,
-    slots: Sequence[Slot],
-    steps: Steps,
-    samples: SampleTable | None,
-    config: EstimateConfig,
-    estimate: GradientEstimate | None,
+    space: SearchSpace, slots: Sequence[Slot], steps: Sequence[tuple[int | str, FloatArray]]
 ) -> dict[str, Any]:
     """The content of an ``Explorer``.
 
     Args:
         space: The space.
         slots: Rows of its diagram.
-        steps: Of ``steps_of``.
-        samples: e and its gradient; None if there are none.
-        config: Settings of the estimate.
-        estimate: Its answer, if it is one of e's gradient.
+        steps: Label and α of every answer to choose from; the last is that of the run.
     """
-    content: dict[str, Any] = {
+    return {
         "choose": "",
         "replay": None,
         "decisions": [
@@ -83,29 +75,36 @@ def explorer_of(
         ],
         "slots": list(slots),
         "lanes": lanes_of(space) if slots else {},
-        "steps": [{"t": num, "alpha": _packed(alpha)} for num, alpha in steps],
+        "steps": [{"label": label, "alpha": _packed(alpha)} for label, alpha in steps],
     }
-    if samples is None or estimate is None or not can_replay(samples, config):
-        return content
+
+
+def replay_of(
+    samples: SampleTable, config: EstimateConfig, estimate: GradientEstimate
+) -> dict[str, Any]:
+    """What ``page.js`` needs to estimate α again.
+
+    Args:
+        samples: e and its gradient.
+        config: Settings of the estimate.
+        estimate: Its answer.
+    """
     used = samples.below(config.num_samples)
-    e = used.trace_norm[used.ok]
-    return content | {
-        "replay": {
-            "index": used.index[used.ok].tolist(),
-            "e": _packed(e),
-            "grad": _packed(used.grad[used.ok]),
-            "squared": _packed(squared_norms(used.grad[used.ok])),
-            "num": config.num_samples,
-            "method": config.method,
-            "nu": None if config.nu == "sweep" else float(estimate.nu[0]),
-            "follows": isinstance(config.nu, str),
-            "mu": config.mu,
-            "xi": config.xi,
-            "normalize": config.normalize,
-            "epsilon": config.norm_epsilon,
-            "low": float(e.min()),
-            "high": float(max(e.max(), estimate.nu[0])),
-        }
+    e, grad = used.trace_norm[used.ok], used.grad[used.ok]
+    return {
+        "index": used.index[used.ok].tolist(),
+        "e": _packed(e),
+        "grad": _packed(grad),
+        "squared": _packed(squared_norms(grad)),
+        "method": config.method,
+        "nu": None if config.nu == "sweep" else float(estimate.nu[0]),
+        "follows": isinstance(config.nu, str),
+        "mu": config.mu,
+        "xi": config.xi,
+        "normalize": config.normalize,
+        "epsilon": config.norm_epsilon,
+        "low": float(e.min()),
+        "high": float(max(e.max(), estimate.nu[0])),
     }
 
 

@@ -52,14 +52,18 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
     """
     storage = open_storage(uri)
     from nasi_ray.pages.study import study_parts
-    from nasi_ray.pages.sweep import sweep_part
+    from nasi_ray.pages.sweep import sweep_parts
 
     sweep = read_json(storage, "sweep.json")
     if sweep is not None:
-        return [sweep_part(storage, sweep)]
+        return sweep_parts(storage, sweep)
     result = read_json(storage, "result.json")
     if result is not None:
         return _of_result(storage, result, data)
+    if storage.list("metrics.parquet"):
+        from nasi_ray.pages.training import train_part
+
+        return [train_part(storage, None)]
     parts = study_parts(storage)
     if not parts:
         raise RecordConflictError(

@@ -120,8 +120,13 @@ def made_blocks(storage: Storage, job: str, answer: Mapping[str, Any]) -> list[B
         rows = [(k, v) for k, v in answer["samples"].items()]
         found.append(Table(title="What determines the samples", headings=("setting", "value"),
                            rows=rows, is_folded=True))  # fmt: skip
-    if isinstance(answer.get("versions"), Mapping):
-        rows = [(k, v) for k, v in answer["versions"].items()]
-        found.append(Table(title="Versions", headings=("package", "version"), rows=rows,
-                           is_folded=True))  # fmt: skip
-    return found
+    return [*found, *versions_table(answer)]
+
+
+def versions_table(answer: Mapping[str, Any]) -> list[Block]:
+    """Packages and their versions; none if they are not known."""
+    if not isinstance(answer.get("versions"), Mapping):
+        return []
+    rows = [*answer["versions"].items(), *dict(answer.get("machine") or {}).items()]
+    headings = ("package", "version")
+    return [Table(title="Versions", headings=headings, rows=rows, is_folded=True)]

@@ -11,12 +11,12 @@ import numpy as np
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import PATH, EstimateConfig
 from nasi_ray.display.formats import format_number, format_seconds
-from nasi_ray.errors import DataError
+from nasi_ray.errors import NasiRayError, RecordCorruptError, DataError
 from nasi_ray.nasi.estimates import make_estimate
 from nasi_ray.nasi.estimator import Estimate, GradientEstimate
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Code, Explorer, Figure, Note, Part, Picture, Section, Table
-from nasi_ray.pages.explore import Steps, can_replay, explorer_of, steps_of
+from nasi_ray.pages.explore import Steps, can_replay, explorer_of, replay_of, steps_of
 from nasi_ray.pages.files import read_json, read_settings, section
 from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.lanes import figures_of, orders_of, percent, rows_of, slots_of
@@ -84,9 +84,21 @@ class _Search:
 
     @property
     def alpha(self) -> FloatArray:
-        """α of ``result.json``; -inf where no cell is allowed."""
-        logits = [self.answer["alpha"][decision.name] for decision in self.space.decisions]
-        return np.array([-np.inf if v is None else v for row in logits for v in row])
+        """α of ``result.json``."""
+        return alpha_of(self.answer, self.space)
+
+
+def alpha_of(answer: Mapping[str, Any], space: SearchSpace) -> FloatArray:
+    """α of an answer, shape (num_logits,); -inf where no cell is allowed.
+
+    Raises:
+        KeyError: If a decision is missing.
+        RecordCorruptError: If a decision has another number of logits than the space gives it.
+    """
+    rows = [answer["alpha"][decision.name] for decision in space.decisions]
+    if [len(row) for row in rows] != [decision.size for decision in space.decisions]:
+        raise RecordCorruptError(f"alpha does not fit space {space.name}; run the search again")
+    return np.array([-np.inf if v is None else v for row in rows for v in row])
 
 
 def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None = None) -> Part:
@@ -108,7 +120,6 @@ def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None
         verdict=" ".join(summary_lines(answer).split("\n\n")[0].split()),
         sections=[
             section("The cell", lambda: _cell_blocks(run)),
-            section("Other settings", lambda: _explorer_blocks(run)),
             section("Decisions", lambda: _decision_blocks(run)),
             section("Candidates", lambda: candidate_figures(run.space, run.alpha)),
             section("Samples", lambda: _sample_blocks(run)),
@@ -135,15 +146,15 @@ def cell_figures(space: SearchSpace, answer: Mapping[str, Any], alpha: FloatArra
     return figures_of(space, rows) if rows else []
 
 
-def picture_blocks(storage: Storage, alt: str) -> list[Block]:
-    """The drawing that the run keeps of its cell; none if there is none."""
+def picture_blocks(storage: Storage, name: str, alt: str) -> list[Block]:
+    """The drawing that a run keeps of its cell; none if there is none."""
     try:
-        drawn = storage.read("cell.svg")
+        drawn = storage.read(name)
     except FileNotFoundError:
         return []
     address = f"data:image/svg+xml;base64,{base64.b64encode(drawn).decode()}"
     return [Picture(title="The cell as a graph", data=address, alt=alt,
-                    about="What is open is dashed (cell.svg).")]  # fmt: skip
+                    about=f"What is open is dashed ({name}).")]  # fmt: skip
 
 
 def _cell_blocks(run: _Search) -> list[Block]:
@@ -154,15 +165,21 @@ def _cell_blocks(run: _Search) -> list[Block]:
     return [
         *([Note(text=note + "below 95 % is open, orange and dashed.")] if figures else []),
         *figures,
-        *picture_blocks(run.storage, alt="Drawing of the selected cell; the text below names it."),
-        Code(title="All of it as text", text=text.rstrip("\n")),
+        *_explorer_blocks(run),
+        *picture_blocks(run.storage, "cell.svg", "Drawing of the selected cell, named below."),
+        Code(title="All of it as text", text=text.rstrip("\n"), is_folded=True),
     ]
 
 
 def _explorer_blocks(run: _Search) -> list[Block]:
-    samples, estimate = run.records.samples, run.estimate
+    try:
+        samples, estimate = run.records.samples, run.estimate
+    except NasiRayError as error:
+        return [Note(text=f"Other settings are not shown: {error}.")]
     gradient = estimate if isinstance(estimate, GradientEstimate) else None
-    content = explorer_of(run.space, run.slots, run.steps, samples, run.config, gradient)
+    content = explorer_of(run.space, run.slots, run.steps)
+    if samples is not None and gradient is not None and can_replay(samples, run.config):
+        content["replay"] = replay_of(samples, run.config, gradient)
     if content["replay"]:
         about = (
             "Move ν, μ or T: this page estimates α again (eq. 18) from the samples that it holds, "
@@ -173,7 +190,7 @@ def _explorer_blocks(run: _Search) -> list[Block]:
             "Move T: the figures of the cell and of the candidates are those of the first T "
             "samples. For other settings: nasi-ray search --config, which answers from the records."
         )
-    if samples is not None and gradient is not None and not can_replay(samples, run.config):
+    if gradient is not None and not content["replay"]:
         about += " ν cannot be moved: limits of size, other estimators, and many samples are not "
         about += "repeated in a page."
     return [Explorer(content=content, about=about)]
@@ -184,21 +201,29 @@ def _decision_blocks(run: _Search) -> list[Block]:
     if not rows:
         return [Note(text="There was nothing to decide.")]
     unit = "margin, α" if run.config.needs_gradient else "margin, standard deviations of the score"
-    found: list[Block] = [
-        Figure(
-            name="decisions",
-            title="First choice against second",
-            spec=specs.intervals([_interval(row) for row in rows], unit),
-            about="Dot: margin. Bar: two standard errors to both sides.",
-            headings=("decision", "first choice", "second choice", "margin", "stands"),
-            rows=[row.cells for row in rows],
-        )
-    ]
+    found: list[Block] = [interval_figure(rows, unit)]
     try:
         found.append(_settled(run, [row.name for row in rows]))
-    except DataError as error:
+    except NasiRayError as error:
         found.append(Note(text=f"How they settled is not shown: {error}."))
     return found
+
+
+def interval_figure(rows: Sequence[DecisionRow], unit: str) -> Figure:
+    """The margin of every decision.
+
+    Args:
+        rows: Of ``search.text``.
+        unit: Of the axis.
+    """
+    return Figure(
+        name="decisions",
+        title="First choice against second",
+        spec=specs.intervals([_interval(row) for row in rows], unit),
+        about="Dot: margin. Bar: two standard errors to both sides.",
+        headings=("decision", "first choice", "second choice", "margin", "stands"),
+        rows=[row.cells for row in rows],
+    )
 
 
 def _interval(row: DecisionRow) -> dict[str, Any]:
@@ -209,7 +234,8 @@ def _interval(row: DecisionRow) -> dict[str, Any]:
 
 
 def _settled(run: _Search, shown: Sequence[str]) -> Figure:
-    last, rows, since = orders_of(run.space, run.alpha), [], {}
+    last, rows = orders_of(run.space, run.alpha), []
+    since: dict[str, int] = {}
     for num, alpha in run.steps:
         for decision, now, end in zip(
             run.space.decisions, orders_of(run.space, alpha), last, strict=True
@@ -222,18 +248,16 @@ def _settled(run: _Search, shown: Sequence[str]) -> Figure:
             rows.append({"t": str(num), "name": decision.name, "mark": "",
                          "state": "as at the end" if is_same else "other",
                          "tip": f"{decision.name}, T={num}: {first}"})  # fmt: skip
-            since[decision.name] = since.get(decision.name, num) if is_same else None
-            if not is_same:
-                del since[decision.name]
+            since[decision.name] = since.get(decision.name) or num if is_same else 0
     colour = specs.colours("state", ("as at the end", "other"), (specs.BLUE, specs.ORANGE))
-    x = specs.names("t", "samples T", axis={"labelAngle": 0})
+    x = specs.names("t", "samples T", axis={"labelAngle": 0, "labelOverlap": True})
     return Figure(
         name="settled",
         title="How the decisions settled",
         spec=specs.tiles(rows, x, specs.names("name"), colour, height=specs.ROW * len(shown)),
         about="Whether the first choice with the first T samples is that with all of them.",
         headings=("decision", "as at the end from T ="),
-        rows=[(name, since.get(name, "-")) for name in shown],
+        rows=[(name, since.get(name) or "-") for name in shown],
     )
 
 

@@ -72,7 +72,7 @@ def chart(rows: Sequence[Row], height: int, *layers: Spec, name: str = "rows", *
 
 def quantity(field: str, title: str | None, *, log: bool = False, **more: Any) -> Spec:
     """A channel that is a number; the axis begins at zero only for bars."""
-    scale: Spec = {"type": "log"} if log else {"zero": False}
+    scale: Spec = {"type": "log", "nice": False} if log else {"zero": False}
     scale |= more.pop("scale", {})
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, **more}
 
@@ -116,7 +116,7 @@ def intervals(rows: Sequence[Row], title: str) -> Spec:
         {
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
             "encoding": {"y": y, "x": {**x, "field": "value"}, "color": colour,
-                         "shape": {"field": "state", "type": "nominal", "title": None},
+                         "shape": colours("state", ("stands", "open"), ("circle", "diamond"), legend=None),
                          "tooltip": tooltip},
         },
     )  # fmt: skip
