@@ -7,8 +7,9 @@
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
 The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model``
-and ``read_scores`` read what they leave. ``add_space``, ``add_proxy`` and ``add_data_source`` add
-your own. Importing the package imports neither torch nor Ray.
+and ``read_scores`` read what they leave, and ``report`` writes a page about it. ``add_space``,
+``add_proxy`` and ``add_data_source`` add your own. Importing the package imports neither torch nor
+Ray.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from nasi_ray.api import (
     load_model,
     open_run,
     rank,
+    report,
     search,
     study,
     sweep,
@@ -104,6 +106,7 @@ __all__ = [
     "rank",
     "read_run",
     "read_scores",
+    "report",
     "search",
     "study",
     "sweep",

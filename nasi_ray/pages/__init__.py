@@ -1,2 +1,1 @@
-"""Pages: run directories as one self-contained HTML file each, for people. Reads, never computes
-a sample."""
+"""Pages: what run directories hold, as one self-contained HTML file for people."""

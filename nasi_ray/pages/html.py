@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -38,10 +39,17 @@ def to_html(parts: Sequence[Part]) -> bytes:
         version=__version__,
         css=read("page.css"),
         script=read("page.js"),
-        bundle=javascript_bundle(vl_version=_VEGA_LITE).replace("</script", "<\\/script"),
+        bundle=_library(),
         data=json_in_html(_data(parts)),
     )
     return text.encode(errors="replace")
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    script = javascript_bundle(vl_version=_VEGA_LITE)  # type: ignore[call-arg]  # the stub is wrong
+    return script.replace("</script", "<\\/script")
 
 
 def _data(parts: Sequence[Part]) -> dict[str, Any]:

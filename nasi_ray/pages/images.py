@@ -20,7 +20,9 @@ from nasi_ray.pages.specs import bars, names, quantity
 _MAX_CLASSES, _MAX_NAME, _SIZE = 20, 40, 56
 
 
-def data_blocks(settings: Mapping[str, Any], source: str | None, moved_to: str | None) -> list[Block]:
+def data_blocks(
+    settings: Mapping[str, Any], source: str | None, moved_to: str | None
+) -> list[Block]:
     """Describe the images of a run.
 
     Args:
@@ -47,7 +49,7 @@ def _described(images: LazyImages, named: str) -> list[Block]:
     note = f"{len(images):,} images of {images.num_classes} classes in {named}, as they are now."
     rows = [{"name": f"{i}: {labels[i]}" if labels[i] else str(i), "count": int(counts[i]),
              "tip": f"{labels[i] or i}: {counts[i]:,}"} for i in shown]  # fmt: skip
-    pictures = [_thumbnail(images, i, rows[i]["name"]) for i in shown if counts[i]]
+    pictures = [_thumbnail(images, i, str(rows[i]["name"])) for i in shown if counts[i]]
     return [
         Note(text=note + (f" The first {len(shown)} classes are shown." if more else "")),
         Thumbnails(images=[picture for picture in pictures if picture]),

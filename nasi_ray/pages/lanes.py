@@ -62,7 +62,7 @@ def slots_of(space: SearchSpace, pairing: str) -> list[Slot]:
 def lanes_of(space: SearchSpace) -> dict[str, list[str]]:
     """Cell type -> the sources that have a lane, from left to right."""
     if space.name == "darts":
-        return dict.fromkeys(CELL_TYPES, list(input_names(NUM_NODES - 1)))
+        return {cell_type: list(input_names(NUM_NODES - 1)) for cell_type in CELL_TYPES}
     if space.name == "nb201":
         return {"cell": ["node0", "node1", "node2"]}
     num = sum(d.name.endswith("/op") for d in space.decisions)
@@ -100,8 +100,9 @@ def rows_of(
     """
     rows = []
     for slot in slots:
-        op, op_share, (first, *rest) = "", None, slot["sources"]
-        sources, source_share = slot["sources"], 1.0
+        (first, *rest), sources = slot["sources"], slot["sources"]
+        op, op_share = "", None
+        source_share: float | None = 1.0
         if slot["op"] is not None:
             decision = space.decisions[slot["op"][0]]
             op = decision.candidates[orders[slot["op"][0]][slot["op"][1]]]
@@ -158,7 +159,7 @@ def drawn(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[
         shown = f" {percent(row['opShare'])}" if row["opShare"] is not None else ""
         shapes.append({"part": "op", "x": end, "y": y, "text": (row["op"] or "output") + shown,
                        "color": kind, "open": is_open[1],
-                       "tip": f"{row['target']}: {row['op'] or 'output'}, stands {shown or '-'}"})  # fmt: skip
+                       "tip": f"{row['target']}: {row['op'] or 'output'}{shown}"})  # fmt: skip
         if y + 1 == len(rows) or rows[y + 1]["target"] != row["target"]:
             first = next(i for i, other in enumerate(rows) if other["target"] == row["target"])
             shapes.append({"part": "target", "y": (first + y) / 2, "text": row["target"]})
@@ -178,7 +179,9 @@ def _spec(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Spec:
     def part(name: str) -> list[dict[str, str]]:
         return [{"filter": f"datum.part === '{name}'"}]
 
-    starts = [next((i for i, row in enumerate(rows) if row["target"] == lane), -1) for lane in lanes]
+    starts = [
+        next((i for i, row in enumerate(rows) if row["target"] == lane), -1) for lane in lanes
+    ]
     columns = [{"x": i, "text": lane.removeprefix("c_").strip("{}").replace("node", ""),
                 "y": start + 0.5 if start >= 0 else -0.7, "end": len(rows) - 0.6}
                for i, (lane, start) in enumerate(zip(lanes, starts, strict=True))]  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nasi_ray.describe.job import describe
 from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.display.formats import format_rate, format_seconds
-from nasi_ray.errors import DataError, NasiRayError
+from nasi_ray.errors import DataError
 from nasi_ray.pages.blocks import Block, Code, Figure, Note, Table
 from nasi_ray.pages.files import read_settings_text
 from nasi_ray.pages.specs import bars, names, quantity
@@ -35,7 +35,9 @@ def size_blocks(answer: Mapping[str, Any]) -> list[Block]:
         for name, channels in _USUAL:
             network = final_network(name, init_channels=channels)
             cost = costs_of(genotype, network).total(genotype)
-            rows.append((name, channels, network.num_cells, *_millions(cost.params, cost.multiply_adds)))
+            rows.append(
+                (name, channels, network.num_cells, *_millions(cost.params, cost.multiply_adds))
+            )
     else:
         for name in ("cifar10", "cifar100"):
             job = DescribeJob(space=str(answer["space"]), architecture=str(answer["architecture"]),
@@ -69,12 +71,16 @@ def work_blocks(storage: Storage, answer: Mapping[str, Any]) -> list[Block]:
             by_worker.setdefault(str(row["worker"]), []).append(row)
     busy = {name: sum(row["seconds"] for row in own) for name, own in by_worker.items()}
     total = sum(busy.values())
-    numbers = [(name, len(own), format_seconds(busy[name]), format_rate(len(own) / busy[name] if busy[name] else None))
-               for name, own in by_worker.items()]  # fmt: skip
-    cost = str(answer.get("cost") or "What it cost is not known: no --price-list was given.")
-    facts = f"{len(seen):,} samples took {format_seconds(total)} of all workers together"
-    facts += f" ({format_rate(len(seen) / total if total else None)} and worker); the last command took "
-    facts += f"{format_seconds(answer.get('seconds'))}. {cost}"
+    numbers = [
+        (name, len(own), format_seconds(busy[name]), format_rate(_rate(len(own), busy[name])))
+        for name, own in by_worker.items()
+    ]
+    facts = (
+        f"{len(seen):,} samples took {format_seconds(total)} of all workers together, "
+        f"{format_rate(_rate(len(seen), total))} a worker; the last command took "
+        f"{format_seconds(answer.get('seconds'))}. "
+    )
+    facts += str(answer.get("cost") or "What it cost is not known: there was no --price-list.")
     return [
         Note(text=facts),
         Figure(
@@ -88,6 +94,10 @@ def work_blocks(storage: Storage, answer: Mapping[str, Any]) -> list[Block]:
             rows=numbers,
         ),
     ]  # fmt: skip
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return count / seconds if seconds else None
 
 
 def _bars(by_worker: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -112,7 +122,7 @@ def made_blocks(storage: Storage, job: str, answer: Mapping[str, Any]) -> list[B
     settings = read_settings_text(storage)
     if settings:
         command = shlex.join(["nasi-ray", job, "--config", "settings.yaml", "--out", "runs/again"])
-        found.append(Code(title=f"Again, with the settings below in settings.yaml", text=command))
+        found.append(Code(title="Again, with the settings below in settings.yaml", text=command))
         found.append(Code(title="settings.yaml", text=settings.rstrip("\n")))
     else:
         found.append(Note(text=f"{storage.uri} has no settings.yaml, so no command is shown."))

@@ -127,7 +127,7 @@ function explore(form, explorer) {
 
   async function show() {
     const step = steps[Number(control("step").value)];
-    let alpha = step.alpha, limits = null, where = explorer.choose ? `${explorer.choose} ${step.label}` : `T ${step.label}`;
+    let alpha = step.alpha, limits = null, where = explorer.choose ? step.label : `T ${step.label}`;
     if (run && isMoved) {
       const nu = Number(control("nu").value), mu = Number(control("mu").value);
       ({ alpha, limits } = estimate(run, step.label, nu, mu));
@@ -139,7 +139,7 @@ function explore(form, explorer) {
     const equal = kept.filter((chosen, d) => chosen === recorded[d]).length;
     const all = kept.length;
     control("found").textContent =
-      `${where}: ${equal === all ? (explorer.choose ? "the cell of the consensus" : "the cell of the answer") : `another cell; ${equal} of ${all} decisions keep the same`}.`;
+      `${where}: ${equal === all ? "the same cell" : `another cell; ${equal} of ${all} decisions keep the same`}.`;
     const rows = cellRows(explorer, order);
     form.dataset.cell = JSON.stringify(rows.map(({ cell, target, op, sources }) => ({ cell, target, op, sources })));
     const isAnswer = !isMoved && Number(control("step").value) === last;

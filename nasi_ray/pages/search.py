@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import PATH, EstimateConfig
-from nasi_ray.display.formats import format_number, format_seconds
-from nasi_ray.errors import NasiRayError, RecordCorruptError, DataError
-from nasi_ray.nasi.estimates import make_estimate
+from nasi_ray.display.formats import format_number, plural
+from nasi_ray.errors import DataError, NasiRayError, RecordCorruptError
+from nasi_ray.nasi.estimates import architecture_of, make_estimate
 from nasi_ray.nasi.estimator import Estimate, GradientEstimate
 from nasi_ray.pages import specs
-from nasi_ray.pages.blocks import Block, Code, Explorer, Figure, Note, Part, Picture, Section, Table
+from nasi_ray.pages.blocks import Block, Code, Explorer, Figure, Note, Part, Picture
 from nasi_ray.pages.explore import Steps, can_replay, explorer_of, replay_of, steps_of
 from nasi_ray.pages.files import read_json, read_settings, section
 from nasi_ray.pages.images import data_blocks
-from nasi_ray.pages.lanes import figures_of, orders_of, percent, rows_of, slots_of
+from nasi_ray.pages.lanes import figures_of, orders_of, rows_of, slots_of
 from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
 from nasi_ray.records.reader import identity_of, read_records
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.search.text import DecisionRow, decision_rows, summary_lines
-from nasi_ray.spaces import get_space
+from nasi_ray.spaces import Architecture, Genotype, get_space
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.storage import Storage
 
 MAX_DOTS = 1000
+_PERCENTILES = (2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98)
+_MUS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 _SETTINGS = (
     *("num_samples", "objective", "estimator", "max_params", "max_madds", "method"),
     *("mu", "xi", "pairing", "normalize", "norm_epsilon"),
@@ -49,6 +53,18 @@ class _Search:
         self._records: SearchRecords | None = None
         self._estimate: Estimate | None = None
         self._steps: Steps | None = None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether ν and μ are settings of the answer, and quick to change."""
+        return self.config.needs_gradient and self.config.estimator == "straight-through"
+
+    @property
+    def cell(self) -> str:
+        """What the answer selects, in the notation of the space."""
+        if "genotype" in self.answer:
+            return Genotype.from_dict(self.answer["genotype"]).to_string()
+        return str(self.answer["architecture"])
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -123,7 +139,7 @@ def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None
             section("Decisions", lambda: _decision_blocks(run)),
             section("Candidates", lambda: candidate_figures(run.space, run.alpha)),
             section("Samples", lambda: _sample_blocks(run)),
-            *_map_sections(run),
+            *([section("ν and μ", lambda: _map_blocks(run))] if run.has_map else []),
             section("Size of the network", lambda: size_blocks(answer)),
             section("Data", lambda: data_blocks(settings, source, data)),
             section("Work", lambda: work_blocks(storage, answer)),
@@ -285,7 +301,7 @@ def _candidate_figure(group: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     num = len({row["name"] for row in rows})
     color = specs.quantity("p", "p × candidates (1: even)", scale={"scheme": "blues"},
                            legend={"gradientLength": 160})  # fmt: skip
-    x = specs.names("candidate", axis={"labelAngle": -40})
+    x = specs.names("candidate", axis={"labelAngle": -40, "labelOverlap": False})
     return Figure(
         name=f"candidates-{group}" if group.isidentifier() else "candidates",
         title=f"p_α of the candidates: {group}",
@@ -305,10 +321,11 @@ def _sample_blocks(run: _Search) -> list[Block]:
     e, t = used.samples.trace_norm[ok], index[ok]
     nu: list[dict[str, float]] = []
     if isinstance(run.estimate, GradientEstimate):
-        pairs = zip(t.tolist(), run.estimate.nu.tolist(), strict=True)
-        nu = [{"t": i, "nu": v} for i, v in _thinned(list(pairs))]
-    above = int((e > run.estimate.nu).sum()) if nu and len(e) else 0  # type: ignore[attr-defined]
-    dots = [{"t": i, "e": float(f"{v:.5g}")} for i, v in _thinned([*zip(t.tolist(), e.tolist(), strict=True)])]
+        limits = list(zip(t.tolist(), run.estimate.nu.tolist(), strict=True))
+        nu = [{"t": i, "nu": value} for i, value in _thinned(limits)]
+    above = int((e > run.estimate.nu).sum()) if isinstance(run.estimate, GradientEstimate) else 0
+    pairs = _thinned(list(zip(t.tolist(), e.tolist(), strict=True)))
+    dots = [{"t": i, "e": float(f"{value:.5g}")} for i, value in pairs]
     sweep = " (the median: ν was swept)" if run.config.nu == "sweep" else ""
     note = f"{above} of {len(e)} samples have an e above ν{sweep}."
     return [
@@ -325,18 +342,23 @@ def _sample_blocks(run: _Search) -> list[Block]:
     ]
 
 
-def _histogram(e: FloatArray, nu: Sequence[Mapping[str, float]], note: str) -> Figure:
-    is_log = bool(e.min() > 0)
-    span = np.geomspace if is_log and e.min() < e.max() else np.linspace
-    edges = span(e.min(), e.max() if e.max() > e.min() else e.min() + 1, 31)
-    edges[0], edges[-1] = e.min(), max(e.max(), edges[-1])
-    counts = np.histogram(e, edges)[0]
-    bins = [{"low": a, "high": b, "count": c} for a, b, c in
+def _bins(values: FloatArray) -> list[dict[str, float]]:
+    """Counts in bins of equal width, or of equal ratio where values spread over a decade."""
+    low, high = float(values.min()), float(values.max())
+    span = np.geomspace if low > 0 and high > 10 * low else np.linspace
+    edges = span(low, high if high > low else low + 1, 31)
+    edges[0], edges[-1] = low, max(edges[-1], high)
+    counts = np.histogram(values, edges)[0]
+    return [{"low": a, "high": b, "count": c} for a, b, c in
             zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)]  # fmt: skip
+
+
+def _histogram(e: FloatArray, nu: Sequence[Mapping[str, float]], note: str) -> Figure:
+    bins = _bins(e)
     return Figure(
         name="histogram",
         title="Where ν cuts e",
-        spec=specs.histogram(bins, nu, "e", log=is_log),
+        spec=specs.histogram(bins, nu, "e", log=bool(e.min() > 0)),
         about=f"Line: ν (the last ν_t). {note}",
         headings=("e from", "to", "samples"),
         rows=[(format_number(b["low"]), format_number(b["high"]), b["count"]) for b in bins],
@@ -353,7 +375,10 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
         {"t": int(table.index[i]), **{n: _rounded(table.values[n][i]) for n in names}}
         for i in _thinned(range(len(table)))
     ]
-    over, counts = specs.measured(rows, names)
+    good = {n: table.values[n][np.isfinite(table.values[n])] for n in names}
+    bins = [{"name": name, **one} for name, values in good.items() for one in _bins(values)]
+    scale = "log" if all(values.min() > 0 for values in good.values()) else "symlog"
+    over, counts = specs.measured(rows, bins, names, scale)
     statistics = run.answer.get("measured", {})
     headings = ("measurement", "mean", "std", "min", "max")
     numbers = [
@@ -369,8 +394,54 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
     ]  # fmt: skip
 
 
-def _map_sections(run: _Search) -> list[Section]:
-    return []
+def _map_blocks(run: _Search) -> list[Block]:
+    """Which cell each ν and μ selects; ν at percentiles of e, so that all of them cut."""
+    samples = run.records.below(run.config.num_samples).samples
+    if samples is None or not samples.ok.any():
+        raise DataError("the records have no e")
+    e = samples.trace_norm[samples.ok]
+    nus = dict.fromkeys(float(f"{nu:.4g}") for nu in np.percentile(e, _PERCENTILES).tolist())
+    points = [(nu, mu) for mu in sorted({*_MUS, run.config.mu}) for nu in nus]
+    configs = [dataclasses.replace(run.config, nu=nu, mu=mu) for nu, mu in points]
+    cells = [cell.to_string() for cell in _cells(run, configs)]
+    order = [cell for cell, _ in Counter(cells).most_common()]
+    numbers = [order.index(cell) + 1 for cell in cells]
+    last = len(specs.PALETTE)
+    rows = [
+        {
+            "nu": format_number(nu),
+            "mu": f"{mu:g}",
+            "cell": f"cell {number}" if number <= last else "others",
+            "tip": f"ν {nu:g}, μ {mu:g}: cell {number}, {cell}",
+            "mark": "answer" if cell == run.cell else "",
+        }
+        for (nu, mu), number, cell in zip(points, numbers, cells, strict=True)
+    ]
+    named = [f"cell {i}" for i in range(1, min(len(order), last) + 1)]
+    named += ["others"] if len(order) > last else []
+    colour = specs.colours("cell", named, (*specs.PALETTE[: min(len(order), last)], specs.GREY))
+    x = specs.names("nu", "ν (ν₀ of ada), at percentiles of e", axis={"labelAngle": -40})
+    y = specs.names("mu", "μ")
+    return [
+        Figure(
+            name="map",
+            title="Cells over ν and μ",
+            spec=specs.tiles(rows, x, y, colour, height=specs.ROW * len({r["mu"] for r in rows})),
+            about=f"{plural(len(order), 'cell')} at {len(points)} points, the most frequent first. "
+            "A dot: the cell of the answer. All else is as in the answer.",
+            headings=("ν", "μ", "cell", "notation"),
+            rows=[
+                (row["nu"], row["mu"], number, cell)
+                for row, number, cell in zip(rows, numbers, cells, strict=True)
+            ],
+        )
+    ]
+
+
+def _cells(run: _Search, configs: Sequence[EstimateConfig]) -> Iterator[Architecture]:
+    for config in configs:
+        found = make_estimate(run.records, run.space, config, run.identity, num_draws=0)
+        yield architecture_of(found, run.space, config)
 
 
 def _thinned(items: Sequence[Any]) -> Sequence[Any]:
@@ -379,7 +450,7 @@ def _thinned(items: Sequence[Any]) -> Sequence[Any]:
 
 def _left_out(num: int) -> str:
     step = -(-num // MAX_DOTS)
-    return "" if step == 1 else f" Of {num:,} samples every {step}th is drawn."
+    return "" if step == 1 else f" One of {step} of the {num:,} samples is drawn."
 
 
 def _rounded(value: float) -> float | None:

@@ -20,9 +20,7 @@ class ReportJob:
         ConfigError: If no run is given, or the page has no name that ends in .html.
     """
 
-    runs: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")
-    ]
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run directories, paths or s3://bucket/prefix: of searches, sweeps, studies, trainings."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """The page, a path or s3://bucket/prefix that ends in .html; by default report.html in the

@@ -31,6 +31,8 @@ CONFIG: Spec = {
         "titleFontSize": 11,
         "titleFontWeight": "normal",
         "labelLimit": 150,
+        "labelOverlap": True,
+        "labelSeparation": 4,
     },
     "legend": {
         "orient": "top",
@@ -46,6 +48,9 @@ CONFIG: Spec = {
 }
 
 Row = Mapping[str, Any]
+_BIN = [
+    {"field": name, "type": "quantitative", "format": ".3~g"} for name in ("low", "high", "count")
+]
 
 
 def chart(rows: Sequence[Row], height: int, *layers: Spec, name: str = "rows", **more: Any) -> Spec:
@@ -116,7 +121,7 @@ def intervals(rows: Sequence[Row], title: str) -> Spec:
         {
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
             "encoding": {"y": y, "x": {**x, "field": "value"}, "color": colour,
-                         "shape": colours("state", ("stands", "open"), ("circle", "diamond"), legend=None),
+                         "shape": colours("state", ("stands", "open"), ("circle", "diamond")),
                          "tooltip": tooltip},
         },
     )  # fmt: skip
@@ -190,7 +195,7 @@ def bars(rows: Sequence[Row], x: Spec, y: Spec, *, until: str = "") -> Spec:
 
 
 def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str) -> Spec:
-    """e of each sample (``t``, ``e``) as points, and ν_t (``t``, ``nu``) as a line."""
+    """E of each sample (``t``, ``e``) as points, and ν_t (``t``, ``nu``) as a line."""
     x = quantity("t", "sample t")
     tooltip = [{"field": "t", "type": "quantitative"}, {"field": "e", "type": "quantitative"}]
     return chart(
@@ -208,37 +213,46 @@ def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str) -> Spec:
     )
 
 
-def measured(rows: Sequence[Row], options: Sequence[str]) -> tuple[Spec, Spec]:
-    """Over samples, and as a histogram: one of several measurements, which the reader chooses."""
-    choose = {
-        "params": [
-            {
-                "name": "shown",
-                "value": options[0],
-                "bind": {"input": "select", "options": list(options), "name": "measurement "},
-            }
-        ],
-        "transform": [{"calculate": "datum[shown]", "as": "e"}],
-    }
-    value = {"field": "e", "type": "quantitative", "title": None}
-    x = quantity("t", "sample t")
-    tooltip = [{"field": "t", "type": "quantitative"}, value]
+def measured(
+    rows: Sequence[Row], bins: Sequence[Row], options: Sequence[str], scale: str
+) -> tuple[Spec, Spec]:
+    """One of several measurements, which the reader chooses: over samples, and how often.
+
+    Args:
+        rows: ``t``, and a value for each of the options.
+        bins: ``name``, ``low``, ``high``, ``count``.
+        options: Names of the measurements.
+        scale: Type of the axis of values: ``log``, or ``symlog`` if some are not above 0.
+    """
+    select = {"input": "select", "options": list(options), "name": "measurement "}
+    params = [{"name": "shown", "value": options[0], "bind": select}]
+    wide: Spec = {"scale": {"type": scale, "zero": False, "nice": False}}
     dots = {"type": "point", "filled": True, "size": 18, "opacity": 0.6, "color": BLUE}
-    bins = {"x": {**value, "bin": {"maxbins": 40}}, "y": {"aggregate": "count", "title": "samples"}}
-    encoding = {"x": x, "y": quantity("e", None), "tooltip": tooltip}
+    value = quantity("e", None, **wide)
+    over = {
+        "x": quantity("t", "sample t"),
+        "y": value,
+        "tooltip": [{"field": "t", "type": "quantitative"}, {"field": "e", "type": "quantitative"}],
+    }
+    often = {
+        "x": quantity("low", None, **wide),
+        "x2": {"field": "high"},
+        "y": {"field": "count", "type": "quantitative", "title": "samples"},
+        "y2": {"datum": 0},
+        "tooltip": _BIN,
+    }
+    bar = {"type": "bar", "color": BLUE, "stroke": None, "binSpacing": 1}
+    chosen = [{"calculate": "datum[shown]", "as": "e"}, {"filter": "isValid(datum.e)"}]
+    own = [{"filter": "datum.name === shown"}]
     return (
-        chart(rows, 220, {"mark": dots, "encoding": encoding}, **choose),
-        chart(rows, 160, {"mark": {"type": "bar", "color": BLUE}, "encoding": bins}, **choose),
-    )
+        chart(rows, 220, {"mark": dots, "encoding": over}, params=params, transform=chosen),
+        chart(bins, 160, {"mark": bar, "encoding": often}, params=params, transform=own),
+    )  # fmt: skip
 
 
 def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) -> Spec:
     """Counts per bin (``low``, ``high``, ``count``), and vertical lines at ``nu``."""
     x = quantity("low", title, log=log)
-    tooltip = [
-        {"field": name, "type": "quantitative", "format": ".3~g"}
-        for name in ("low", "high", "count")
-    ]
     return chart(
         rows,
         180,
@@ -247,7 +261,7 @@ def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) 
             "encoding": {
                 "x": x, "x2": {"field": "high"},
                 "y": {"field": "count", "type": "quantitative", "title": "samples"},
-                "y2": {"datum": 0}, "tooltip": tooltip,
+                "y2": {"datum": 0}, "tooltip": _BIN,
             },
         },
         {

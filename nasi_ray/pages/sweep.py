@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from nasi_ray.arrays import FloatArray
 from nasi_ray.display.formats import plural
 from nasi_ray.errors import DataError
@@ -167,9 +165,10 @@ class _Point:
                     continue
                 taken, agreed = ({*order[: decision.num_chosen]} for order in (mine, all_))
                 names = ", ".join(decision.candidates[i] for i in sorted(taken))
+                tip = f"{decision.name}, seed {one['seed']}: {names}"
                 found.append({"name": decision.name, "seed": str(one["seed"]), "takes": names,
                               "state": "as the consensus" if taken == agreed else "other",
-                              "tip": f"{decision.name}, seed {one['seed']}: {names}", "mark": ""})  # fmt: skip
+                              "tip": tip, "mark": ""})  # fmt: skip
         return found
 
     def _seed_blocks(self) -> list[Block]:
@@ -185,7 +184,7 @@ class _Point:
 
     def _decision_blocks(self) -> list[Block]:
         rows = decision_rows({**self.consensus, "space": self.space.name})
-        return [interval_figure(rows, "margin of the mean score, ± two standard errors over seeds")]
+        return [interval_figure(rows, "margin of the mean score, over seeds")]
 
     def _made(self) -> dict[str, Any]:
         names = ("samples",)

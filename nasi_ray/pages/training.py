@@ -9,7 +9,7 @@ from typing import Any
 from nasi_ray.display.formats import format_seconds
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Figure, Note, Part, Picture, Table
-from nasi_ray.pages.files import read_json, section
+from nasi_ray.pages.files import section
 from nasi_ray.pages.made import made_blocks
 from nasi_ray.run.subject import read_subject
 from nasi_ray.search.cell_plot import save_architecture_plot
