@@ -166,6 +166,12 @@ def drawn(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[
     return shapes
 
 
+def _short(lane: str) -> str:
+    """``c_{k-2}`` -> ``k-2``, ``node0`` -> ``0``: what fits above a lane."""
+    text = lane.removeprefix("c_").strip("{}").removeprefix("node").removeprefix("block")
+    return "in" if text == "input" else text
+
+
 def _spec(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Spec:
     span = len(lanes) + 6.2
     x_scale = {"domain": [-0.6, span], "nice": False, "zero": False}
@@ -182,7 +188,7 @@ def _spec(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Spec:
     starts = [
         next((i for i, row in enumerate(rows) if row["target"] == lane), -1) for lane in lanes
     ]
-    columns = [{"x": i, "text": lane.removeprefix("c_").strip("{}").replace("node", ""),
+    columns = [{"x": i, "text": _short(lane),
                 "y": start + 0.5 if start >= 0 else -0.7, "end": len(rows) - 0.6}
                for i, (lane, start) in enumerate(zip(lanes, starts, strict=True))]  # fmt: skip
     return chart(

@@ -119,6 +119,7 @@ function explore(form, explorer) {
     control("step").value = last;
     if (run) {
       control("nu").value = run.nu ?? "";
+      control("nu").placeholder = run.nu === null ? "all (sweep)" : "";
       control("slide").value = run.nu === null ? 500 : slideOf(run.nu);
       control("mu").value = run.mu;
     }
@@ -153,7 +154,7 @@ function explore(form, explorer) {
       work.push(replace(`${part}-candidates-${group}`, "tiles", values));
     }
     if (limits) {
-      const line = limits.map((nu, n) => ({ t: run.index[n], nu }));
+      const line = limits.map((nu, n) => ({ t: run.index[n], nu })).filter(({ nu }) => nu > 0);
       work.push(replace(`${part}-samples`, "nu", line), replace(`${part}-histogram`, "nu", line.slice(-1)));
     }
     await Promise.all(work);

@@ -77,9 +77,10 @@ class _Search:
         """Of the run."""
         if self._records is None:
             identity_of(self.storage, "samples")
-            self._records = read_records(self.storage.uri)
-            if self._records.samples is None and not self._records.measurements:
+            found = read_records(self.storage.uri)
+            if found.samples is None and not found.measurements:
                 raise DataError(f"the records of {self.storage.uri} are gone")
+            self._records = found
         return self._records
 
     @property
@@ -332,7 +333,7 @@ def _sample_blocks(run: _Search) -> list[Block]:
         Figure(
             name="samples",
             title="Trace norm e over samples",
-            spec=specs.over_samples(dots, nu, "e"),
+            spec=specs.over_samples(dots, nu, "e", log=bool(len(e) and e.min() > 0)),
             about=f"Dots: samples. Line: ν_t. {note}{_left_out(len(e))}",
             headings=("e", "value"),
             rows=[(k, format_number(v)) for k, v in run.answer.get("trace_norm", {}).items()],

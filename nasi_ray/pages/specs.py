@@ -41,7 +41,7 @@ CONFIG: Spec = {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": "normal",
-        "columns": 3,
+        "columns": 4,
     },
     "text": {"color": "currentColor", "fontSize": 11},
     "range": {"category": list(PALETTE)},
@@ -203,12 +203,12 @@ def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str) -> Spec:
         240,
         {
             "mark": {"type": "point", "filled": True, "size": 18, "opacity": 0.6, "color": BLUE},
-            "encoding": {"x": x, "y": quantity("e", title, log=True), "tooltip": tooltip},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip},
         },
         {
             "data": {"name": "nu", "values": list(nu)},
-            "mark": {"type": "line", "color": ORANGE, "strokeWidth": 2.5},
-            "encoding": {"x": x, "y": quantity("nu", title, log=True)},
+            "mark": {"type": "line", "color": ORANGE, "strokeWidth": 2.5, "clip": True},
+            "encoding": {"x": x, "y": {**y, "field": "nu"}},
         },
     )
 
@@ -252,7 +252,8 @@ def measured(
 
 def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) -> Spec:
     """Counts per bin (``low``, ``high``, ``count``), and vertical lines at ``nu``."""
-    x = quantity("low", title, log=log)
+    ends = [rows[0]["low"], rows[-1]["high"], *(row["nu"] for row in nu if row["nu"] > 0)]
+    x = quantity("low", title, log=log, scale={"domain": [min(ends), max(ends)], "padding": 4})
     return chart(
         rows,
         180,
@@ -266,8 +267,8 @@ def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) 
         },
         {
             "data": {"name": "nu", "values": list(nu)},
-            "mark": {"type": "rule", "color": ORANGE, "strokeWidth": 2.5},
-            "encoding": {"x": quantity("nu", title, log=log)},
+            "mark": {"type": "rule", "color": ORANGE, "strokeWidth": 2.5, "clip": True},
+            "encoding": {"x": {**x, "field": "nu"}},
         },
     )  # fmt: skip
 
