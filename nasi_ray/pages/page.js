@@ -163,7 +163,7 @@ function explore(form, explorer) {
 
   form.addEventListener("submit", (event) => event.preventDefault());
   control("reset").addEventListener("click", reset);
-  control("step").addEventListener("input", show);
+  for (const event of ["input", "change"]) control("step").addEventListener(event, show);
   if (run) {
     control("slide").addEventListener("input", () => {
       control("nu").value = Number(Math.exp(low + (control("slide").value / 1000) * (high - low)).toPrecision(6));

@@ -194,8 +194,14 @@ def bars(rows: Sequence[Row], x: Spec, y: Spec, *, until: str = "") -> Spec:
     )  # fmt: skip
 
 
-def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str) -> Spec:
-    """E of each sample (``t``, ``e``) as points, and ν_t (``t``, ``nu``) as a line."""
+def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) -> Spec:
+    """Each sample's e (``t``, ``e``) as points, and ν_t (``t``, ``nu``) as a line.
+
+    The axis stays as it is when the page replaces ν_t.
+    """
+    shown = [row["e"] for row in rows] + [row["nu"] for row in nu if row["nu"] > 0]
+    scale = {"domain": [min(shown), max(shown)], "padding": 4}
+    y = quantity("e", title, log=log, scale=scale)
     x = quantity("t", "sample t")
     tooltip = [{"field": "t", "type": "quantitative"}, {"field": "e", "type": "quantitative"}]
     return chart(

@@ -171,7 +171,7 @@ def test_a_seed_can_be_chosen(browser: webdriver.Chrome, tmp_path: Path) -> None
     options = browser.find_elements(By.CSS_SELECTOR, ".explorer option")
     for option, search in zip(options, content["searches"], strict=False):
         option.click()
-        assert cell_of(browser, "nb201").to_string() == search["architecture"]
+        wait(lambda s=search: cell_of(browser, "nb201").to_string() == s["architecture"], 3)
     assert problems(browser) == []
 
 
