@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+# Without byte code every process that a test starts compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help search test test-integration test-slow test-fuzz test-all lint format check clean
@@ -15,10 +17,10 @@ search: $(STAMP)  ## search the DARTS space on random data, on a Ray of its own
 	$(BIN)/python jobs/search.py --num-workers 2 --out runs/first $(ARGS)
 
 test: $(STAMP)  ## run the unit tests (about 4 minutes on 2 cores); no Ray, network or data set is needed
-	$(PYTEST) -n auto --dist loadgroup $(ARGS)
+	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 test-integration: $(STAMP)  ## run the tests that start Ray, servers and processes
-	$(PYTEST) -m "integration and not slow and not gpu" $(ARGS)
+	$(PYTEST) -m "integration and not slow and not gpu" -n 2 --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(PYTEST) -m "slow and not gpu" $(ARGS)

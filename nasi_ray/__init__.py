@@ -6,10 +6,10 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``open_run``, ``load_model``
-and ``read_scores`` read what they leave, and ``report`` writes a page about it. ``add_space``,
-``add_proxy`` and ``add_data_source`` add your own. Importing the package imports neither torch nor
-Ray.
+The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
+``open_run``, ``load_model`` and ``read_scores`` read what they leave, and ``report`` writes a page
+about it. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing the package
+imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Three functions have the names of packages. Loading a package sets its name here, once, so the
+# Some functions have the names of packages. Loading a package sets its name here, once, so the
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
+import nasi_ray.replay
 import nasi_ray.search
 import nasi_ray.study
 import nasi_ray.sweep  # noqa: F401
@@ -26,9 +27,11 @@ from nasi_ray.api import (
     add_data_source,
     add_proxy,
     add_space,
+    confidence,
     load_model,
     open_run,
     rank,
+    replay,
     report,
     search,
     study,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from nasi_ray.ranking.scores import read_scores as read_scores
     from nasi_ray.records.reader import read_run as read_run
     from nasi_ray.records.rows import SampleTable as SampleTable
+    from nasi_ray.replay.job import Replay as Replay
     from nasi_ray.search.result import SearchResult as SearchResult
     from nasi_ray.search.run import Run as Run
     from nasi_ray.spaces import Genotype as Genotype
@@ -67,6 +71,7 @@ _WHERE = {
     "NasiRayError": "nasi_ray.errors",
     "ProxyScores": "nasi_ray.ranking.scores",
     "RankingResult": "nasi_ray.ranking.result",
+    "Replay": "nasi_ray.replay.job",
     "Run": "nasi_ray.search.run",
     "RunScores": "nasi_ray.ranking.scores",
     "SampleConfig": "nasi_ray.config",
@@ -89,6 +94,7 @@ __all__ = [
     "NasiRayError",
     "ProxyScores",
     "RankingResult",
+    "Replay",
     "Run",
     "RunScores",
     "SampleConfig",
@@ -98,6 +104,7 @@ __all__ = [
     "add_data_source",
     "add_proxy",
     "add_space",
+    "confidence",
     "estimate",
     "get_space",
     "load_model",
@@ -106,6 +113,7 @@ __all__ = [
     "rank",
     "read_run",
     "read_scores",
+    "replay",
     "report",
     "search",
     "study",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nasi_ray.errors import ConfigError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nasi_ray.progress import Progress
     from nasi_ray.proxies.base import Proxy
     from nasi_ray.ranking.result import RankingResult
+    from nasi_ray.replay.confidence import Confidence
+    from nasi_ray.replay.job import Replay
     from nasi_ray.search.result import SearchResult
     from nasi_ray.search.run import Run
     from nasi_ray.spaces import Genotype
@@ -268,6 +270,65 @@ def report(uri: str, *more: str, out: str | None = None, figures: str | None = N
     from nasi_ray.pages.settings import ReportJob
 
     return run_report(ReportJob(runs=(uri, *more), out=out, figures=figures))[0]
+
+
+def replay(
+    runs: str | Sequence[str],
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    table: str = "",
+    metric: str = "",
+    out: str = "",
+) -> Replay:
+    """The cell of every setting of a grid, from stored records; nothing is evaluated.
+
+    Args:
+        runs: Run directories of searches of one space.
+        grid: Name of a setting of the estimate (``EstimateConfig``) -> values; all combinations
+            are taken. All other settings are as for ``Run.result``.
+        table: Table of accuracies, or the directory of tables; adds the errors of the cells.
+        metric: Column of the table.
+        out: Directory for ``replay.json``, ``replay.csv`` and a map of ν and μ; empty: none.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed, the records do not answer it, or a run or
+            table cannot be read.
+
+    Example:
+        >>> found = nasi_ray.replay("runs/s1", {"mu": [0, 1, 2]})  # doctest: +SKIP
+        >>> found.cells, found.to_pandas()  # doctest: +SKIP
+    """
+    from nasi_ray.replay.grid import check_grid
+    from nasi_ray.replay.job import run_replay
+
+    uris = [runs] if isinstance(runs, str) else list(runs)
+    return run_replay(uris, check_grid(grid), table=table, metric=metric, out=out)
+
+
+def confidence(runs: str | Sequence[str], **estimate: Any) -> Confidence:
+    """How sure the cell of one or more runs is, and what they select together.
+
+    Args:
+        runs: Run directories of searches of one space.
+        estimate: Settings of the estimate, as for ``Run.result``.
+
+    Returns:
+        Of every run: the probability that each decision stands, its runner-up, and since when the
+        cell is unchanged; and the consensus with its votes.
+
+    Raises:
+        NasiRayError: As ``replay``.
+
+    Example:
+        >>> found = nasi_ray.confidence(["runs/s1-0", "runs/s1-1"])  # doctest: +SKIP
+        >>> found.consensus.architecture, found.consensus.votes  # doctest: +SKIP
+    """
+    from nasi_ray.replay.confidence import confidence_of
+    from nasi_ray.replay.grid import check_grid, points_of
+
+    uris = [runs] if isinstance(runs, str) else list(runs)
+    given = {name: (value,) for name, value in estimate.items()}
+    return confidence_of(uris, points_of(check_grid(given))[0] if given else {})
 
 
 def add_space(space: SearchSpace) -> None:

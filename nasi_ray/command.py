@@ -240,6 +240,35 @@ def _export(argv: Sequence[str]) -> int:
     return 0
 
 
+def _replay(argv: Sequence[str]) -> int:
+    from nasi_ray.replay.settings import parse_replay
+
+    job = parse_replay(argv)
+    from nasi_ray.replay.grid import parse_grid
+    from nasi_ray.replay.job import run_replay
+    from nasi_ray.replay.text import replay_lines
+
+    grid = parse_grid(job.grid)
+    result = run_replay(job.runs, grid, table=job.table, metric=job.metric, out=job.out)
+    _print("\n".join(replay_lines(result.content)))
+    if job.out:
+        _print_line(f"written to {job.out}: {', '.join(result.files)}")
+    return 0
+
+
+def _confidence(argv: Sequence[str]) -> int:
+    from nasi_ray.replay.confidence import (
+        confidence_lines,
+        confidence_of,
+        parse_confidence,
+        read_settings,
+    )
+
+    job = parse_confidence(argv)
+    _print("\n".join(confidence_lines(confidence_of(job.runs, read_settings(job.set)))))
+    return 0
+
+
 def _show(argv: Sequence[str]) -> int:
     from nasi_ray.show import main as show
 
@@ -256,6 +285,12 @@ def _report(argv: Sequence[str]) -> int:
     drawn = f", and {len(figures)} figures as SVG and PNG in {job.figures}" if figures else ""
     _print_line(f"written: {page}{drawn}")
     return 0
+
+
+def _watch(argv: Sequence[str]) -> int:
+    from nasi_ray.watch import main as watch
+
+    return watch(argv)
 
 
 def _cluster(argv: Sequence[str]) -> int:
@@ -286,8 +321,11 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "train": ("train the network of a cell", _train),
     "describe": ("count and draw the network of a cell", _describe),
     "export": ("write a trained model for other programs", _export),
+    "replay": ("say which cell every setting of a grid selects", _replay),
+    "confidence": ("say how sure the cell of one or more runs is", _confidence),
     "show": ("list the answers of a run side by side", _show),
     "report": ("write a page about runs: one HTML file", _report),
+    "watch": ("show the progress of a run that others make", _watch),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""
@@ -332,6 +370,7 @@ def _complete(argv: Sequence[str]) -> int:
     from nasi_ray.export.settings import ExportJob
     from nasi_ray.pages.settings import ReportJob
     from nasi_ray.ranking.settings import RankJob
+    from nasi_ray.replay.settings import ReplayJob
     from nasi_ray.search.settings import SearchJob
     from nasi_ray.study.settings import STUDIES
     from nasi_ray.tables.settings import ConvertJob
@@ -348,6 +387,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[DescribeJob, subcommand("describe")]
         | Annotated[ExportJob, subcommand("export")]
         | Annotated[ReportJob, subcommand("report")]
+        | Annotated[ReplayJob, subcommand("replay")]
     )
     tyro.cli(
         jobs,

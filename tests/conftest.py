@@ -19,13 +19,10 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a Ray or a module's server in one process of pytest-xdist."""
+    """Keep the integration tests of a module, which share a Ray or a server, in one process."""
     for item in items:
         if item.get_closest_marker("integration") and isinstance(item, pytest.Function):
-            params = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            needs_s3 = "s3" in item.fixturenames or "s3" in params
-            group = item.module.__name__ if needs_s3 else "ray"
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +70,8 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
-@pytest.fixture
-def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def blank_pictures() -> Iterator[None]:
     """Figures are laid out but not rendered, which takes half of a small search's time."""
     from matplotlib.figure import Figure
 
@@ -83,4 +80,8 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     def save(self: Figure, file: BinaryIO, *, format: str, **kwargs: Any) -> None:
         file.write(heads[format])
 
-    monkeypatch.setattr(Figure, "savefig", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        # Looking for what to render makes every tick.
+        patch.setattr(Figure, "findobj", lambda self: [])
+        yield

@@ -45,7 +45,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("serch",), "unknown command 'serch'; choose one of cluster, convert, describe, export"),
+        (("serch",), "unknown command 'serch'; choose one of cluster, confidence, convert"),
         (("cluster", "up"), "unknown cluster tool 'up'; choose one of render, submit, validate"),
         (("search", "--num-samples", "0"), "num_samples is 0; it must be at least 1"),
         (("search", "--space", "s1", "--num-cells", "2"), "num_cells is 2; s1 needs at least 3"),
@@ -58,6 +58,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (("describe", "--genotype", "x", "--space", "y"), "unknown space 'y'"),
         (("describe", "--genotype", "x", "--max-params", "4T"), "max_params is '4T'; give a"),
         (("describe", "--genotype", "x", "--picture", "cell.gif"), "it must end with .svg or"),
+        (("replay", "x", "--grid", "mux=1"), "the grid has no setting 'mux'; did you mean mu?"),
+        (("confidence", "x", "--set", "mu=1,2"), "set has 2 values of mu; give one, or use replay"),
         (("export", "x", "--license", "my own"), "license is 'my own'; give an identifier"),
         (("export", "x", "--out", "s4://x"), "unsupported run directory 's4://x'"),
         (("rank", "--space", "darts"), "architectures is all, but DARTS cells cannot be"),
@@ -82,6 +84,8 @@ def test_slips_are_one_line_and_status_2(
         ("study", "--help"),
         ("convert", "--help"),
         ("show", "--help"),
+        ("replay", "--help"),
+        ("confidence", "--help"),
         ("describe", "--help"),
         ("describe", "--genotype", "x", "--max-madds", "much"),
         ("search", "--num-samples", "thirty"),

@@ -84,18 +84,27 @@ def test_plugins_work_on_ray_workers_and_give_the_same_samples(package: Path) ->
     assert alphas[0] == alphas[1]
 
 
+COMMANDS = """
+from nasi_ray.command import main
+
+search = ("search", "--space", "toy", "--num-workers", "0")
+for flags in (("--preset", "nasi-panel"), ("--max-params", "1e6")):
+    print(main((*search, *flags)))
+"""
+
+
 def test_a_space_without_costs_is_told_what_it_cannot_do(package: Path) -> None:
-    search = ("-m", "nasi_ray", "search", "--space", "toy", "--num-workers", "0")
-    for flags, message in (
-        (("--preset", "nasi-panel"), "objective panel needs the number of parameters of every ce"),
+    done = run(package, "-c", COMMANDS)
+    assert done.stdout.split() == ["2", "2"], done.stderr
+    lines = done.stderr.splitlines()
+    for line, message in zip(
+        lines,
         (
-            ("--max-params", "1e6"),
+            "objective panel needs the number of parameters of every ce",
             "space 'toy' does not know what its networks cost; leave out max",
         ),
+        strict=True,
     ):
-        done = run(package, *search, *flags)
-        assert done.returncode == 2
-        (line,) = done.stderr.splitlines()
         assert line.startswith("error: ")
         assert message in line
 

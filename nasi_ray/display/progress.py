@@ -225,7 +225,7 @@ def _worker_parts(state: ProgressState) -> list[str]:
 
 def _subject_parts(state: ProgressState) -> list[str]:
     if state.title is not None:
-        return [one_line(state.title)]
+        return [one_line(state.title)] if state.title else []
     if state.smallest_margin is None:
         return ["smallest margin ?"]
     decision, margin, error = state.smallest_margin

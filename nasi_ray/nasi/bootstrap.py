@@ -1,4 +1,4 @@
-"""α of samples drawn with replacement, many draws at once: how sure an estimate is.
+"""α of samples drawn with replacement, many draws at once.
 
 A draw repeats the whole estimate: percentiles of e, ν_t of ADA, the running maximum of eq. 18, and
 ranks are those of the samples drawn. Draws start from the same numbers at every call.

@@ -29,7 +29,7 @@ class Consensus:
 
     estimate: Estimate
     """Of the mean score. Its draws are of the runs, drawn with replacement, so ``margins`` says how
-    sure it is over seeds; there are none of a single run."""
+    likely as many other seeds choose the same; there are none of a single run."""
     architecture: Architecture
     """The cell."""
     votes: dict[str, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,39 @@ def make_estimate(
     else:
         scorer = _ObjectiveScorer(_path(records, config), space, config)
     return _estimate_by_score(scorer, space, budget, num_draws)
+
+
+def selected_cells(
+    records: SearchRecords,
+    space: SearchSpace,
+    configs: Sequence[EstimateConfig],
+    settings: Mapping[str, Any],
+) -> list[Architecture]:
+    """The cells of ``make_estimate`` for many settings, without draws and fronts.
+
+    Args:
+        records: As for ``make_estimate``.
+        space: As there.
+        configs: Settings of the estimates.
+        settings: As there.
+
+    Raises:
+        NoGoodSamplesError: As ``make_estimate``.
+        ConfigError: As ``make_estimate``.
+    """
+    replayed: dict[str, SampleTable] = {}
+    cells = []
+    for config in configs:
+        if config.estimator in GRADIENT_ESTIMATORS and not Budget(space, config).is_limited:
+            if config.estimator not in replayed:
+                table = _replayed(_samples(records), space, config, settings)
+                replayed[config.estimator] = table
+            alpha = estimate(replayed[config.estimator], config).alpha
+            cells.append(space.select(space.split(alpha), pairing=config.pairing))
+        else:
+            found = make_estimate(records, space, config, settings, num_draws=0)
+            cells.append(architecture_of(found, space, config))
+    return cells
 
 
 def architecture_of(result: Estimate, space: SearchSpace, config: EstimateConfig) -> Architecture:

@@ -76,8 +76,8 @@ class Margin:
     standard_error: float
     """Monte-Carlo standard error of that difference; NaN with fewer than 2 samples."""
     probability: float = float("nan")
-    """Share of bootstrap draws of the samples in which the same candidates are taken, in [0, 1];
-    NaN with fewer than 2 samples."""
+    """Chance that other samples, as many, take the same candidates, in [0, 1] (``outcomes``); NaN
+    with fewer than 2 samples."""
 
 
 def num_samples_needed(config: EstimateConfig) -> int:
@@ -231,10 +231,7 @@ def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
 
 
 def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
-    found = {}
-    draws = result.draws
-    if draws is None and isinstance(result, GradientEstimate):
-        draws = _drawn_means(result.terms)
+    found, draws = {}, outcomes(result)
     for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
         if decision.size <= num:
             continue
@@ -269,6 +266,27 @@ def _drawn_means(terms: FloatArray) -> FloatArray | None:
     counts = rng.multinomial(len(terms), share, size=_NUM_DRAWS)
     means: FloatArray = counts @ terms / len(terms)
     return means
+
+
+def outcomes(result: Estimate) -> FloatArray | None:
+    """What α of other samples, as many, may be: α + √2 (α of a bootstrap draw − α).
+
+    Draws spread about α as α does about its limit. Other samples have an error of their own beside
+    that of these, so their α spreads twice as much, as a variance. Without the √2 the shares are
+    too high (``docs/study/confidence.md``).
+
+    Returns:
+        shape (draws, num_logits); None where there are no draws
+    """
+    draws = result.draws
+    if draws is None and isinstance(result, GradientEstimate):
+        draws = _drawn_means(result.terms)
+    if draws is None:
+        return None
+    is_known = np.isfinite(draws) & np.isfinite(result.alpha)  # no allowed cell has a candidate
+    with np.errstate(invalid="ignore"):
+        spread = result.alpha + np.sqrt(2.0) * (draws - result.alpha)
+    return np.where(is_known, spread, draws)
 
 
 def _agreement(draws: FloatArray | None, where: slice, taken: IntArray) -> float:

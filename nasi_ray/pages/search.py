@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nasi_ray.arrays import FloatArray
 from nasi_ray.config import PATH, EstimateConfig
 from nasi_ray.display.formats import format_number, plural
 from nasi_ray.errors import DataError, NasiRayError, RecordCorruptError
-from nasi_ray.nasi.estimates import architecture_of, make_estimate
+from nasi_ray.nasi.estimates import make_estimate, selected_cells
 from nasi_ray.nasi.estimator import Estimate, GradientEstimate
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Code, Explorer, Figure, Note, Part, Picture
@@ -26,7 +26,7 @@ from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
 from nasi_ray.records.reader import identity_of, read_records
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.search.text import DecisionRow, decision_rows, summary_lines
-from nasi_ray.spaces import Architecture, Genotype, get_space
+from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.storage import Storage
 
@@ -178,9 +178,9 @@ def _cell_blocks(run: _Search) -> list[Block]:
     text = "\n\n".join(summary_lines(run.answer).split("\n\n")[1:])
     figures = cell_figures(run.space, run.answer, run.alpha)
     read = "A row is an operation. The dot says what it takes, the right side which node it is for."
-    note = f"{read} Percent: how often a choice stands when the samples are drawn again; what is "
+    note = f"{read} Percent: how likely another seed makes the same choice (docs/confidence.md); "
     return [
-        *([Note(text=note + "below 95 % is open, orange and dashed.")] if figures else []),
+        *([Note(text=note + "what is below 95 % is open: orange, dashed.")] if figures else []),
         *figures,
         *_explorer_blocks(run),
         *picture_blocks(run.storage, "cell.svg", "Drawing of the selected cell, named below."),
@@ -404,7 +404,8 @@ def _map_blocks(run: _Search) -> list[Block]:
     nus = dict.fromkeys(float(f"{nu:.4g}") for nu in np.percentile(e, _PERCENTILES).tolist())
     points = [(nu, mu) for mu in sorted({*_MUS, run.config.mu}) for nu in nus]
     configs = [dataclasses.replace(run.config, nu=nu, mu=mu) for nu, mu in points]
-    cells = [cell.to_string() for cell in _cells(run, configs)]
+    found = selected_cells(run.records, run.space, configs, run.identity)
+    cells = [cell.to_string() for cell in found]
     order = [cell for cell, _ in Counter(cells).most_common()]
     numbers = [order.index(cell) + 1 for cell in cells]
     last = len(specs.PALETTE)
@@ -437,12 +438,6 @@ def _map_blocks(run: _Search) -> list[Block]:
             ],
         )
     ]
-
-
-def _cells(run: _Search, configs: Sequence[EstimateConfig]) -> Iterator[Architecture]:
-    for config in configs:
-        found = make_estimate(run.records, run.space, config, run.identity, num_draws=0)
-        yield architecture_of(found, run.space, config)
 
 
 def _thinned(items: Sequence[Any]) -> Sequence[Any]:

@@ -106,7 +106,7 @@ class _Point:
         about = "Choose a seed to see its cell and its candidates in the figures."
         if len(own) < len(self.searches):
             about += f" The answers of {len(self.searches) - len(own)} runs are gone."
-        note = "Percent: how often a choice stands when the seeds are drawn again."
+        note = "Percent: how likely as many other seeds make the same choice together."
         folder = f"consensus/{self.number}/" if self.number else ""
         picture = picture_blocks(self.storage, f"{folder}cell.svg", "Drawing of the consensus.")
         explorer = Explorer(content={**content, "choose": "cell of"}, about=about)

@@ -23,6 +23,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, WorkerError
 from nasi_ray.pool.board import Board
+from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.worker import THREAD_VARIABLES
 from nasi_ray.progress import Progress, ProgressState
 
@@ -119,6 +120,7 @@ def run_on_workers(
         WorkerError: If workers die too often.
         NasiRayError: As ``function``, if it is not retryable.
     """
+    progress = ExportedProgress(progress)
     with _board() as board, _folder() as folder:
         refs = [ray.put(arg) for arg in args]
         trainer = _trainer(function, board, refs, group, folder)

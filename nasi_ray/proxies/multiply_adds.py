@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nasi_ray.nasi.gradient import Loss
 from nasi_ray.networks.sub_network import is_batch_norm
@@ -23,9 +22,9 @@ def score(
 ) -> float:
     """Multiply-adds of convolutions and linear layers in one image's forward pass.
 
-    Half of the operations that torch's counter finds in modules ``Conv2d`` and ``Linear``; batch
-    norm, pooling (even where a convolution carries it out), additions and biases do not count.
-    Nothing is computed: the network runs on torch's meta device.
+    Those of modules ``Conv2d`` and ``Linear``; batch norm, pooling (even where a convolution
+    carries it out), additions and biases do not count. Nothing is computed: the network runs on
+    torch's meta device.
 
     Args:
         net: Called as ``net(x)``.
@@ -37,17 +36,20 @@ def score(
     """
     copy = private_copy(net).to("meta").eval()
     _drop_batch_norm(copy)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    counts: list[int] = []
+
+    def count(module: nn.Module, inputs: object, output: Tensor) -> None:
+        # Every number of the output is an inner product with one row of the weights.
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        counts.append(output.numel() * weight[0].numel())
+
+    for module in copy.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
         copy(x[:1].to("meta"))
-    counts = counter.get_flop_counts()
-    root = type(copy).__name__
-    operations = sum(
-        sum(counts.get(f"{root}.{name}" if name else root, {}).values())
-        for name, module in copy.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    )
-    return finite("multiply_adds", operations / 2)
+    return finite("multiply_adds", sum(counts))
 
 
 def _drop_batch_norm(net: nn.Module) -> None:

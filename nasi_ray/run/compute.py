@@ -24,6 +24,7 @@ from nasi_ray.pool import nodes
 from nasi_ray.pool.connection import connect, is_connected
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import MeteredRunner
+from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.progress import Progress
 from nasi_ray.records import Row
@@ -52,7 +53,7 @@ class Session:
             progress: Display.
             images: Those that are read already; no others are read then.
         """
-        self.progress = progress
+        self.progress: Progress = progress
         self._images = images
         self.meter = CostMeter()
         self._stack = contextlib.ExitStack()
@@ -191,6 +192,7 @@ class Session:
             self.progress.message("connecting to Ray")
             self._stack.enter_context(connect(compute.address, compute))
             self._is_connected = True
+            self.progress = ExportedProgress(self.progress)
 
     def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
         self.connect(compute)

@@ -400,7 +400,7 @@ def _title(result: Mapping[str, Any]) -> str:
     space = "" if "genotype" in result else f" on {result['space']}"
     title = f"{method}{space}, {_data_name(data)}, seed {result['seed']}, T={result['num_samples']}"
     if result.get("kept_probabilities"):
-        title += f"; dashed: stands in less than {DECIDED_AT:.0%} of resamples"
+        title += f"; dashed: stands with less than {DECIDED_AT:.0%}"
     return title
 
 

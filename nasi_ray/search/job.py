@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from nasi_ray.config import EstimateConfig
 from nasi_ray.data.batches import make_batches
 from nasi_ray.data.fitted import data_identity
+from nasi_ray.nasi.confidence import checkpoints, stands_at, stopping_point
 from nasi_ray.nasi.estimates import refuse_impossible
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.progress import Progress
@@ -102,7 +104,8 @@ def answer(job: SearchJob, *, may_lack: bool = False) -> SearchResult | None:
     if _answer_name(job) not in plan.storage.list(ANSWERS):
         return None
     stores = _open(job, plan, space, identity)
-    if not may_lack and any(_missing(job, stores).values()):
+    config = _final(job, _read(stores), space)
+    if not may_lack and any(_missing(config, stores).values()):
         return None
     return _result(job, plan, space, stores, {})
 
@@ -116,9 +119,9 @@ def plan_search(job: SearchJob) -> RunPlan:
     return plan_run(job.run_uri, samples=job.samples, compute=job.compute, settings=settings)
 
 
-def _missing(job: SearchJob, stores: Stores) -> dict[str, list[int]]:
+def _missing(config: EstimateConfig, stores: Stores) -> dict[str, list[int]]:
     """Series -> indices of its records that are to be evaluated."""
-    wanted = range(num_samples_needed(job.estimate))
+    wanted = range(num_samples_needed(config))
     return {series: store.missing(wanted) for series, store in stores.items()}
 
 
@@ -131,7 +134,32 @@ def _complete_records(job: SearchJob, plan: RunPlan, space: SearchSpace) -> Stor
     stores = _open(job, plan, space, identity)
     for store in stores.values():
         store.compact_many()
-    return None if any(_missing(job, stores).values()) else stores
+    for config in _stages(job):
+        if any(_missing(config, stores).values()):
+            return None
+        if _may_stop(job, config, stores, space):
+            break
+    return stores
+
+
+def _stages(job: SearchJob) -> list[EstimateConfig]:
+    """The estimates of more and more samples after which the search may end."""
+    last = job.estimate.num_samples
+    counts = (last,) if job.stop_when_stable is None else checkpoints(last)
+    return [dataclasses.replace(job.estimate, num_samples=count) for count in counts]
+
+
+def _may_stop(job: SearchJob, config: EstimateConfig, stores: Stores, space: SearchSpace) -> bool:
+    """Whether the search ends with the samples of this stage."""
+    if job.stop_when_stable is None or config.num_samples == job.estimate.num_samples:
+        return True
+    stop = job.stop_when_stable
+    return stands_at(_read(stores), space, config, _of_samples(job), probability=stop)
+
+
+def _read(stores: Stores) -> SearchRecords:
+    tables = {series: store.read() for series, store in stores.items()}
+    return SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables)
 
 
 def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Session) -> Stores:
@@ -145,8 +173,8 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
     stores = _open(job, plan, space, plan.fresh_identity(data, device, torch.__version__))
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
     plan.storage.write("settings.yaml", _settings(job, plan, device))
-    missing = _missing(job, stores)
-    if not any(missing.values()):
+    stages = _stages(job)
+    if not any(_missing(stages[-1], stores).values()):
         return stores
     samples = dataclasses.replace(job.samples, device=plan.device)
     names = tuple(stores)
@@ -159,18 +187,27 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
         label="sample",
         begin_here=True,
     ) as runner:
-        for position, (series, indices) in enumerate(missing.items()):
-            if indices:
-                collect(
-                    indices,
-                    series=series,
-                    runner=SeriesRunner(runner, position),
-                    store=stores[series],
-                    progress=session.progress,
-                    space=space,
-                    config=job.estimate,
-                )
+        for config in stages:
+            _evaluate_stage(config, stores, runner, session, space)
+            if _may_stop(job, config, stores, space):
+                break
     return stores
+
+
+def _evaluate_stage(
+    config: EstimateConfig, stores: Stores, runner: Any, session: Session, space: SearchSpace
+) -> None:
+    for position, (series, indices) in enumerate(_missing(config, stores).items()):
+        if indices:
+            collect(
+                indices,
+                series=series,
+                runner=SeriesRunner(runner, position),
+                store=stores[series],
+                progress=session.progress,
+                space=space,
+                config=config,
+            )
 
 
 def _open(
@@ -216,12 +253,16 @@ def _conclude(
 def _result(
     job: SearchJob, plan: RunPlan, space: SearchSpace, stores: Stores, run: Mapping[str, Any]
 ) -> SearchResult:
-    tables = {series: store.read() for series, store in stores.items()}
-    lost = sorted({index for indices in _missing(job, stores).values() for index in indices})
+    records = _read(stores)
+    config = _final(job, records, space)
+    if job.stop_when_stable is not None:
+        most = job.estimate.num_samples
+        run = {"stop_when_stable": job.stop_when_stable, "max_num_samples": most, **run}
+    lost = sorted({index for indices in _missing(config, stores).values() for index in indices})
     return make_result(
-        SearchRecords(samples=tables.pop(SAMPLES, None), measurements=tables),
+        records,
         space=space,
-        config=job.estimate,
+        config=config,
         uri=plan.storage.uri,
         identity=(read_identity(plan.storage) or ({}, {}))[0],
         lost=lost,
@@ -229,8 +270,25 @@ def _result(
     )
 
 
+def _final(job: SearchJob, records: SearchRecords, space: SearchSpace) -> EstimateConfig:
+    """The settings of the estimate with the number of samples with which the search ends."""
+    if job.stop_when_stable is None:
+        return job.estimate
+    num_samples = stopping_point(
+        records, space, job.estimate, _of_samples(job), probability=job.stop_when_stable
+    )
+    return dataclasses.replace(job.estimate, num_samples=num_samples)
+
+
+def _of_samples(job: SearchJob) -> dict[str, Any]:
+    """What an estimate reads of the settings of the samples."""
+    return {"seed": job.samples.seed, "temperature": job.samples.temperature}
+
+
 def _asked(job: SearchJob) -> dict[str, Any]:
-    return {"estimate": estimate_settings(job.estimate)}
+    stop = job.stop_when_stable
+    asked = {"estimate": estimate_settings(job.estimate)}
+    return asked if stop is None else {**asked, "stop_when_stable": stop}
 
 
 def _answer_name(job: SearchJob) -> str:

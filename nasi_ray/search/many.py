@@ -161,6 +161,7 @@ def _run_trials(
 ) -> None:
     images = _load(ends, session)
     session.connect(compute)
+    ends.progress = session.progress
     plan = nodes.plan_for(dataclasses.replace(compute, num_workers=workers_per_search))
     _refuse_too_large(plan)
     at_once = None

@@ -74,10 +74,8 @@ class Run:
             ConfigError: If a name or value is not allowed, or the run has fewer samples.
             NasiRayError: If no sample is good.
         """
-        preset = get_preset(self._preset(estimate)).estimate
-        everything = dataclasses.replace(preset, num_samples=max(1, self.num_samples))
-        config = with_settings(everything, estimate, where="the estimate")
-        self._check(config)
+        config = self.config(**estimate)
+        self.check(config)
         return make_result(
             self.records,
             space=get_space(self.space),
@@ -87,6 +85,16 @@ class Run:
             lost=[],
             run={},
         )
+
+    def config(self, **estimate: Any) -> EstimateConfig:
+        """The settings of the estimate that ``result`` uses; arguments as there.
+
+        Raises:
+            ConfigError: If a name or value is not allowed.
+        """
+        preset = get_preset(self._preset(estimate)).estimate
+        everything = dataclasses.replace(preset, num_samples=max(1, self.num_samples))
+        return with_settings(everything, estimate, where="the estimate")
 
     def _preset(self, estimate: Mapping[str, Any]) -> str:
         has_gradients = self.records.samples is not None
@@ -118,7 +126,12 @@ class Run:
         joined = pandas.concat(frames, axis=1) if frames else pandas.DataFrame()
         return joined.rename_axis(index="index")
 
-    def _check(self, config: EstimateConfig) -> None:
+    def check(self, config: EstimateConfig) -> None:
+        """Refuse settings that need more samples than there are.
+
+        Raises:
+            ConfigError: If they do.
+        """
         needed = num_samples_needed(config)
         used = self.records.below(needed)
         main = used.samples if config.needs_gradient else used.measurements.get(PATH)

@@ -50,6 +50,10 @@ class SearchJob:
     (docs/selection.md); a later run adds others to the same samples."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    stop_when_stable: float | None = None
+    """End with fewer samples than num_samples if every decision stands with at least this
+    probability, such as 0.95. It is judged at 50, 71, 100, 141, ... samples alone, so the number
+    of workers does not change when a search ends; what was evaluated beyond does not count."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     then_train: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """Train the cell that is found, by this recipe of `nasi-ray train` and on the same data, into
@@ -121,6 +125,9 @@ def check(job: SearchJob) -> None:
     space.resolve_num_cells(job.samples.num_cells)
     resolve_labels(job.samples.labels, job.samples.data)
     series_of(job.estimate, job.measure)
+    stop = job.stop_when_stable
+    if stop is not None and not 0 < stop <= 1:
+        raise ConfigError(f"stop_when_stable is {stop}; it must be above 0 and at most 1")
     if job.preset == "nasi-1shot1" and space.name == "darts":
         raise ConfigError("preset nasi-1shot1 is for the spaces s1, s2 and s3; add --space s1")
 
@@ -166,7 +173,8 @@ def default_job(settings: Mapping[str, Any]) -> SearchJob:
     Raises:
         UnknownNameError: If the preset or space is not known.
     """
-    name, chosen = settings.get("preset") or "auto", settings.get("space") or SampleConfig().space
+    given, chosen = settings.get("preset"), settings.get("space") or SampleConfig().space
+    name = "auto" if given is None else given
     if name not in (allowed := ["auto", *PRESETS]):
         raise UnknownNameError("preset", name, allowed)
     has_budget = any(settings.get(limit) is not None for limit in ("max_params", "max_madds"))

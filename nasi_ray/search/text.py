@@ -44,7 +44,7 @@ _OF_A_SCORE = (
 )
 _STANDS = (
     "stands",
-    f"how often the first choice stays first when the samples are drawn again; from "
+    f"how likely another seed makes the same first choice, by bootstrap of the samples; from "
     f"{DECIDED_AT:.0%} on the decision is made",
 )
 _OBJECTIVES = {
@@ -70,7 +70,7 @@ class DecisionRow:
     error: float | None
     """Standard error of the margin; None if not known."""
     probability: float | None
-    """Share of the bootstrap draws in which the first choice is first; None if not known."""
+    """How likely another seed makes the same first choice (``Margin``); None if not known."""
 
     @property
     def is_decided(self) -> bool:
@@ -245,6 +245,7 @@ def _head_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Search of {result['space']}, seed {result['seed']}: {samples}{failed} "
         f"in {format_seconds(result['seconds'])}",
+        *_stop_lines(result),
         f"objective {objective}: {_OBJECTIVES.get(objective, objective)}; estimator "
         f"{result.get('estimator', 'straight-through')}",
     ]
@@ -255,6 +256,15 @@ def _head_lines(result: Mapping[str, Any]) -> list[str]:
     measured = result.get("measured", {})
     lines += [f"{k}: {_spread(measured[k])}" for k in _read_by(objective) if k in measured]
     return [part for line in lines for part in wrapped(line)]
+
+
+def _stop_lines(result: Mapping[str, Any]) -> list[str]:
+    if "stop_when_stable" not in result:
+        return []
+    asked, most = f"{result['stop_when_stable']:.4g}", result["max_num_samples"]
+    if result["num_samples"] == most:
+        return [f"no checkpoint below {most} samples was stable at probability {asked}"]
+    return [f"ended before {most} samples: every decision stands with probability {asked} or more"]
 
 
 def _read_by(objective: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations, product
 from math import comb, prod
 from typing import Any
@@ -260,8 +260,11 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
                 yield NB1Shot1Architecture(parents, ops)
 
     def hashes(self) -> Bytes:
-        """Hashes of every configuration, shape (num_architectures, 16), in the same order."""
-        return hash_cells(self.all_architectures())
+        """Hashes of every configuration, shape (num_architectures, 16), in the same order.
+
+        Read-only: they are computed once a process.
+        """
+        return _hashes(self)
 
     def keys(self) -> Bytes:
         """As ``hashes``: loose ends pruned, up to isomorphism."""
@@ -379,6 +382,13 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
         sizes = [len(sets) for sets in self._parent_sets] + [len(NB101_OPS)] * self.num_blocks
         digits = list(np.unravel_index(index, sizes))
         return digits[: self.num_blocks + 1], digits[self.num_blocks + 1 :]
+
+
+@cache
+def _hashes(space: NB1Shot1Space) -> Bytes:
+    hashes = hash_cells(space.all_architectures())
+    hashes.flags.writeable = False
+    return hashes
 
 
 S1 = NB1Shot1Space("s1", (1, 2, 2, 2, 2))

@@ -39,7 +39,7 @@ class PresetResult:
     budget_errors: tuple[tuple[float, ...], ...]
     """Per quantile of ``BUDGETS``: the error with each seed."""
     probability: float
-    """Mean share of bootstrap draws in which a decision stands."""
+    """Mean probability that another seed decides alike (``Margin.probability``)."""
     agreement: float
     """How often two seeds take the same in a decision."""
     cpu_seconds: float
@@ -91,7 +91,7 @@ def run(study: PresetsStudy, source: RunSource) -> Outcome:
 
 _NOTE = (
     "Errors of the selected cells over seeds: mean ± standard deviation (worst), in percent. "
-    "*Stands*: mean share of bootstrap draws of the samples in which a decision stays as it is; "
+    "*Stands*: mean probability, by bootstrap of the samples, that another seed decides alike; "
     "*agree*: how often two seeds take the same. Most parameters: the mean over the cells that "
     "have the most under the limit. No label is used by a preset whose objective is made of "
     "measurements, so random labels give the same as true ones."

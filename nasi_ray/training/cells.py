@@ -16,6 +16,7 @@ from nasi_ray.config import ComputeSettings
 from nasi_ray.display.formats import format_seconds
 from nasi_ray.errors import NasiRayError, SearchStoppedError
 from nasi_ray.pool.connection import connect
+from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.tune import TrialResources, run_trials
 from nasi_ray.progress import Progress, ProgressState, Silent
@@ -116,7 +117,7 @@ class _Trials:
     def __init__(
         self, jobs: Sequence[TrainJob], done: Mapping[int, TrainResult], progress: Progress
     ) -> None:
-        self.jobs, self.done, self._progress = jobs, dict(done), progress
+        self.jobs, self.done, self.progress = jobs, dict(done), progress
         self.failures: dict[str, str] = {}
         self._begin, self._num_before = time.monotonic(), len(done)
 
@@ -126,17 +127,17 @@ class _Trials:
         result = read_result(open_storage(job.out)) if failure is None else None
         if result is None:
             self.failures[job.out] = str(failure or "it left no result")
-            self._progress.message(f"{job.out} failed: {self.failures[job.out]}")
+            self.progress.message(f"{job.out} failed: {self.failures[job.out]}")
         else:
             self.done[position] = result
             left = len(self.jobs) - len(self.done) - len(self.failures)
             pace = (time.monotonic() - self._begin) / (len(self.done) - self._num_before)
             wait = format_seconds(left * pace)
-            self._progress.message(
+            self.progress.message(
                 f"{len(self.done)} of {len(self.jobs)} trained, about {wait} left; "
                 f"{job.out}: top-1 {result.top1:.2f} %"
             )
-        self._progress.update(
+        self.progress.update(
             ProgressState(
                 num_done=len(self.done),
                 num_total=len(self.jobs),
@@ -173,6 +174,7 @@ def _run(job: TrainJob, runner: _Trials, missing: Sequence[int], images: TrainIm
     )
     with connect(compute.address, asked):
         plan = plan_for(asked)
+        runner.progress = ExportedProgress(runner.progress)
         resources = TrialResources(
             cpus=plan.cpus_per_worker,
             gpus=plan.gpus_per_worker,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nasi_ray.config import ComputeSettings, labels_of
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import plan_for
@@ -313,19 +313,20 @@ def _train(job: TrainJob, plan: TrainPlan, num_workers: int, progress: Progress)
         num_workers=num_workers,
         threads_per_worker=compute.threads_per_worker,
         gpus_per_worker=1.0 if plan.device == "cuda" else 0.0,
+        capacity_timeout_s=compute.capacity_timeout_s,
         label_selector=compute.label_selector,
         address=compute.address,
     )
     progress.message("connecting to Ray")
     with connect(compute.address, asked):
-        plan_for(asked)
+        workers = plan_for(asked)
         group = WorkerGroup(
             num_workers=num_workers,
-            threads=compute.threads_per_worker,
+            threads=workers.cpus_per_worker,
             use_gpu=plan.device == "cuda",
-            labels=labels_of(compute.label_selector),
+            labels=workers.labels,
             max_failures=compute.max_failures,
-            capacity_timeout_s=compute.capacity_timeout_s,
+            capacity_timeout_s=workers.capacity_timeout_s,
         )
         run_on_workers(train_in_worker, (added(), plan), group, progress)
 

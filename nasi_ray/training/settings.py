@@ -107,8 +107,9 @@ class TrainCompute:
     """Latest checkpoints to keep, beside the best one."""
     max_failures: int = 3
     """Deaths of workers after which the run gives up; preempted nodes do not count."""
-    capacity_timeout_s: float = 600.0
-    """Seconds to wait for room for all workers before giving up."""
+    capacity_timeout_s: float | Auto = "auto"
+    """Seconds to wait for room for all workers before giving up; auto: 2 minutes, or half an hour
+    if the cluster adds nodes on demand."""
     label_selector: str = ""
     """Nodes that workers may run on, by Ray's labels, as for a search; "": any node."""
     address: str | None = None
@@ -122,7 +123,12 @@ class TrainCompute:
         check(self, "checkpoint_steps", lambda v: v >= 0, "at least 0")
         check(self, "keep_checkpoints", lambda v: v >= 1, "at least 1")
         check(self, "max_failures", lambda v: v >= 0, "at least 0")
-        check(self, "capacity_timeout_s", lambda v: 0 < v < float("inf"), "positive and finite")
+        check(
+            self,
+            "capacity_timeout_s",
+            lambda v: v == "auto" or 0 < v < float("inf"),
+            "auto, or positive and finite",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

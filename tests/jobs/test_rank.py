@@ -18,7 +18,7 @@ from nasi_ray.ranking.scoring import ScoreEvaluator
 from tests.jobs import command
 from tests.jobs.command import MOST_S, wait_for, worker_pids
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("blank_pictures")]
 
 start, run = partial(command.start, "rank.py"), partial(command.run, "rank.py")
 # Slow enough that something can happen while it runs.

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 SMALL = ("--batch-size", "4", "--image-size", "8", "--num-workers", "0")
 JOBS = {
     "search.py": (*SMALL, "--init-channels", "2", "--num-cells", "3", "--num-samples", "4",
-                  "--preset", "nasi-fix"),
+                  "--space", "nb201", "--preset", "nasi-fix"),
     "rank.py": (
         *SMALL, "--num-channels", "2", "--architectures", "2", "--proxies", "synflow", "trace_norm",
     ),

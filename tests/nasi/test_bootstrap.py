@@ -14,7 +14,7 @@ from nasi_ray.nasi import bootstrap
 from nasi_ray.nasi import surrogate as module
 from nasi_ray.nasi.bootstrap import drawn_counts, drawn_rows, gradient_draws
 from nasi_ray.nasi.estimates import make_estimate
-from nasi_ray.nasi.estimator import estimate, margins
+from nasi_ray.nasi.estimator import estimate, margins, outcomes
 from nasi_ray.nasi.objectives import OBJECTIVES, drawn_rewards, rewards
 from nasi_ray.nasi.selection import EnumeratedAlpha, select_enumerated
 from nasi_ray.nasi.surrogate import Design, standardized_sum, sum_of
@@ -150,5 +150,7 @@ def test_probabilities_come_from_the_draws_of_an_estimate(estimator: Any) -> Non
     assert found.draws.shape == (40, space.num_logits)
     where = space.slices[0]
     first = int(np.argmax(found.alpha[where]))
-    share = float((found.draws[:, where].argmax(axis=1) == first).mean())
+    drawn = outcomes(found)
+    assert drawn is not None
+    share = float((drawn[:, where].argmax(axis=1) == first).mean())
     assert margins(found, space)[space.decisions[0].name].probability == pytest.approx(share)

@@ -91,7 +91,7 @@ def has_kink(case: Case) -> bool:
     return bool((pooling_gaps(case) < 1e-7).any())
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(setting=supernet_settings())
 @example(setting=Setting(sample_per="cell", image_size=9, num_cells=6))
 @example(setting=Setting(loss="mse", image_size=11, init_channels=1))

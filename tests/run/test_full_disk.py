@@ -26,7 +26,7 @@ from tests.toy import Quiet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-NUM_SAMPLES = 24
+NUM_SAMPLES = 12
 
 FullWhile = Callable[[Callable[[], bool]], AbstractContextManager[None]]
 """Makes a context in which the disk is full from the moment a condition holds."""
@@ -92,7 +92,9 @@ def search(job: SearchJob, progress: Progress) -> dict[str, Any]:
 
 def job(out: Path) -> SearchJob:
     return SearchJob(
-        samples=SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3),
+        samples=SampleConfig(
+            space="nb201", batch_size=4, image_size=8, init_channels=2, num_cells=3
+        ),
         estimate=EstimateConfig(num_samples=NUM_SAMPLES),
         compute=ComputeSettings(num_workers=0),
         out=str(out),

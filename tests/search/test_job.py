@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nasi_ray import estimate, read_run
@@ -23,7 +24,6 @@ from nasi_ray.errors import (
 )
 from nasi_ray.nasi import evaluator as evaluate
 from nasi_ray.nasi.evaluator import lost_sample
-from nasi_ray.nasi.gradient import trace_norm_and_gradient
 from nasi_ray.progress import Progress
 from nasi_ray.records.rows import Sample
 from nasi_ray.run import compute as evaluation
@@ -65,6 +65,14 @@ def make_folder(path: Path, num_per_class: int = 6, seed: int = 0) -> Path:
             pixels = rng.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path / name / f"{i}.png")
     return path
+
+
+@pytest.fixture(scope="module")
+def three_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a search."""
+    out = tmp_path_factory.mktemp("three") / "run"
+    search(job(out, 3), Quiet())
+    return out
 
 
 def test_a_run_directory_has_everything_result_json_promises(tmp_path: Path) -> None:
@@ -117,10 +125,19 @@ def test_more_samples_extend_the_records(tmp_path: Path, evaluated: list[int]) -
 
 
 def test_nu_auto_uses_the_mean_of_fifty_random_architectures(
-    tmp_path: Path, evaluated: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    indices: list[int] = []
+
+    def evaluate_one(index: int) -> Sample:
+        indices.append(index)
+        return toy_sample(index)
+
+    monkeypatch.setattr(
+        Session, "runner", lambda *_, **__: contextlib.nullcontext(InProcessRunner(evaluate_one))
+    )
     result = search(job(tmp_path, 2, nu="auto"), Quiet())
-    assert sorted(evaluated) == list(range(50))
+    assert sorted(indices) == list(range(50))
     stored, _ = read_run(str(tmp_path))
     assert len(stored) == 50
     assert result["nu"] == pytest.approx(np.mean(stored.trace_norm), rel=1e-12)
@@ -231,9 +248,11 @@ def test_cuda_where_there_is_none_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         {"num_cells": 4},
     ],
 )
-def test_every_sample_setting_has_an_effect(tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain = search(job(tmp_path / "a", 2), Quiet())
-    changed = search(job(tmp_path / "b", 2, samples=changes), Quiet())
+def test_every_sample_setting_has_an_effect(
+    tmp_path: Path, three_samples: Path, changes: dict[str, Any]
+) -> None:
+    plain = json.loads((three_samples / "result.json").read_text())
+    changed = search(job(tmp_path, 3, samples=changes), Quiet())
     assert plain["alpha"] != changed["alpha"]
 
 
@@ -294,14 +313,6 @@ OF_DATA_SETS = {"split", "image_column", "label_column", "skip_broken"}
 def test_every_sample_setting_is_in_the_table_above() -> None:
     names = {field.name for field in fields(SampleConfig)}
     assert set(ALL_CHANGES) == names - {"data", "augment", "device", *OF_DATA_SETS}
-
-
-@pytest.fixture(scope="module")
-def three_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a search."""
-    out = tmp_path_factory.mktemp("three") / "run"
-    search(job(out, 3), Quiet())
-    return out
 
 
 @pytest.mark.parametrize("num_samples", [3, 5])
@@ -366,8 +377,7 @@ def test_a_search_in_which_every_sample_fails_ends_early(
 ) -> None:
 
     def infinite(*args: Any, **kwargs: Any) -> Any:
-        e, gradients = trace_norm_and_gradient(*args, **kwargs)
-        return e * float("inf"), gradients
+        return torch.tensor(float("inf"), dtype=torch.float64), {}
 
     monkeypatch.setattr(evaluate, "trace_norm_and_gradient", infinite)
     progress = Quiet()

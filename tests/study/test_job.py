@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from nasi_ray.errors import (
     StorageError,
     UnknownNameError,
 )
+from nasi_ray.nasi import estimator
 from nasi_ray.nasi import evaluator as evaluate
 from nasi_ray.pool import nodes
 from nasi_ray.pool.nodes import WorkerPlan
@@ -56,7 +58,7 @@ from tests.toy import Quiet
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 TINY = StudySamples(batch_size=4, image_size=8, init_channels=2, num_cells=3)
-T = 6
+T = 4
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +73,37 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
+def settings_for(out: Path, data_dir: Path, images: Path) -> StudySettings:
     return StudySettings(
         seeds=(0, 1),
         table=str(data_dir),
         samples=replace(TINY, data=str(images)),
         estimate=EstimateConfig(num_samples=T, method="ada", nu=1000.0, mu=1.0),
         compute=ComputeSettings(num_workers=0),
-        out=str(tmp_path / "out"),
+        out=str(out),
     )
+
+
+@pytest.fixture
+def settings(tmp_path: Path, data_dir: Path, images: Path) -> StudySettings:
+    return settings_for(tmp_path / "out", data_dir, images)
+
+
+@pytest.fixture(scope="module")
+def agnostic(
+    tmp_path_factory: pytest.TempPathFactory, data_dir: Path, images: Path
+) -> dict[str, Any]:
+    """A study of every data mode."""
+    out = tmp_path_factory.mktemp("agnostic")
+    return study(AgnosticStudy(settings=settings_for(out, data_dir, images)))
+
+
+@pytest.fixture
+def searched(settings: StudySettings, agnostic: dict[str, Any]) -> StudySettings:
+    """Settings whose searches of every data mode are stored."""
+    made = Path(agnostic["runs"][0]["run"]).parent
+    shutil.copytree(made, Path(settings.out) / "runs")
+    return settings
 
 
 def study(job: Study) -> dict[str, Any]:
@@ -103,8 +126,8 @@ def study(job: Study) -> dict[str, Any]:
     return stored
 
 
-def test_agnostic_pairs_the_same_architectures(settings: StudySettings) -> None:
-    result = study(AgnosticStudy(settings=settings))["result"]
+def test_agnostic_pairs_the_same_architectures(agnostic: dict[str, Any]) -> None:
+    result = agnostic["result"]
     assert set(result) == {"random-labels", "random-data"}
     for found in result.values():
         assert [len(x) for x, _ in found["pairs"]] == [T, T]
@@ -113,20 +136,20 @@ def test_agnostic_pairs_the_same_architectures(settings: StudySettings) -> None:
     assert result["random-labels"]["pairs"][0][0] == result["random-data"]["pairs"][0][0]
 
 
-def test_effectiveness_replays_shorter_searches(settings: StudySettings) -> None:
-    found = study(EffectivenessStudy(settings=settings, step=2))
+def test_effectiveness_replays_shorter_searches(searched: StudySettings) -> None:
+    found = study(EffectivenessStudy(settings=searched, step=1))
     curve = found["result"]["curve"]
-    assert [point["num_samples"] for point in curve] == [2, 4, 6]
+    assert [point["num_samples"] for point in curve] == [1, 2, 3, 4]
     (run,) = [r["run"] for r in found["runs"] if r["seed"] == 1]
-    accuracies = open_accuracies("s1", settings.table, "")
-    shorter = replace(settings.estimate, num_samples=4)
+    accuracies = open_accuracies("s1", searched.table, "")
+    shorter = replace(searched.estimate, num_samples=2)
     selected = replay(read_run(run)[0], shorter, accuracies)
     assert curve[1]["selections"][1]["architecture"] == selected.architecture
     assert curve[1]["selections"][1]["error_percent"] == selected.error_percent
 
 
-def test_tradeoff_has_correlations_groups_and_grid(settings: StudySettings) -> None:
-    job = TradeoffStudy(settings=settings, nus=(0.0, "q50", 1e6), mus=(1.0, 2.0))
+def test_tradeoff_has_correlations_groups_and_grid(searched: StudySettings) -> None:
+    job = TradeoffStudy(settings=searched, nus=(0.0, "q50", 1e6), mus=(1.0, 2.0))
     result = study(job)["result"]
     assert {(r["x"], r["y"]) for r in result["relations"]} >= {("e", "error")}
     assert sum(group["num"] for group in result["groups"]) == 2 * T
@@ -135,27 +158,30 @@ def test_tradeoff_has_correlations_groups_and_grid(settings: StudySettings) -> N
     assert zero["statistics"]["num_tied"] == 2
     assert zero["statistics"]["mean"] is None
     files = [f"tradeoff-s1{end}" for end in ("-relation.svg", "-grid.svg", ".md")]
-    before = [(Path(settings.out) / file).read_bytes() for file in files]
+    before = [(Path(searched.out) / file).read_bytes() for file in files]
     assert b"tied (all 2)" in before[-1]
     study(job)
-    again = [(Path(settings.out) / file).read_bytes() for file in files]
+    again = [(Path(searched.out) / file).read_bytes() for file in files]
     assert again[:-1] == before[:-1], "the same records make the same pictures"
 
 
-def test_table2_has_every_space_mode_and_baseline(settings: StudySettings) -> None:
-    found = study(Table2Study(settings=settings, spaces=("s1", "nb201")))
+def test_table2_has_every_space_mode_and_baseline(searched: StudySettings) -> None:
+    found = study(Table2Study(settings=searched, spaces=("s1", "nb201")))
     assert set(found["result"]) == {"s1", "nb201"}
     assert "108 epochs" in found["metrics"]["s1"]
     assert "200 epochs" in found["metrics"]["nb201"]
     for space in found["result"].values():
         assert set(space["modes"]) == {"true", "random-labels", "random-data"}
         assert space["reference"]["best"] < space["reference"]["random_mean"]
-    text = (Path(settings.out) / "table2.md").read_text()
+    text = (Path(searched.out) / "table2.md").read_text()
     assert "7.3 ± 1.1" in text
     assert "not published" in text
 
 
-def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
+def test_ablation_varies_one_setting_at_a_time(
+    settings: StudySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimator, "NUM_ARCHITECTURES_FOR_NU", 2 * T)
     job = AblationStudy(
         settings=settings,
         init_values=("ntk",),
@@ -178,7 +204,7 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
         *(("init", v) for v in ("ntk", "default")),
         *(("init_per", v) for v in ("sample", "search")),
         *(("sample_per", v) for v in ("cell", "step")),
-        *(("num_samples", v) for v in ("3", "6")),
+        *(("num_samples", v) for v in ("3", "4")),
         *(("nu", v) for v in ("q50", "auto", "1000")),
         *(("mu", v) for v in ("2", "1")),
         *(("normalize", v) for v in ("each", "max")),
@@ -190,8 +216,8 @@ def test_ablation_varies_one_setting_at_a_time(settings: StudySettings) -> None:
     assert all(v["selections"] == bases[0]["selections"] for v in bases)
     assert variations["sample_per", "cell"]["spearman"] is None
     assert variations["init", "ntk"]["median_trace_norm"] != bases[0]["median_trace_norm"]
-    # ν = auto needs 50 samples (eq. 40); the base's records serve all but three variations.
-    assert sorted(r["num_samples"] for r in found["runs"]) == [T, T, T, T, T, T, 50, 50]
+    # ν = auto needs more samples (eq. 40); the base's records serve all but three variations.
+    assert sorted(r["num_samples"] for r in found["runs"]) == [T, T, T, T, T, T, 2 * T, 2 * T]
 
 
 @pytest.mark.parametrize("space", ["s3", "darts", "nb201"])
@@ -313,13 +339,13 @@ def test_a_stopped_study_continues_where_it_was(
         return call(self, index)
 
     monkeypatch.setattr(evaluate.Evaluator, "__call__", stop_in_the_second_search)
-    with pytest.raises(SearchStoppedError, match="2 of 6 samples stored"):
+    with pytest.raises(SearchStoppedError, match="2 of 4 samples stored"):
         study(EffectivenessStudy(settings=settings))
     assert not (Path(settings.out) / "effectiveness-s1.json").exists()
     monkeypatch.setattr(evaluate.Evaluator, "__call__", call)
     evaluated.clear()
     continued = study(EffectivenessStudy(settings=settings))
-    assert evaluated == [2, 3, 4, 5]
+    assert evaluated == [2, 3]
     at_once = study(EffectivenessStudy(settings=replace(settings, out=f"{settings.out}-at-once")))
     assert continued["result"] == at_once["result"]
 

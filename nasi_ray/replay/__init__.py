@@ -1,0 +1,1 @@
+"""``nasi-ray replay``: the cells that other settings of the estimate select from stored records."""
