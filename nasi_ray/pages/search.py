@@ -319,6 +319,8 @@ def _sample_blocks(run: _Search) -> list[Block]:
     if not run.config.needs_gradient or used.samples is None:
         return _measured_blocks(run, used)
     ok, index = used.samples.ok, used.samples.index
+    if not ok.any():
+        raise DataError("no sample is good")
     e, t = used.samples.trace_norm[ok], index[ok]
     nu: list[dict[str, float]] = []
     if isinstance(run.estimate, GradientEstimate):
@@ -333,7 +335,7 @@ def _sample_blocks(run: _Search) -> list[Block]:
         Figure(
             name="samples",
             title="Trace norm e over samples",
-            spec=specs.over_samples(dots, nu, "e", log=bool(len(e) and e.min() > 0)),
+            spec=specs.over_samples(dots, nu, "e", log=bool(e.min() > 0)),
             about=f"Dots: samples. Line: ν_t. {note}{_left_out(len(e))}",
             headings=("e", "value"),
             rows=[(k, format_number(v)) for k, v in run.answer.get("trace_norm", {}).items()],

@@ -202,7 +202,8 @@ def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: boo
     shown = [row["e"] for row in rows] + [row["nu"] for row in nu if row["nu"] > 0]
     scale = {"domain": [min(shown), max(shown)], "padding": 4}
     y = quantity("e", title, log=log, scale=scale)
-    x = quantity("t", "sample t")
+    ends = [row["t"] for row in rows]
+    x = quantity("t", "sample t", scale={"domain": [min(ends), max(ends)]})
     tooltip = [{"field": "t", "type": "quantitative"}, {"field": "e", "type": "quantitative"}]
     return chart(
         rows,

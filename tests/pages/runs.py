@@ -10,6 +10,7 @@ import yaml
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.nasi.consensus import consensus_of
+from nasi_ray.records.identity import IdentityValue
 from nasi_ray.records.rows import Sample
 from nasi_ray.records.sample_rows import SampleRows
 from nasi_ray.records.store import RecordStore
@@ -36,7 +37,12 @@ def make_run(
 ) -> str:
     """A search that looks as if it had been run."""
     storage = LocalStorage(path)
-    identity = {"space": space, "seed": seed, "temperature": 1.0, "sample_per": "step"}
+    identity: dict[str, IdentityValue] = {
+        "space": space,
+        "seed": seed,
+        "temperature": 1.0,
+        "sample_per": "step",
+    }
     found = get_space(space)
     rng = np.random.default_rng(seed)
     samples = [

@@ -75,7 +75,7 @@ def wait(condition: Any, seconds: float = 20) -> None:
 
 
 def problems(browser: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser")]
+    return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 def cell_of(browser: webdriver.Chrome, space: str) -> Architecture:
