@@ -380,8 +380,8 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
     ]
     good = {n: table.values[n][np.isfinite(table.values[n])] for n in names}
     bins = [{"name": name, **one} for name, values in good.items() for one in _bins(values)]
-    scale = "log" if all(values.min() > 0 for values in good.values()) else "symlog"
-    over, counts = specs.measured(rows, bins, names, scale)
+    is_log = all(values.min() > 0 for values in good.values())
+    over, counts = specs.measured(rows, bins, names, log=is_log)
     statistics = run.answer.get("measured", {})
     headings = ("measurement", "mean", "std", "min", "max")
     numbers = [

@@ -221,7 +221,7 @@ def over_samples(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: boo
 
 
 def measured(
-    rows: Sequence[Row], bins: Sequence[Row], options: Sequence[str], scale: str
+    rows: Sequence[Row], bins: Sequence[Row], options: Sequence[str], *, log: bool
 ) -> tuple[Spec, Spec]:
     """One of several measurements, which the reader chooses: over samples, and how often.
 
@@ -229,11 +229,11 @@ def measured(
         rows: ``t``, and a value for each of the options.
         bins: ``name``, ``low``, ``high``, ``count``.
         options: Names of the measurements.
-        scale: Type of the axis of values: ``log``, or ``symlog`` if some are not above 0.
+        log: Whether all values are above 0.
     """
     select = {"input": "select", "options": list(options), "name": "measurement "}
     params = [{"name": "shown", "value": options[0], "bind": select}]
-    wide: Spec = {"scale": {"type": scale, "zero": False, "nice": False}}
+    wide: Spec = {"log": log, "scale": {} if log else {"type": "symlog", "nice": False}}
     dots = {"type": "point", "filled": True, "size": 18, "opacity": 0.6, "color": BLUE}
     value = quantity("e", None, **wide)
     over = {
