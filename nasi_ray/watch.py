@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,11 +175,28 @@ def _samples_of(jobs: Sequence[SearchJob]) -> Callable[[], ProgressState]:
             )
         return len(stores[uri, series].missing(range(needed[uri, series])))
 
+    stopping = {job.run_uri: job.stop_when_stable for job in jobs if job.stop_when_stable}
+
     def look() -> ProgressState:
+        for uri, stop in list(stopping.items()):
+            if (num := _ended_with(uri, stop)) is not None:
+                needed.update({key: num for key in needed if key[0] == uri})
+                del stopping[uri]
         left, total = sum(missing(*key) for key in needed), sum(needed.values())
         return ProgressState(num_done=total - left, num_total=total, title="")
 
     return look
+
+
+def _ended_with(uri: str, stop: float) -> int | None:
+    """With how many samples a search has ended by itself; None if it has not."""
+    from nasi_ray.storage import open_storage
+
+    try:
+        result = json.loads(open_storage(uri).read("result.json"))
+        return int(result["num_samples"]) if result.get("stop_when_stable") == stop else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _watch_train(storage: Storage, settings: Mapping[str, Any]) -> Callable[[], ProgressState]:

@@ -66,6 +66,11 @@ def test_all_series_and_searches_of_a_sweep_count(tmp_path: Path) -> None:
     assert counts(tmp_path / "one") == (4, 4, "samples")
 
 
+def test_a_search_that_ends_by_itself_is_done(tmp_path: Path) -> None:
+    search(tmp_path, num_samples=60, stop_when_stable=1e-9)
+    assert counts(tmp_path) == (50, 50, "samples")
+
+
 def test_a_training_counts_epochs(tmp_path: Path) -> None:
     train(tmp_path)
     epochs = TINY_TRAINING["epochs"]

@@ -133,6 +133,8 @@ def _describe_consensus(found: Consensus, good: Sequence[SearchResult]) -> dict[
 def _files(job: SweepJob, result: SweepResult) -> dict[str, bytes]:
     """A sweep's files; those of a consensus are in a folder of its own if there are several."""
     asked = {**flat_settings(job.samples), **flat_settings(job.estimate), "set": list(job.set)}
+    if job.stop_when_stable is not None:
+        asked["stop_when_stable"] = job.stop_when_stable
     files = {
         "sweep.json": to_json(result.content),
         answer_name({**asked, "seeds": result.content["seeds"]}): to_json(result.content),

@@ -78,6 +78,8 @@ class SweepJob:
     combinations are searched. Those that differ in the estimate only share their samples."""
     samples: SweepSamples = field(default_factory=SweepSamples)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    stop_when_stable: float | None = None
+    """As of a search: each ends with fewer samples if every decision stands so probably."""
     compute: SweepCompute = field(default_factory=SweepCompute)
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/sweep-<named after the settings>."""
@@ -175,7 +177,11 @@ def combinations(job: SweepJob) -> list[Combination]:
     """
     samples = SampleConfig(**dataclasses.asdict(job.samples))
     base = SearchJob(
-        preset=job.preset, samples=samples, estimate=job.estimate, compute=plain_compute(job)
+        preset=job.preset,
+        samples=samples,
+        estimate=job.estimate,
+        stop_when_stable=job.stop_when_stable,
+        compute=plain_compute(job),
     )
     grid = dict(map(_parsed, job.set))
     if len(grid) < len(job.set):
