@@ -7,8 +7,9 @@
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
 The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
-``open_run``, ``load_model`` and ``read_scores`` read what they leave. ``add_space``, ``add_proxy``
-and ``add_data_source`` add your own. Importing the package imports neither torch nor Ray.
+``open_run``, ``load_model`` and ``read_scores`` read what they leave, and ``report`` writes a page
+about it. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing the package
+imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from nasi_ray.api import (
     open_run,
     rank,
     replay,
+    report,
     search,
     study,
     sweep,
@@ -112,6 +114,7 @@ __all__ = [
     "read_run",
     "read_scores",
     "replay",
+    "report",
     "search",
     "study",
     "sweep",

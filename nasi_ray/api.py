@@ -252,6 +252,28 @@ def open_run(uri: str) -> Run:
     return Run.open(uri)
 
 
+def report(uri: str, *more: str, out: str | None = None, figures: str | None = None) -> str:
+    """Write a page about searches, sweeps, studies and trainings: one HTML file.
+
+    Args:
+        uri: Run directory, a path or ``s3://bucket/prefix``.
+        more: Other run directories, which the page describes below the first.
+        out: The page, ending in ``.html``; None: ``report.html`` in the first run directory.
+        figures: Directory for each figure as SVG and PNG; None: none is written.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RecordConflictError: If a directory holds nothing to report.
+        NasiRayError: If a name is not allowed, or the storage fails.
+    """
+    from nasi_ray.pages.job import run_report
+    from nasi_ray.pages.settings import ReportJob
+
+    return run_report(ReportJob(runs=(uri, *more), out=out, figures=figures))[0]
+
+
 def replay(
     runs: str | Sequence[str],
     grid: Mapping[str, Sequence[Any]],

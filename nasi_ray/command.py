@@ -310,6 +310,18 @@ def _show(argv: Sequence[str]) -> int:
     return show(argv)
 
 
+def _report(argv: Sequence[str]) -> int:
+    from nasi_ray.pages.settings import parse_report
+
+    job = parse_report(argv)
+    from nasi_ray.pages.job import run_report
+
+    page, *figures = run_report(job)
+    drawn = f", and {len(figures)} figures as SVG and PNG in {job.figures}" if figures else ""
+    _print_line(f"written: {page}{drawn}")
+    return 0
+
+
 def _watch(argv: Sequence[str]) -> int:
     from nasi_ray.watch import main as watch
 
@@ -347,6 +359,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "replay": ("say which cell every setting of a grid selects", _replay),
     "confidence": ("say how sure the cell of one or more runs is", _confidence),
     "show": ("list the answers of a run side by side", _show),
+    "report": ("write a page about runs: one HTML file", _report),
     "watch": ("show the progress of a run that others make", _watch),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
@@ -390,6 +403,7 @@ def _complete(argv: Sequence[str]) -> int:
 
     from nasi_ray.describe.settings import DescribeJob
     from nasi_ray.export.settings import ExportJob
+    from nasi_ray.pages.settings import ReportJob
     from nasi_ray.ranking.settings import RankJob
     from nasi_ray.replay.settings import ReplayJob
     from nasi_ray.search.settings import SearchJob
@@ -407,6 +421,7 @@ def _complete(argv: Sequence[str]) -> int:
         | Annotated[TrainJob, subcommand("train")]
         | Annotated[DescribeJob, subcommand("describe")]
         | Annotated[ExportJob, subcommand("export")]
+        | Annotated[ReportJob, subcommand("report")]
         | Annotated[ReplayJob, subcommand("replay")]
     )
     tyro.cli(

@@ -62,6 +62,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (("confidence", "x", "--set", "mu=1,2"), "set has 2 values of mu; give one, or use replay"),
         (("export", "x", "--license", "my own"), "license is 'my own'; give an identifier"),
         (("export", "x", "--out", "s4://x"), "unsupported run directory 's4://x'"),
+        (("report",), "no run was given; name the --out of a search"),
+        (("report", "x", "--out", "y"), "out is 'y'; give a file that ends in .html"),
         (("rank", "--space", "darts"), "architectures is all, but DARTS cells cannot be"),
     ],
 )
@@ -84,6 +86,7 @@ def test_slips_are_one_line_and_status_2(
         ("study", "--help"),
         ("convert", "--help"),
         ("show", "--help"),
+        ("report", "--help"),
         ("replay", "--help"),
         ("confidence", "--help"),
         ("describe", "--help"),

@@ -1,0 +1,239 @@
+"""Pages about runs: what they show, what they say of what is gone, and texts from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from vl_convert import vegalite_to_svg
+
+import nasi_ray
+from nasi_ray.command import main
+from nasi_ray.errors import ConfigError, RecordConflictError, RecordCorruptError
+from nasi_ray.pages.blocks import Figure, Note, Part, Section
+from nasi_ray.pages.html import json_in_html, to_html
+from nasi_ray.pages.job import parts_of
+from nasi_ray.pages.specs import still
+from nasi_ray.storage import LocalStorage
+from nasi_ray.training.metrics import COLUMNS, write_metrics
+from tests.pages.runs import HOSTILE, make_run, make_sweep
+
+
+def texts(parts: list[Part]) -> list[str]:
+    return [b.text for p in parts for s in p.sections for b in s.blocks if isinstance(b, Note)]
+
+
+def figures(parts: list[Part]) -> dict[str, Figure]:
+    blocks = [b for p in parts for s in p.sections for b in s.blocks]
+    return {b.name: b for b in blocks if isinstance(b, Figure)}
+
+
+def page_data(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', html, re.S)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def images(path: Path, classes: tuple[str, ...]) -> str:
+    for number, name in enumerate(classes):
+        (path / name).mkdir(parents=True)
+        pixels = np.full((8, 8, 3), 40 * number + 9, dtype=np.uint8)
+        pixels[number] = 200
+        Image.fromarray(pixels).save(path / name / "0.png")
+    return str(path)
+
+
+def test_a_search_has_every_part(tmp_path: Path) -> None:
+    data = images(tmp_path / "data", ("cats", "dogs"))
+    parts = parts_of(make_run(tmp_path / "run", data=data))
+    assert [section.title for section in parts[0].sections] == [
+        *("The cell", "Decisions", "Candidates", "Samples", "ν and μ", "Size of the network"),
+        *("Data", "Work", "How it was made"),
+    ]
+    assert not [text for text in texts(parts) if "ot shown" in text]
+    assert set(figures(parts)) == {
+        *("normal-cell", "reduce-cell", "decisions", "settled", "candidates-op"),
+        *("candidates-input", "samples", "histogram", "map", "classes", "workers"),
+    }
+    assert parts[0].verdict.startswith("darts: the cell below; ")
+
+
+@pytest.mark.parametrize("space", ["darts", "nb201"])
+def test_every_figure_can_be_drawn(space: str, tmp_path: Path) -> None:
+    for name, figure in figures(parts_of(make_run(tmp_path, space=space))).items():
+        drawn = vegalite_to_svg(still(figure.spec))
+        assert drawn.startswith("<svg"), name
+        assert figure.rows, name
+
+
+@pytest.mark.parametrize("space", ["darts", "s1", "nb201"])
+def test_the_lanes_show_the_cell_of_the_answer(space: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, space=space)
+    found = figures(parts_of(run))
+    result = json.loads((tmp_path / "result.json").read_text())
+    if space == "darts":
+        for cell, name in (("normal", "normal-cell"), ("reduce", "reduce-cell")):
+            edges = [(op, ("c_{k-2}", "c_{k-1}", "node0", "node1", "node2")[source])
+                     for op, source in result["genotype"][cell]]  # fmt: skip
+            assert [(row[1], row[3]) for row in found[name].rows] == edges
+    elif space == "nb201":
+        ops = re.findall(r"(\w+)~", result["architecture"])
+        assert [row[1] for row in found["cell"].rows] == ops
+    else:
+        parents = result["architecture"].partition("|")[0].split(";")
+        names = ("input", "block1", "block2", "block3", "block4")
+        shown = [
+            [names.index(name) for name in str(row[3]).split(", ")] for row in found["cell"].rows
+        ]
+        assert shown == [[int(i) for i in text.split(",")] for text in parents]
+
+
+def test_a_page_is_one_file_of_moderate_size(tmp_path: Path) -> None:
+    run = make_run(tmp_path, num_samples=60)
+    html = to_html(parts_of(run)).decode()
+    assert len(html) < 5e6
+    assert "default-src 'none'" in html
+    shown = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', shown) == []
+    ids = re.findall(r' id="([^"]+)"', shown)
+    assert len(ids) == len(set(ids))
+    assert set(page_data(html)["figures"]) <= set(ids)
+    assert set(page_data(html)["explorers"]) <= set(ids)
+
+
+def test_texts_from_outside_stay_texts(tmp_path: Path) -> None:
+    data = images(tmp_path / "data", ("<img src=x onerror=alert(1)>", "{{ 7 * 7 }}"))
+    run = make_run(tmp_path / "run", data=data, worker=HOSTILE, settings={"note": HOSTILE})
+    html = to_html(parts_of(run)).decode()
+    plain = to_html(parts_of(make_run(tmp_path / "plain"))).decode()
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert "{{ 7 * 7 }}" in html
+    assert html.count("<script") == plain.count("<script")
+    assert HOSTILE in json.dumps(page_data(html), ensure_ascii=False).replace('\\"', '"')
+    checked = _Checked()
+    checked.feed(html)
+    assert checked.handlers == []
+
+
+class _Checked(HTMLParser):
+    """Collects attributes that would run a script."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handlers: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+def test_json_in_a_page_ends_no_element_and_has_finite_numbers() -> None:
+    text = json_in_html({"</script>": ["<!--", float("nan"), float("inf"), 1.5, "&"]})
+    assert "<" not in text
+    assert json.loads(text) == {"</script>": ["<!--", None, None, 1.5, "&"]}
+
+
+def test_what_is_gone_is_said_in_a_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for part in (tmp_path / "samples").iterdir():
+        part.unlink()
+    for name in ("settings.yaml", "cell.svg"):
+        (tmp_path / name).unlink(missing_ok=True)
+    parts = parts_of(run)
+    said = texts(parts)
+    assert sum("the records" in text and "are gone" in text for text in said) >= 4
+    assert any("has no settings.yaml" in text for text in said)
+    assert "normal-cell" in figures(parts)
+    assert b"Not shown: the records of" in to_html(parts)
+
+
+def test_data_that_is_not_here_is_not_looked_for(tmp_path: Path) -> None:
+    said = texts(parts_of(make_run(tmp_path, data="CIFAR10")))
+    assert "The images of CIFAR10 are not on this machine; --data says where." in said
+
+
+def test_a_damaged_answer_is_an_error_and_a_damaged_field_is_not(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    result["alpha"]["normal/node0/op"] = [1.0]
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RecordCorruptError, match="run the search again"):
+        parts_of(run)
+    (tmp_path / "result.json").write_text("[")
+    with pytest.raises(RecordCorruptError, match="cannot be read"):
+        parts_of(run)
+
+
+def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordConflictError, match="nothing to report; name the --out"):
+        nasi_ray.report(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"out is 'page'; give a file that ends in \.html"):
+        nasi_ray.report(str(tmp_path), out="page")
+
+
+def test_a_sweep_shows_the_consensus_and_the_seeds(tmp_path: Path) -> None:
+    parts = parts_of(make_sweep(tmp_path))
+    assert len(parts) == 1
+    found = figures(parts)
+    assert {"cell", "votes", "seeds", "decisions", "candidates-op"} <= set(found)
+    assert {row[1] for row in found["seeds"].rows} == {"0", "1", "2"}
+    assert not [text for text in texts(parts) if "ot shown" in text]
+    assert "3 seeds agree best on |" in parts[0].verdict
+
+
+def test_a_sweep_without_its_runs_says_so(tmp_path: Path) -> None:
+    uri = make_sweep(tmp_path)
+    for answer in (tmp_path / "runs").glob("*/result.json"):
+        answer.unlink()
+    assert "Not shown: the answers of the seeds' runs are gone." in texts(parts_of(uri))
+
+
+def make_training(path: Path) -> str:
+    rows = [dict.fromkeys(COLUMNS, 1.0) | {"epoch": epoch, "time": 0.0} for epoch in (1, 2)]
+    write_metrics(LocalStorage(path), rows)
+    return str(path)
+
+
+def test_a_training_shows_its_curves(tmp_path: Path) -> None:
+    (part,) = parts_of(make_training(tmp_path))
+    assert part.verdict.startswith("This training is not done: 2 epochs so far")
+    assert {"loss", "accuracy", "rate", "speed"} == set(figures([part]))
+
+
+def test_a_study_shows_its_text_and_command(tmp_path: Path) -> None:
+    content = {"schema": "nasi_ray.study/2", "command": "nasi-ray study x", "runs": []}
+    (tmp_path / "table2.json").write_text(json.dumps(content))
+    (tmp_path / "table2.md").write_text("# Table 2 <b>\n\nok\n")
+    parts = parts_of(str(tmp_path))
+    html = to_html(parts).decode()
+    assert "<h1>Table 2 &lt;b&gt;</h1>" in html
+    assert "nasi-ray study x" in html
+
+
+def test_the_command_writes_a_page_and_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, drawn = make_training(tmp_path / "run"), tmp_path / "figures"
+    page = tmp_path / "out.html"
+    assert main(["report", run, run, "--out", str(page), "--figures", str(drawn)]) == 0
+    assert capsys.readouterr().out.startswith(f"written: {page}, and ")
+    assert (drawn / "1-loss.svg").read_text().startswith("<svg")
+    assert (drawn / "2-rate.png").read_bytes().startswith(b"\x89PNG")
+    assert page.read_text().count("<article") == 2
+
+
+def test_a_section_says_which_field_is_missing() -> None:
+    from nasi_ray.pages.files import section
+
+    def fail() -> list[Note]:
+        raise KeyError("margins")
+
+    expected = "Not shown: a file has no 'margins'; another version may have written it."
+    assert section("x", fail) == Section(title="x", blocks=[Note(text=expected)])
