@@ -392,7 +392,7 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
     return [
         Figure(name="samples", title="What was measured, over samples", spec=over, about=about,
                headings=headings, rows=numbers),
-        Figure(name="histogram", title="The same, how often", spec=counts, about=about,
+        Figure(name="histogram", title="The same, how often", spec=counts, about="Choose a measurement below the figure. All samples are counted.",
                headings=headings, rows=numbers),
     ]  # fmt: skip
 
