@@ -389,10 +389,11 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
         for name in names
     ]
     about = f"Choose a measurement below the figure.{_left_out(len(table))}"
+    counted = "Choose a measurement below the figure. All samples are counted."
     return [
         Figure(name="samples", title="What was measured, over samples", spec=over, about=about,
                headings=headings, rows=numbers),
-        Figure(name="histogram", title="The same, how often", spec=counts, about=about,
+        Figure(name="histogram", title="The same, how often", spec=counts, about=counted,
                headings=headings, rows=numbers),
     ]  # fmt: skip
 
