@@ -17,7 +17,7 @@ from nasi_ray.finalists.outcome import Outcome
 from nasi_ray.pool.tune import Halving
 from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.extensions import added, make_with_added
-from nasi_ray.run.identity import digest_of
+from nasi_ray.run.identity import digest_of, source_name
 from nasi_ray.storage import open_storage
 from nasi_ray.training.cells import on_workers
 from nasi_ray.training.images import TrainImages
@@ -75,7 +75,8 @@ def train_finalists(
     """
     base = job_after_search(
         recipe,
-        samples,
+        # Trials run in other folders.
+        dataclasses.replace(samples, data=source_name(samples.data)),
         compute,
         space=samples.space,
         architecture=cells[0].architecture.to_string(),

@@ -167,7 +167,9 @@ def _trial(
 ) -> None:
     position = config["position"]
     if halving is None:
-        tune.report({"failure": _failure_of(lambda: function(position, *shared))})
+        failure = _failure_of(lambda: function(position, *shared))
+        # Of a result without a number Ray Tune prints a line, whatever its verbosity.
+        tune.report({"failure": failure, "num_calls": 1})
         return
     most, last = halving.most, {"epoch": 0, "value": 0.0}
 

@@ -18,9 +18,11 @@ from nasi_ray.pool.tune import TrialResources, run_trials
 from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.compute import ImagesKey, Session
 from nasi_ray.run.extensions import added, make_with_added
+from nasi_ray.run.identity import source_name
 from nasi_ray.search.job import answer, plan_search, run_search
 from nasi_ray.search.result import SearchResult
 from nasi_ray.search.settings import SearchJob
+from nasi_ray.storage import open_storage
 
 _MAX_DEATHS = 10
 """Deaths of a trial's worker after which its search is given up."""
@@ -176,7 +178,7 @@ def _run_trials(
         max_failures=_MAX_DEATHS,
     )
     one = dataclasses.replace(compute, num_workers=resources.num_workers)
-    shared = [dataclasses.replace(job, compute=one) for job in ends.jobs]
+    shared = [dataclasses.replace(_absolute(job), compute=one) for job in ends.jobs]
     ends.show()
     args = (added(), shared, ends.groups, images)
     run_trials(_search_group, args, range(len(ends.groups)), resources, ends.end)
@@ -201,11 +203,17 @@ def _load(ends: _Ends, session: Session) -> _Images:
     """The images of the searches that are missing, each set read once."""
     found: dict[ImagesKey, FittedImages | None] = {}
     for positions in ends.groups:
-        samples = ends.jobs[positions[0]].samples
+        samples = _absolute(ends.jobs[positions[0]]).samples
         key = (samples.data, ReadOptions.of(samples), samples.image_size)
         if key not in found:
             found[key] = session.load(plan_search(ends.jobs[positions[0]]), samples.image_size)
     return found
+
+
+def _absolute(job: SearchJob) -> SearchJob:
+    """The same search for a process in another folder, as trials are."""
+    samples = dataclasses.replace(job.samples, data=source_name(job.samples.data))
+    return dataclasses.replace(job, samples=samples, out=open_storage(job.run_uri).uri)
 
 
 def _refuse_too_large(plan: nodes.WorkerPlan) -> None:

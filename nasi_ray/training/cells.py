@@ -21,6 +21,7 @@ from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.tune import Halving, TrialResources, run_trials
 from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.finish import write_results
+from nasi_ray.run.identity import source_name
 from nasi_ray.run.listed import read_list
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.settings import settings_yaml
@@ -62,8 +63,14 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
     Raises:
         NasiRayError: For every failure that a user can cause and that concerns all trainings.
     """
-    uri = settle_uri(job.run_uri)
-    storage, jobs = open_storage(uri), trials(job, uri)
+    storage = open_storage(settle_uri(job.run_uri))
+    # Trials run in other folders.
+    uri = storage.uri
+    test_data = source_name(job.images.test_data) if job.images.test_data else ""
+    images_at = dataclasses.replace(
+        job.images, data=source_name(job.images.data), test_data=test_data
+    )
+    jobs = trials(dataclasses.replace(job, images=images_at), uri)
     done = {i: r for i, one in enumerate(jobs) if (r := _result_of(one)) is not None}
     missing = [i for i in range(len(jobs)) if i not in done]
     if done:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 import nasi_ray
 from nasi_ray.errors import (
@@ -217,13 +218,23 @@ def test_the_text_fits_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_trials_on_ray_find_the_same(tmp_path: Path) -> None:
-    here = sweep(tmp_path / "here", set=["batch_size=2,3"], seeds=[0, 1])
-    code, out, err = run(
-        "sweep.py",
-        *arguments(tmp_path / "ray", num_workers=2, set="batch_size=2,3", seeds=[0, 1]),
-    )
+def test_trials_on_ray_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in range(2):
+        (tmp_path / "images" / str(label)).mkdir(parents=True)
+        for i in range(3):
+            picture = Image.new("RGB", (8, 8), (40 * i, 90 * label, 7))
+            picture.save(tmp_path / "images" / str(label) / f"{i}.png")
+    settings = {"set": ["batch_size=2,3"], "seeds": [0, 1], "data": str(tmp_path / "images")}
+    here = sweep(tmp_path / "here", **settings)
+    # Trials run in folders of their own.
+    monkeypatch.chdir(tmp_path)
+    near = {**settings, "set": "batch_size=2,3", "data": "images", "num_workers": 2}
+    code, out, err = run("sweep.py", *arguments(Path("ray"), **near))
     assert code == 0, err
+    assert "Trial" not in out + err
+    progress = Quiet()
+    run_sweep(job(Path("ray"), **{**settings, "data": "images"}), progress)
+    assert "4 of 4 searches are done already" in progress.messages
     content = json.loads((tmp_path / "ray" / "sweep.json").read_text())
     on_ray = SweepResult(content=content, uri="", searches=[], consensus=[], files=())
     assert cells(on_ray) == cells(here)
