@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 import torch
 
+from nasi_ray.spaces import SPACES
+
 # The first call of a torch operation breaks any deadline; a failure must be the same everywhere.
 hypothesis.settings.register_profile("nasi_ray", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("nasi_ray")
@@ -23,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("integration") and isinstance(item, pytest.Function):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+@pytest.fixture(autouse=True)
+def _own_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space that a test adds, as a list of cells is one, ends with it."""
+    monkeypatch.setattr(SPACES, "_added", SPACES.added())
 
 
 @pytest.fixture(scope="session")

@@ -162,6 +162,7 @@ OWN_FILES = {
     "cluster/job_api.py": "the package's own template",
     "cluster/render.py": "a folder",
     "export/source.py": "the package's own modules",
+    "pages/made.py": "on bytes",
     "training/metrics.py": "on bytes",
     "training/memory.py": "/proc",
 }

@@ -75,13 +75,11 @@ def read_file(path: Path, directory: int) -> bytes:
     try:
         descriptor = os.open(path.name, flags, dir_fd=directory)
     except OSError as error:
-        if error.errno in _LEADS_NOWHERE:
-            with suppress(FileNotFoundError):
-                os.lstat(path.name, dir_fd=directory)
-                raise StorageRefusedError(
-                    f"cannot read {path}: it is a link to nothing; remove it, or use another "
-                    "directory"
-                ) from None
+        # What is no link has come since.
+        if error.errno in _LEADS_NOWHERE and _is_link(path.name, directory):
+            raise StorageRefusedError(
+                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
+            ) from None
         raise
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
@@ -90,6 +88,13 @@ def read_file(path: Path, directory: int) -> bytes:
                 f"cannot read {path}: it is no regular file; use another directory, or remove it"
             )
         return file.read()
+
+
+def _is_link(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def delete_stale_temps(directory: int, now: float) -> None:

@@ -308,3 +308,22 @@ def test_a_lock_file_that_went_while_it_was_opened_is_made_again(
     again = LocalStorage(tmp_path / "run")
     with LocalStorage(tmp_path / "run").lock(), pytest.raises(RunLockedError), again.lock():
         pass
+
+
+def test_a_file_that_comes_while_it_is_looked_for_is_missing_and_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(tmp_path)
+    open_now = os.open
+
+    def open_late(path: object, *args: int, **kwargs: int) -> int:
+        if path == "name":
+            (tmp_path / "name").write_bytes(b"late")
+            raise FileNotFoundError(errno.ENOENT, "not yet", "name")
+        return open_now(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", open_late)
+    with pytest.raises(FileNotFoundError):
+        storage.read("name")
+    monkeypatch.undo()
+    assert storage.read("name") == b"late"
