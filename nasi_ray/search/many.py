@@ -77,7 +77,7 @@ def search_many(
         if position not in done:
             groups.setdefault(job.run_uri, []).append(position)
     ends = _Ends(jobs, list(groups.values()), done, progress)
-    if done:
+    if done and groups:
         progress.message(f"{len(done)} of {len(jobs)} searches are done already")
     try:
         if compute.num_workers == 0 or len(groups) == 1:

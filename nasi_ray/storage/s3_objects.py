@@ -165,24 +165,29 @@ class S3Objects:
     def _answers(self, request: str) -> Iterator[None]:
         try:
             yield
-        except (AnswerError, BotoCoreError, DataError, MemoryError):
+        except (AnswerError, BotoCoreError, DataError, MemoryError) as error:
+            if _is_endless(error):
+                raise self._redirected() from error
             raise
         except ClientError as error:
             if is_of_no_s3(error):
                 raise self._no_s3() from error
             raise
         except RecursionError as error:
-            # botocore follows a redirect that names no region for ever.
-            raise AnswerError(
-                f"{self._client.meta.endpoint_url} redirects to elsewhere",
-                "correct AWS_REGION or AWS_ENDPOINT_URL",
-                is_retryable=self._has_answered,
-            ) from error
+            raise self._redirected() from error
         except Exception as error:
             # A missing field, malformed XML or dates, whatever urllib3 lets through: botocore has
             # no list of what an answer can make it raise.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
             raise AnswerError(f"{request} failed ({reason})") from error
+
+    def _redirected(self) -> AnswerError:
+        # botocore follows a redirect that names no region for ever.
+        return AnswerError(
+            f"{self._client.meta.endpoint_url} redirects to elsewhere",
+            "correct AWS_REGION or AWS_ENDPOINT_URL",
+            is_retryable=self._has_answered,
+        )
 
     def _check(self, answer: Mapping[str, Any], *names: str) -> None:
         missing = [name for name in names if answer.get(name) in (None, "", '""')]
@@ -204,6 +209,11 @@ class S3Objects:
             # Of an endpoint that was one, a gateway before it has failed.
             is_retryable=self._has_answered,
         )
+
+
+def _is_endless(error: Exception) -> bool:
+    """Whether the recursion of endless redirects ended inside botocore's HTTP client."""
+    return isinstance(getattr(error, "kwargs", {}).get("error"), RecursionError)
 
 
 def _found(answer: Mapping[str, Any]) -> Found:
