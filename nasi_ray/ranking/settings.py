@@ -14,14 +14,12 @@ from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.proxies import PROXIES
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
-from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
     compute_options_without_effect,
     data_options_without_effect,
-    given_options,
-    read_settings,
+    parse_job,
     with_settings,
 )
 from nasi_ray.spaces import TabularSpace, get_space, get_tabular_space
@@ -250,16 +248,7 @@ def parse_rank(argv: Sequence[str]) -> RankJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    path = given_options(argv, "config")["config"]
-    settings = read_settings(path, "rank") if path is not None else {}
-    job = tyro.cli(
-        RankJob,
-        prog="nasi-ray rank",
-        args=list(argv),
-        description=f"{RankJob.__doc__}\n\n{EXIT_STATUSES}",
-        default=with_settings(RankJob(), settings, where=str(path)),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    job = parse_job(argv, "rank", lambda known: RankJob())
     _ = job.proxy_names
     return job
 

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
@@ -18,6 +18,7 @@ import tyro
 from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
+from nasi_ray.run.process import EXIT_STATUSES
 
 J = TypeVar("J")
 
@@ -116,6 +117,36 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
     if made_for != job:
         raise ConfigError(f"{path} has the settings of a {str(made_for)[:40]}, not of a {job}")
     return settings
+
+
+def parse_job(
+    argv: Sequence[str], name: str, default: Callable[[Mapping[str, Any]], J], *deciding: str
+) -> J:
+    """Read a job's command line; precedence: default < ``--config`` < flag.
+
+    Args:
+        argv: Arguments without the program's name.
+        name: Of the job: ``search``, ``rank``, ...
+        default: From what is given of ``deciding`` to the job's defaults.
+        deciding: Options that the defaults depend on, with underscores.
+
+    Raises:
+        NasiRayError: If a name or value is not allowed.
+        SystemExit: On ``--help`` and on malformed flags (printed by tyro).
+    """
+    given = given_options(argv, "config", *deciding)
+    path = given.pop("config")
+    settings = read_settings(path, name) if path is not None else {}
+    known = {**settings, **{name: value for name, value in given.items() if value is not None}}
+    job = with_settings(default(known), settings, where=str(path))
+    return tyro.cli(
+        type(job),
+        prog=f"nasi-ray {name}",
+        args=list(argv),
+        description=f"{type(job).__doc__}\n\n{EXIT_STATUSES}",
+        default=job,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
 
 
 def settings_yaml(job: Any, name: str, **resolved: Any) -> bytes:

@@ -20,15 +20,13 @@ from nasi_ray.config import (
 from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
-from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
     compute_options_without_effect,
     data_options_without_effect,
     flat_settings,
-    given_options,
-    read_settings,
+    parse_job,
     with_settings,
 )
 from nasi_ray.search.names import series_of
@@ -131,18 +129,7 @@ def parse_search(argv: Sequence[str]) -> SearchJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    given = given_options(argv, "preset", "space", "config", "max_params", "max_madds")
-    path = given["config"]
-    settings = read_settings(path, "search") if path is not None else {}
-    known = {**settings, **{name: value for name, value in given.items() if value is not None}}
-    job = tyro.cli(
-        SearchJob,
-        prog="nasi-ray search",
-        args=list(argv),
-        description=f"{SearchJob.__doc__}\n\n{EXIT_STATUSES}",
-        default=with_settings(default_job(known), settings, where=str(path)),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    job = parse_job(argv, "search", default_job, "preset", "space", "max_params", "max_madds")
     check(job)
     return job
 

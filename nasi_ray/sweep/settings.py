@@ -14,12 +14,10 @@ import tyro
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
-from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.run.settings import (
     ConfigFile,
     flat_settings,
-    given_options,
-    read_settings,
+    parse_job,
     with_settings,
 )
 from nasi_ray.search.settings import FinalistConfig, SearchJob, check, default_job
@@ -125,18 +123,7 @@ def parse_sweep(argv: Sequence[str]) -> SweepJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    given = given_options(argv, "preset", "space", "config", "max_params", "max_madds")
-    path = given["config"]
-    settings = read_settings(path, "sweep") if path is not None else {}
-    known = {**settings, **{name: value for name, value in given.items() if value is not None}}
-    job = tyro.cli(
-        SweepJob,
-        prog="nasi-ray sweep",
-        args=list(argv),
-        description=f"{SweepJob.__doc__}\n\n{EXIT_STATUSES}",
-        default=with_settings(_default(known), settings, where=str(path)),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    job = parse_job(argv, "sweep", _default, "preset", "space", "max_params", "max_madds")
     combinations(job)
     return job
 

@@ -13,12 +13,10 @@ from nasi_ray.config import Auto, ComputeSettings, Device, SampleConfig, labels_
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, source_name
-from nasi_ray.run.process import EXIT_STATUSES
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
-    given_options,
-    read_settings,
+    parse_job,
     with_settings,
 )
 from nasi_ray.spaces import get_space
@@ -183,18 +181,7 @@ def parse_train(argv: Sequence[str]) -> TrainJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    given = given_options(argv, "recipe", "config")
-    path = given["config"]
-    settings = read_settings(path, "train") if path is not None else {}
-    recipe = settings.get("recipe") if given["recipe"] is None else given["recipe"]
-    job = tyro.cli(
-        TrainJob,
-        prog="nasi-ray train",
-        args=list(argv),
-        description=f"{TrainJob.__doc__}\n\n{EXIT_STATUSES}",
-        default=with_settings(_default(recipe), settings, where=str(path)),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    job = parse_job(argv, "train", lambda known: _default(known.get("recipe")), "recipe")
     check_job(job)
     return job
 
