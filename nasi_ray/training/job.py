@@ -43,7 +43,7 @@ from nasi_ray.training.settings import TrainJob, options_without_effect
 from nasi_ray.training.world import Link, World
 
 _MOST_LOADER_PROCESSES = 8
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Increased when the same settings give another model than before."""
 
 

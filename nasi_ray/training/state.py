@@ -29,8 +29,8 @@ class TrainState:
     ) -> None:
         self._config, self._world = config, world
         net = build_model(model, seed=torch_seed(config.seed, "weights"))
-        if world.device.type == "cuda":
-            net = net.to(world.device).to(memory_format=torch.channels_last)
+        # Depthwise convolutions of torch are several times faster so, on CPUs as on GPUs.
+        net = net.to(world.device).to(memory_format=torch.channels_last)
         if config.sync_bn and world.size > 1:
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         self.net = net
