@@ -196,10 +196,10 @@ class RecordStore(Generic[R, T]):
                 "merges are kept: try again, or use another storage"
             ) from None
         parts.check_digest(data, self._rows, name=merged, uri=self._storage.uri)
-        _in_threads(self._storage.delete, [name for name in names if name != merged])
-        for name in names:
-            if name != merged:
-                self._known.pop(name, None)
+        old = [name for name in names if name != merged]
+        self._storage.delete(*old)
+        for name in old:
+            self._known.pop(name, None)
 
     def _add_part(self, table: pa.Table) -> str:
         if self._next_number is None:

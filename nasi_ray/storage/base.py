@@ -51,8 +51,8 @@ class Storage(Protocol):
             False if the name was taken (nothing is written).
         """
 
-    def delete(self, name: str) -> None:
-        """Remove a name; it is no error if it is gone already.
+    def delete(self, *names: str) -> None:
+        """Remove names; it is no error if one is gone already.
 
         Raises:
             StorageError: If the storage refused, or cannot be reached.

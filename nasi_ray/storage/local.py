@@ -92,15 +92,16 @@ class LocalStorage:
             os.fsync(directory)
         return is_new
 
-    def delete(self, name: str) -> None:
-        """Remove a name, if it is there (see ``Storage``)."""
-        path = self._path(name)
-        with (
-            _one_line_errors("delete", path),
-            suppress(FileNotFoundError),
-            self._directory(name) as directory,
-        ):
-            os.unlink(path.name, dir_fd=directory)
+    def delete(self, *names: str) -> None:
+        """Remove names, if they are there (see ``Storage``)."""
+        for name in names:
+            path = self._path(name)
+            with (
+                _one_line_errors("delete", path),
+                suppress(FileNotFoundError),
+                self._directory(name) as directory,
+            ):
+                os.unlink(path.name, dir_fd=directory)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,14 @@ from botocore.exceptions import ClientError
 
 from nasi_ray.errors import StorageError, StorageRefusedError
 from nasi_ray.storage.base import LOCK_NAME, MAX_CALLS, check_name
-from nasi_ray.storage.s3_errors import is_condition_failed, is_missing, one_line_errors
+from nasi_ray.storage.s3_errors import (
+    is_condition_failed,
+    is_missing,
+    is_retryable,
+    one_line_errors,
+)
 from nasi_ray.storage.s3_lease import Lease
-from nasi_ray.storage.s3_objects import S3Objects
+from nasi_ray.storage.s3_objects import MAX_DELETED, S3Objects
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -125,8 +131,29 @@ class S3Storage:
                 return retried and stored == data
         raise StorageError(f"cannot write {uri}: conflicting writes to it; try again")
 
-    def delete(self, name: str) -> None:
-        """Remove a name, if it is there (see ``Storage``)."""
+    def delete(self, *names: str) -> None:
+        """Remove names, if they are there (see ``Storage``)."""
+        left = list(names)
+        for start in range(0, len(names) - 1, MAX_DELETED):
+            gone = self._delete_together(names[start : start + MAX_DELETED])
+            left = [name for name in left if name not in gone]
+        with ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="delete") as pool:
+            list(pool.map(self._delete_one, left))
+
+    def _delete_together(self, names: Sequence[str]) -> set[str]:
+        """Those that one request has removed."""
+        keys = {self._key(name)[0]: name for name in names}
+        self._check_lease()
+        with one_line_errors("delete", f"{len(names)} objects of {self.uri}"):
+            try:
+                return {keys[key] for key in self._objects.delete_many(list(keys))}
+            except ClientError as error:
+                if is_retryable(error):
+                    raise
+                # Not every service knows this request; each by itself is told why not, if so.
+                return set()
+
+    def _delete_one(self, name: str) -> None:
         key, uri = self._key(name)
         self._check_lease()
         with one_line_errors("delete", uri):

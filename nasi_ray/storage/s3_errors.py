@@ -110,7 +110,7 @@ def one_line_errors(action: str, uri: str) -> Iterator[None]:
         raise kind(f"cannot {action} {uri}: {error}; {error.advice}") from error
     except (ClientError, BotoCoreError) as error:
         reason, advice = _explain(error)
-        kind = StorageError if _is_retryable(error) else StorageRefusedError
+        kind = StorageError if is_retryable(error) else StorageRefusedError
         raise kind(f"cannot {action} {uri}: {reason}; {advice}") from error
 
 
@@ -130,7 +130,7 @@ def is_of_no_s3(error: ClientError) -> bool:
     # botocore makes the code of the status where no XML tells it, and a status 500 of a 200 with a
     # page that it cannot parse. Services that fail, and conditions that do, may give no reason.
     has_code = _code(error) != str(status) or is_condition_failed(error)
-    may_fail = _is_retryable(error) and not (status == 500 and is_html(error.response))
+    may_fail = is_retryable(error) and not (status == 500 and is_html(error.response))
     return not has_code and not may_fail
 
 
@@ -148,7 +148,8 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _is_retryable(error: ClientError | BotoCoreError) -> bool:
+def is_retryable(error: ClientError | BotoCoreError) -> bool:
+    """Whether the same request may succeed later."""
     if isinstance(error, ClientError):
         status = _status(error)
         is_failing = status >= 500 and status != _NOT_IMPLEMENTED
@@ -182,7 +183,7 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
     reason = f"{code} (HTTP {status}, attempt {attempts}) {message}".strip()
     if advice := _ADVICE_OF_CODE.get(code):
         return reason, advice
-    if _is_retryable(error):
+    if is_retryable(error):
         return reason, "the service is failing or overloaded: try again"
     if 300 <= status < 400:
         return reason, "the answer leads elsewhere: correct AWS_REGION or AWS_ENDPOINT_URL"

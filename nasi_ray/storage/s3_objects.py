@@ -6,7 +6,7 @@ list, a body of something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,8 @@ from nasi_ray.storage.s3_errors import BROKEN_BODY, AnswerError, is_html, is_of_
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+MAX_DELETED = 1000
+"""Most objects that one request deletes, by S3's own rule."""
 _MAX_TRIES = 3
 _LONGEST_REASON = 200
 
@@ -137,6 +139,18 @@ class S3Objects:
             if headers.get("content-length", "0") != "0":
                 raise self._no_s3() if is_html(answer) else AnswerError("a body came back")
             self._has_answered = True
+
+    def delete_many(self, keys: Sequence[str]) -> set[str]:
+        """Delete up to ``MAX_DELETED`` objects by one request.
+
+        Returns:
+            Those that the answer says are gone.
+        """
+        with self._answers("DELETE"):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys]}
+            )
+            return {item["Key"] for item in answer.get("Deleted", [])} & set(keys)
 
     def _get(self, key: str, *, limit: int | None = None, **part: str) -> Mapping[str, Any]:
         with self._answers("GET"):

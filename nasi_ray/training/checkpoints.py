@@ -51,9 +51,7 @@ def write(storage: Storage, step: int, state: State, *, keep: int, best: int | N
     torch.save({"format": FORMAT, **state}, buffer)
     storage.write(name_of(step), buffer.getvalue())
     older = [other for other in steps_of(storage) if other <= step]
-    for other in older[:-keep]:
-        if other != best:
-            storage.delete(name_of(other))
+    storage.delete(*(name_of(other) for other in older[:-keep] if other != best))
 
 
 def read(data: bytes, where: str) -> State:

@@ -103,7 +103,7 @@ def faulty_server(answer: Callable[[int], int | Reply]) -> Iterator[FaultyServer
                 linger = struct.pack("ii", 1, 0)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-        do_GET = do_PUT = do_DELETE = do_HEAD = _serve
+        do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _serve
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is logged."""

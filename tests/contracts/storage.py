@@ -21,6 +21,7 @@ ACTIONS: dict[str, Callable[[Storage], object]] = {
     "write": lambda storage: storage.write("a", b""),
     "create": lambda storage: storage.create("a", b""),
     "delete": lambda storage: storage.delete("a"),
+    "delete many": lambda storage: storage.delete("a", "b"),
     "lock": _lock,
 }
 """Everything that touches a storage, to show how each fails."""
@@ -76,6 +77,14 @@ class StorageContract:
         assert storage.list("") == []
         assert storage.create("a", b"2") is True
 
+    def test_many_names_are_deleted_and_no_other(self, storage: Storage) -> None:
+        names = [f"d/{n}" for n in range(5)]
+        for name in ("kept", *names):
+            storage.write(name, b"1")
+        storage.delete(*names, "never/was")
+        assert storage.list("") == ["kept"]
+        storage.delete()
+
     @pytest.mark.parametrize("name", ["", "/a", "a/", "../a", "a/../b", "a//b", "./a", LOCK_NAME])
     def test_names_stay_inside(self, storage: Storage, name: str) -> None:
         for call in (
@@ -83,6 +92,7 @@ class StorageContract:
             lambda: storage.write(name, b""),
             lambda: storage.create(name, b""),
             lambda: storage.delete(name),
+            lambda: storage.delete("a", name),
         ):
             with pytest.raises(ValueError, match="name"):
                 call()

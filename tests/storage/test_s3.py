@@ -41,6 +41,32 @@ def test_listing_goes_beyond_one_page(prefix: str, client: Any) -> None:
     assert S3Storage(BUCKET, prefix, client).list("samples/") == names
 
 
+def test_more_names_than_one_request_takes_are_deleted(prefix: str, client: Any) -> None:
+    names = [f"samples/{n:05d}" for n in range(1001)]
+    for name in names:
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=b"")
+    requests: list[str] = []
+    client.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
+    S3Storage(BUCKET, prefix, client).delete(*names)
+    assert requests == ["DeleteObjects", "DeleteObject"]
+    assert S3Storage(BUCKET, prefix, client).list("") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "MissingContentMD5")],
+)
+def test_names_are_deleted_one_by_one_where_a_service_cannot_do_it_together(
+    prefix: str, client: Any, status: int, code: str
+) -> None:
+    storage = S3Storage(BUCKET, prefix, client)
+    for name in ("a", "b", "kept"):
+        storage.write(name, b"")
+    answer_with(client, "DeleteObjects", status, code, when=lambda: True)
+    storage.delete("a", "b")
+    assert storage.list("") == ["kept"]
+
+
 def test_folders_made_by_a_console_are_not_listed(prefix: str, client: Any) -> None:
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/", Body=b"")
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/samples/", Body=b"")

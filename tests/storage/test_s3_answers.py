@@ -43,7 +43,7 @@ def listing(
 
 
 EVERY = tuple(ACTIONS)
-WITH_CONTENT = tuple(action for action in ACTIONS if action != "delete")
+WITH_CONTENT = tuple(action for action in ACTIONS if not action.startswith("delete"))
 PUTS = ("write", "create", "lock")
 
 NO_S3: dict[str, tuple[Reply, tuple[str, ...]]] = {
@@ -257,7 +257,13 @@ def test_whatever_botocore_raises_is_one_line(
 
     with faulty_server(lambda number: 200) as server:
         storage = storage_at(server, monkeypatch)
-        for name in ("put_object", "get_object", "delete_object", "list_objects_v2"):
+        for name in (
+            "put_object",
+            "get_object",
+            "delete_object",
+            "delete_objects",
+            "list_objects_v2",
+        ):
             monkeypatch.setattr(storage._client, name, fail)
         error = failure_of(action, storage)
     assert error.is_retryable
