@@ -23,6 +23,7 @@ ACTIONS = {
     "HeadObject": "s3:GetObject",
     "PutObject": "s3:PutObject",
     "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
     "ListObjectsV2": "s3:ListBucket",
 }
 """S3's operations that a training may use -> the right that each needs."""
@@ -43,7 +44,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[set[Asked
 
     def note(params: dict[str, Any], model: Any, **_: Any) -> None:
         assert params["Bucket"] == BUCKET
-        found.add((ACTIONS[model.name], params.get("Key", ""), params.get("Prefix")))
+        several = [each["Key"] for each in params.get("Delete", {}).get("Objects", [])]
+        for key in several or [params.get("Key", "")]:
+            found.add((ACTIONS[model.name], key, params.get("Prefix")))
 
     with mock_aws():
         client: Any = boto3.client("s3")
