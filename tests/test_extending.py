@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text()
@@ -45,7 +45,6 @@ def run(folder: Path, *argv: str, cwd: Path | None = None) -> subprocess.Complet
     )
 
 
-@pytest.mark.integration
 def test_the_page_works_as_written(package: Path) -> None:
     made = run(package, "make_table.py")
     assert made.returncode == 0, made.stderr
@@ -68,7 +67,6 @@ def test_the_page_works_as_written(package: Path) -> None:
     assert study["result"]["reference"]["best"] == pytest.approx(30.0)
 
 
-@pytest.mark.integration
 @pytest.mark.timeout(240)
 def test_plugins_work_on_ray_workers_and_give_the_same_samples(package: Path) -> None:
     common = (
@@ -194,7 +192,6 @@ print("done")
 """
 
 
-@pytest.mark.integration
 @pytest.mark.timeout(240)
 def test_what_a_script_defines_itself_works_on_ray_workers(package: Path, tmp_path: Path) -> None:
     names = ("toy_space", "toy_networks", "toy_proxy", "toy_data")

@@ -13,7 +13,7 @@ from nasi_ray.records import read_run
 from nasi_ray.storage import LocalStorage
 from tests.jobs import command
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 SMALL = ("--batch-size", "4", "--image-size", "8", "--num-workers", "0")
 JOBS = {

@@ -32,7 +32,7 @@ def conv_and_input(kind: dict[str, Any]) -> tuple[Conv, Tensor]:
     conv = Conv(**kind).double()
     with torch.no_grad():
         conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator))
-    x = torch.randn((2, kind["in_channels"], 5, 4), generator=generator, dtype=torch.float64)
+    x = torch.randn((2, kind["in_channels"], 4, 3), generator=generator, dtype=torch.float64)
     return conv, x.requires_grad_()
 
 

@@ -24,6 +24,7 @@ from tests.contracts.s3_server import BUCKET
 from tests.data.encoded import png
 from tests.toy import Quiet
 
+pytestmark = pytest.mark.integration
 TINY = SampleConfig(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 
 
@@ -138,7 +139,6 @@ def test_a_broken_image_ends_the_search_and_keeps_what_was_computed(tmp_path: Pa
     assert len(read_run(str(tmp_path / "run"))[0]) == 3
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_decode_the_same_batches(tmp_path: Path, num_workers: int) -> None:
@@ -148,7 +148,6 @@ def test_workers_decode_the_same_batches(tmp_path: Path, num_workers: int) -> No
     assert gradients(tmp_path / "ray") == gradients(tmp_path / "here")
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("is_large", [False, True])
 def test_a_search_of_images_on_s3_is_that_of_a_local_copy(
     tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, is_large: bool
@@ -177,7 +176,6 @@ def test_a_search_of_images_on_s3_is_that_of_a_local_copy(
         run_search(job(tmp_path / "there", uri, 4), Quiet())
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("large")
 def test_data_that_workers_do_not_see_end_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

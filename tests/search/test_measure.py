@@ -26,7 +26,7 @@ from nasi_ray.show import show_lines
 from tests.contracts.records import assert_same_measurements
 from tests.toy import Quiet
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 OLD = Path(__file__).parents[1] / "runs_2026_11"
 TINY = (
