@@ -6,6 +6,8 @@ So a run goes on at the exact batch, also on another number of ranks.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nasi_ray.arrays import IntArray
@@ -50,54 +52,74 @@ def num_batches(num_images: int, batch_size: int) -> int:
     return num_images // batch_size
 
 
-def shard(
-    order: IntArray, rank: int, world_size: int, batch_size: int, *, start: int = 0
-) -> IntArray:
-    """What one rank reads for training, batch after batch.
-
-    Batch k of all ranks together is ``order[k * B : (k + 1) * B]`` on any number of ranks, and
-    each rank has B / world_size images of it.
-
-    Args:
-        order: ``epoch_order``.
-        rank: In [0, world_size).
-        world_size: Number of ranks; divides B.
-        batch_size: Images B of a batch, of all ranks together.
-        start: The first batch; that of a run that goes on.
-
-    Returns:
-        shape (batches - start, B / world_size); the images after the last whole batch are left out
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """Which part of every batch one rank reads.
 
     Raises:
         ValueError: If the numbers do not fit together.
     """
-    _check_rank(rank, world_size)
-    if batch_size < 1 or batch_size % world_size:
-        raise ValueError(f"batch_size is {batch_size}; it must be a multiple of {world_size} ranks")
-    total = num_batches(len(order), batch_size)
-    if not 0 <= start <= total:
-        raise ValueError(f"start is {start}; it must be in [0, {total}]")
-    images = order[start * batch_size : total * batch_size]
-    batches = images.reshape(total - start, world_size, batch_size // world_size)
-    return np.ascontiguousarray(batches[:, rank])
+
+    seed: int
+    """Root seed of the training (≥ 0)."""
+    rank: int
+    """In [0, world_size)."""
+    world_size: int
+    """Number of ranks, at most that of micro-batches."""
+    batch_size: int
+    """Images B of a batch, of all ranks together."""
+    micro_batch_size: int
+    """Images m of a micro-batch; divides B."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank is {self.rank}; it must be in [0, {self.world_size})")
+        if self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; it must be a multiple of micro_batch_size, "
+                f"{self.micro_batch_size}"
+            )
+        if self.num_micro_batches < self.world_size:
+            raise ValueError(
+                f"a batch has {self.num_micro_batches} micro-batches; it must have one for each of "
+                f"{self.world_size} ranks"
+            )
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Of a batch, on all ranks together."""
+        return self.batch_size // self.micro_batch_size
+
+    @property
+    def micro_batches(self) -> range:
+        """Those of every batch that this rank reads; ranks differ by at most one in how many."""
+        return share(self.num_micro_batches, self.rank, self.world_size)
+
+    def read(self, order: IntArray, start: int) -> IntArray:
+        """What this rank reads of an epoch, micro-batch after micro-batch.
+
+        Batch k of all ranks together is ``order[k * B : (k + 1) * B]``, and its micro-batches are
+        the same, on any number of ranks.
+
+        Args:
+            order: ``epoch_order``.
+            start: The first batch; that of a run that goes on.
+
+        Returns:
+            shape (micro-batches, m); the images after the last whole batch are left out
+
+        Raises:
+            ValueError: If there is no batch ``start``, nor does the epoch end there.
+        """
+        total = num_batches(len(order), self.batch_size)
+        if not 0 <= start <= total:
+            raise ValueError(f"start is {start}; it must be in [0, {total}]")
+        images = order[start * self.batch_size : total * self.batch_size]
+        batches = images.reshape(total - start, self.num_micro_batches, self.micro_batch_size)
+        mine = self.micro_batches
+        return batches[:, mine.start : mine.stop].reshape(-1, self.micro_batch_size)
 
 
-def evaluation_shard(num_images: int, rank: int, world_size: int) -> IntArray:
-    """The images that one rank tests: every image has exactly one rank, none is repeated.
-
-    Args:
-        num_images: Images n of the set.
-        rank: In [0, world_size).
-        world_size: Number of ranks.
-
-    Returns:
-        A range of 0 to n - 1; the ranges of two ranks differ in length by at most 1.
-    """
-    _check_rank(rank, world_size)
-    ends = [num_images * number // world_size for number in (rank, rank + 1)]
-    return np.arange(*ends)
-
-
-def _check_rank(rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank}; it must be in [0, {world_size})")
+def share(count: int, rank: int, world_size: int) -> range:
+    """What one rank has of ``count`` things: each has one rank, and ranks differ by at most one."""
+    return range(count * rank // world_size, count * (rank + 1) // world_size)

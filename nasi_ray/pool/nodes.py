@@ -102,8 +102,12 @@ def _plan(
 
 def num_workers_that_fit(plan: WorkerPlan) -> int:
     """How many workers of a plan the live nodes hold when they are empty."""
-    nodes = live_nodes(plan.labels)
-    return _count_slots(nodes, plan.cpus_per_worker, plan.gpus_per_worker)
+    return room_for(plan.cpus_per_worker, plan.gpus_per_worker, plan.labels)
+
+
+def room_for(cpus: float, gpus: float, labels: Mapping[str, str]) -> int:
+    """How many workers that need so much the live nodes with these labels hold, when empty."""
+    return _count_slots(live_nodes(labels), cpus, gpus)
 
 
 def _count_slots(nodes: Sequence[Resources], cpus: float, gpus: float) -> int:

@@ -24,12 +24,14 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, WorkerError
 from nasi_ray.pool.board import Board
 from nasi_ray.pool.metrics import ExportedProgress
+from nasi_ray.pool.nodes import room_for
 from nasi_ray.pool.worker import THREAD_VARIABLES
 from nasi_ray.progress import Progress, ProgressState
 
 _POLL_S = 0.5
 _CHECK_S = 2.0
 _STOP_S = 120.0
+_RESIZE_S = 60.0
 _START_TIMEOUT_S = 60.0
 """After so long without room for all workers Ray Train begins a new attempt."""
 
@@ -39,7 +41,10 @@ class WorkerGroup:
     """The workers of a training."""
 
     num_workers: int
-    """Workers (≥ 1)."""
+    """Workers (≥ 1), or the most of an elastic group."""
+    min_workers: int
+    """Fewest workers (≥ 1); below ``num_workers`` the group is elastic: it shrinks when nodes are
+    lost, and grows when there is room, each time with a new call of the function."""
     threads: int
     """CPUs, and threads, of one."""
     use_gpu: bool
@@ -49,7 +54,17 @@ class WorkerGroup:
     max_failures: int
     """Deaths of workers after which the run ends; those of preempted nodes do not count."""
     capacity_timeout_s: float
-    """Seconds to wait for room for all of them."""
+    """Seconds to wait for room for all of them, or for the fewest of an elastic group."""
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers follows the cluster."""
+        return self.min_workers < self.num_workers
+
+    @property
+    def worker(self) -> str:
+        """What one holds, for people."""
+        return f"{self.threads} CPU{' and 1 GPU' if self.use_gpu else ''}"
 
 
 class RayLink:
@@ -126,8 +141,10 @@ def run_on_workers(
         trainer = _trainer(function, board, refs, group, folder)
         fit = Fit(trainer)
         try:
+            room = _Room(group)
             while not fit.wait(_POLL_S):
                 _show(board, progress)
+                room.check()
             _show(board, progress)
         except KeyboardInterrupt:
             _stop(board, fit, progress)
@@ -171,7 +188,10 @@ def _trainer(
         _work,
         train_loop_config={"function": function, "board": board, "refs": list(refs)},
         scaling_config=ScalingConfig(
-            num_workers=group.num_workers,
+            num_workers=(
+                (group.min_workers, group.num_workers) if group.is_elastic else group.num_workers
+            ),
+            elastic_resize_monitor_interval_s=_RESIZE_S,
             use_gpu=group.use_gpu,
             resources_per_worker=resources,
             label_selector=dict(group.labels) or None,
@@ -238,17 +258,39 @@ def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = lines[-1].strip() if lines else type(error).__name__
     if isinstance(error, ControllerError) and "Startup" in type(error.controller_failure).__name__:
-        gpu = " and 1 GPU" if group.use_gpu else ""
-        return NoCapacityError(
-            f"there is no room for {group.num_workers} workers with {group.threads} CPU{gpu} each "
-            f"after {group.capacity_timeout_s:.0f} s; lower --num-workers, or add nodes"
-        )
+        return _no_room(group)
     if isinstance(error, TrainingFailedError):
         return WorkerError(
             f"workers failed more than {group.max_failures} times, the last time with: {reason}; "
             "the same command continues from the latest checkpoint"
         )
     return WorkerError(f"Ray Train failed: {reason}; the same command continues")
+
+
+def _no_room(group: WorkerGroup) -> NoCapacityError:
+    fewer = "--min-workers" if group.is_elastic else "--num-workers"
+    return NoCapacityError(
+        f"there is no room for {group.min_workers} workers with {group.worker} each after "
+        f"{group.capacity_timeout_s:.0f} s; lower {fewer}, or add nodes"
+    )
+
+
+class _Room:
+    """Watches that an elastic group has room; Ray Train would wait for it without an end."""
+
+    def __init__(self, group: WorkerGroup) -> None:
+        self._group, self._since, self._next_s = group, time.monotonic(), 0.0
+
+    def check(self) -> None:
+        """Raise NoCapacityError once there has been none for too long."""
+        group, now = self._group, time.monotonic()
+        if not group.is_elastic or now < self._next_s:
+            return
+        self._next_s = now + _CHECK_S
+        if room_for(group.threads, float(group.use_gpu), group.labels) >= group.min_workers:
+            self._since = now
+        elif now - self._since > group.capacity_timeout_s:
+            raise _no_room(group)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.load import load_images
 from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
-from nasi_ray.data.order import evaluation_shard
+from nasi_ray.data.order import share
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.seeding import generator
 from nasi_ray.training.recipes import TrainingConfig
@@ -51,7 +51,7 @@ class TrainImages:
 
     def tested(self, rank: int, world_size: int) -> IntArray:
         """The images of ``test`` that a rank tests on."""
-        mine = evaluation_shard(self.num_test, rank, world_size)
+        mine = np.array(share(self.num_test, rank, world_size), dtype=np.int64)
         return mine if self.held is None else self.held[mine]
 
     @property

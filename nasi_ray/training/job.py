@@ -190,10 +190,11 @@ def _refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
     """Refuse a batch that the workers cannot share."""
     batch, micro, size = training.batch_size, training.micro_batch_size, max(1, num_workers)
     assert micro != "auto"
-    if batch % (size * micro):
+    if batch % micro or batch < size * micro:
         raise ConfigError(
             f"a batch of {batch} cannot be shared by {size} workers that take {micro} images at a "
-            "time; batch_size must be a multiple of num_workers times micro_batch_size"
+            "time; batch_size must be a multiple of micro_batch_size, and have as many images for "
+            "each worker"
         )
     if micro < 2:
         raise ConfigError(
@@ -335,6 +336,7 @@ def _train(
         workers = plan_for(asked)
         group = WorkerGroup(
             num_workers=num_workers,
+            min_workers=compute.min_workers or num_workers,
             threads=workers.cpus_per_worker,
             use_gpu=plan.device == "cuda",
             labels=workers.labels,

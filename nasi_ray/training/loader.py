@@ -21,7 +21,7 @@ from nasi_ray.arrays import IntArray
 from nasi_ray.data.batches import crop_and_flip, normalise
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.lazy import LazyImages
-from nasi_ray.data.order import epoch_order, shard
+from nasi_ray.data.order import Shard, epoch_order
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.training.images import CROP_SHARE, IMAGENET_MEAN, IMAGENET_STD, TrainImages
 from nasi_ray.training.recipes import TrainingConfig
@@ -30,18 +30,6 @@ Batch = tuple[Tensor, Tensor]
 TEST_BATCH = 256
 _Key = tuple[int, int]
 """Epoch and image; epoch -1: a test image."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shard:
-    """Which part of every batch is read here."""
-
-    seed: int
-    rank: int
-    world_size: int
-    batch_size: int
-    """Of all ranks together."""
-    micro_batch_size: int
 
 
 class Loader(Protocol):
@@ -111,7 +99,7 @@ class ArrayLoader:
                 cut_out(x, draws.holes[:, rows], self._config.cutout)
             return torch.from_numpy(x), torch.from_numpy(images.labels[chosen])
 
-        micros = _micro_batches(order, part, start)
+        micros = part.read(order, start)
         return _prefetched(batch, micros) if self._prefetch else map(batch, micros)
 
     def test(self) -> Iterator[Batch]:
@@ -183,7 +171,7 @@ class FileLoader:
         order = epoch_order(images.num_train, seed, epoch, blocks=self._blocks)
         if images.chosen is not None:
             order = images.chosen[order]
-        micros = _micro_batches(order, self._part, start)
+        micros = self._part.read(order, start)
         self._keys = [[(epoch, int(i)) for i in rows] for rows in micros]
         return iter(self._loader)
 
@@ -255,12 +243,6 @@ def _seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % (1 << 32))  # noqa: NPY002, timm draws from it
     torch.manual_seed(seed)
-
-
-def _micro_batches(order: IntArray, part: Shard, start: int) -> IntArray:
-    """Images by micro-batch, shape (micro-batches, micro batch size)."""
-    mine = shard(order, part.rank, part.world_size, part.batch_size, start=start)
-    return mine.reshape(-1, part.micro_batch_size)
 
 
 def _prefetched(batch: Callable[[IntArray], Batch], micros: IntArray) -> Iterator[Batch]:

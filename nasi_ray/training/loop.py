@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nasi_ray.data.order import Shard
 from nasi_ray.device import prepare_process
 from nasi_ray.errors import ConfigError, StorageError, TrainingError
 from nasi_ray.seeding import torch_seed
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
 from nasi_ray.training.images import TrainImages
-from nasi_ray.training.loader import Batch, Shard, make_loader
+from nasi_ray.training.loader import Batch, make_loader
 from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.meter import Meter
 from nasi_ray.training.metrics import best_of, test, to_device, write_metrics
@@ -101,9 +103,7 @@ class Trainer:
         self._schedule = Schedule(self._state.optimizer, config, plan.steps_per_epoch)
         self._criterion = make_criterion(config)
         self._mixup = make_mixup(config, plan.model.num_classes)
-        share = config.batch_size // world.size
-        self._num_micro = share // plan.micro_batch_size
-        part = Shard(
+        self._part = Shard(
             seed=config.seed,
             rank=world.rank,
             world_size=world.size,
@@ -113,7 +113,7 @@ class Trainer:
         self._loader = make_loader(
             plan.images,
             config,
-            part,
+            self._part,
             processes=plan.loader_processes,
             prefetch=world.device.type == "cuda",
         )
@@ -161,8 +161,10 @@ class Trainer:
             steps = self._plan.steps_per_epoch
             epoch, step = divmod(self._first_step, steps)
             where = f", step {step} of {steps}" if step else ""
+            now, before = self._world.size, len(losses)
+            others = "" if now == before else f", with {now} in place of {before} workers"
             if epoch < self._config.epochs:
-                self._link.message(f"goes on at epoch {epoch + 1}{where}")
+                self._link.message(f"goes on at epoch {epoch + 1}{where}{others}")
 
     def _epoch(self, epoch: int, start: int) -> bool:
         """Train and test; False if the run is to stop."""
@@ -182,13 +184,12 @@ class Trainer:
         state = self._state
         self._schedule.set(step)
         state.optimizer.zero_grad(set_to_none=True)
-        for number in range(self._num_micro):
+        mine = self._part.micro_batches
+        for number in mine:
             with self._meter.waiting():
                 x, y = next(batches)
-            if number + 1 < self._num_micro:
-                with state.without_sync():
-                    self._accumulate(step, number, x, y)
-            else:
+            is_last = number + 1 == mine.stop
+            with contextlib.nullcontext() if is_last else state.without_sync():
                 self._accumulate(step, number, x, y)
         if self._config.clip_grad:
             state.scaler.unscale_(state.optimizer)
@@ -203,7 +204,7 @@ class Trainer:
         device, state = self._world.device, self._state
         x, y = to_device(x, device), y.to(device, non_blocking=True)
         # Masks depend on the place of the micro-batch in the step, not on which rank has it.
-        place = step * _MAX_MICRO_BATCHES + self._world.rank * self._num_micro + number
+        place = step * _MAX_MICRO_BATCHES + number
         seed = torch_seed(self._config.seed, "step", place)
         torch.manual_seed(seed)
         target = y
@@ -216,7 +217,9 @@ class Trainer:
             main = loss = self._criterion(logits, target)
             if auxiliary is not None:
                 loss = main + self._config.auxiliary_weight * self._criterion(auxiliary, target)
-        state.scaler.scale(loss / self._num_micro).backward()
+        # The ranks' gradients are averaged, however many micro-batches each has.
+        per_rank = self._part.num_micro_batches / self._world.size
+        state.scaler.scale(loss / per_rank).backward()
         self._loss += main.detach().double() * len(y)
 
     def _after_step(self, done: int) -> bool:

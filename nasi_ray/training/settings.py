@@ -90,6 +90,9 @@ class TrainCompute:
     num_workers: int | Auto = "auto"
     """Workers (Ray Train, one process each, DDP); 0: this process, without Ray; auto: one per GPU
     where there are several, else 0. The batch of the recipe is divided among them."""
+    min_workers: int | None = None
+    """Elastic: go on with as few workers as this while there is no room for --num-workers, and with
+    more once there is; the batch stays the recipe's. None: always --num-workers."""
     threads_per_worker: int = 1
     """CPU threads of one worker."""
     loader_processes: int | Auto = "auto"
@@ -116,6 +119,14 @@ class TrainCompute:
     def __post_init__(self) -> None:
         labels_of(self.label_selector)
         check(self, "num_workers", lambda v: v == "auto" or 0 <= v <= 4096, "auto, or 0 to 4096")
+        check(self, "min_workers", lambda v: v is None or v >= 1, "at least 1, or left out")
+        if self.min_workers is not None and (
+            self.num_workers == "auto" or self.num_workers < self.min_workers
+        ):
+            raise ConfigError(
+                f"min_workers is {self.min_workers} and num_workers is {self.num_workers}; give "
+                "--num-workers, the most to train with, and no fewer"
+            )
         check(self, "threads_per_worker", lambda v: 1 <= v <= 1024, "1 to 1024")
         check(self, "loader_processes", lambda v: v == "auto" or 0 <= v <= 256, "auto, or 0 to 256")
         check(self, "checkpoint_steps", lambda v: v >= 0, "at least 0")

@@ -261,8 +261,8 @@ def test_networks_of_benchmarks_are_trained(
     [
         ({"batch_size": 4096}, DataError, "batch_size is 4096 and there are 64 training images"),
         ({"device": "cuda"}, ConfigError, "sees 0 here"),
-        ({"micro_batch_size": 3}, ConfigError, "must be a multiple of num_workers times"),
-        ({"num_workers": 3}, ConfigError, "must be a multiple of num_workers times"),
+        ({"micro_batch_size": 3}, ConfigError, "must be a multiple of micro_batch_size"),
+        ({"num_workers": 3}, ConfigError, "must be a multiple of micro_batch_size"),
         ({"num_workers": 16}, ConfigError, "batch norm needs 2"),
         ({"init_channels": 4000, "num_cells": 20, "image_size": 32}, ConfigError, "lower --init"),
         ({"genotype": "nowhere.json"}, DataError, "cannot be read"),

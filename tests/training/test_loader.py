@@ -13,13 +13,14 @@ import torch
 from nasi_ray.data.batches import crop_and_flip
 from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
+from nasi_ray.data.order import Shard
 from nasi_ray.training.images import (
     TrainImages,
     chosen_images,
     load_train_images,
     random_images,
 )
-from nasi_ray.training.loader import Shard, cut_out, make_loader
+from nasi_ray.training.loader import cut_out, make_loader
 from nasi_ray.training.recipes import RECIPES, TrainingConfig
 from nasi_ray.training.settings import DataConfig
 from tests.data.encoded import png

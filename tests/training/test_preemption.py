@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
@@ -19,6 +16,7 @@ from nasi_ray.storage import LocalStorage
 from nasi_ray.training import checkpoints
 from nasi_ray.training.job import run_train
 from tests.toy import Quiet
+from tests.training.conftest import STORE_BYTES
 from tests.training.trainings import figures, tiny
 
 pytestmark = [
@@ -28,34 +26,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray itself
 ]
 
-_STORE_BYTES = 80 * 2**20
 _NOTICE_S = 25.0
 BASE: dict[str, Any] = {
     "epochs": 40, "num_train_images": 768, "micro_batch_size": 8, "image_size": 16,
     "num_workers": 1,
 }  # fmt: skip
 """48 steps an epoch; each takes some milliseconds."""
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head without CPUs for workers; the caller adds nodes."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    if ray.is_initialized():
-        pytest.skip("this process is connected to another Ray")
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False,
-        },
-    )  # fmt: skip
-    try:
-        ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Preempting(Quiet):
@@ -75,7 +51,7 @@ class Preempting(Quiet):
                 "spot",
                 int((time.time() + _NOTICE_S) * 1000),
             )
-            self._cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+            self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
             threading.Timer(_NOTICE_S, self._take_away).start()
 
     def _take_away(self) -> None:
@@ -85,7 +61,7 @@ class Preempting(Quiet):
 def test_a_preempted_node_is_not_charged_and_loses_nothing(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    node = cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     out = tmp_path / "preempted"
     display = Preempting(cluster, node)
     # Not one failure is allowed, so that the run ends here if the loss of the node is charged.
