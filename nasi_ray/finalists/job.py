@@ -15,6 +15,7 @@ from nasi_ray.finalists.training import HOLDOUT, train_finalists
 from nasi_ray.progress import Progress
 from nasi_ray.run.finish import to_json, write_results
 from nasi_ray.run.provenance import versions
+from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.search.cell_plot import save_architecture_plot
 from nasi_ray.search.result import SearchResult
 from nasi_ray.search.settings import FinalistConfig
@@ -40,6 +41,8 @@ class FinalistPlan:
     """Of the search; trainings run side by side on as many workers."""
     accuracies: Accuracies | None
     """The table and column to look up; None: the finalists are trained."""
+    tracking: TrackConfig
+    """Who is told of their trainings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,6 +69,7 @@ def plan_finalists(
     samples: SampleConfig,
     estimate: EstimateConfig,
     compute: ComputeSettings,
+    tracking: TrackConfig,
 ) -> FinalistPlan | None:
     """Refuse what cannot be, before a search begins.
 
@@ -97,7 +101,12 @@ def plan_finalists(
                 "another --finalists-recipe, or --finalists-table with a table"
             )
     return FinalistPlan(
-        final=final, samples=samples, estimate=estimate, compute=compute, accuracies=accuracies
+        final=final,
+        samples=samples,
+        estimate=estimate,
+        compute=compute,
+        accuracies=accuracies,
+        tracking=tracking,
     )
 
 
@@ -161,7 +170,10 @@ def _compare(
     """How good each cell is, and by what that was found."""
     if plan.accuracies is None:
         recipe = plan.final.finalists_recipe
-        trained = train_finalists(cells, recipe, plan.samples, plan.compute, uri, progress)
+        with Tracking(plan.tracking, progress) as told:
+            trained = train_finalists(
+                cells, recipe, plan.samples, plan.compute, uri, progress, told
+            )
         return trained, {"recipe": recipe, "holdout": HOLDOUT}
     metric = plan.accuracies.metric
     found: list[Any] = [cell.architecture for cell in cells]
