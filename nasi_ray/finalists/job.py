@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError, TrainingError
@@ -26,6 +26,9 @@ from nasi_ray.tables.accuracies import Accuracies
 from nasi_ray.training.recipes import RECIPES
 from nasi_ray.training.settings import refuse_unknown_recipe
 
+if TYPE_CHECKING:
+    import pandas
+
 SCHEMA = "nasi_ray.finalists/1"
 
 
@@ -45,7 +48,7 @@ class FinalistPlan:
     """Who is told of their trainings."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class FinalistResult:
     """The finalists and the answer."""
 
@@ -57,6 +60,28 @@ class FinalistResult:
     """The best by validation accuracy."""
     files: tuple[str, ...]
     """Names of the files written into the run directory."""
+    searches: Sequence[SearchResult]
+    """The search, or those of a sweep's seeds; ``searches[0].architecture`` is a search's own."""
+
+    def __repr__(self) -> str:
+        content = self.content
+        which = f"number {content['answer']} of {content['finalists']}"
+        return f"FinalistResult({content['space']!r}, {which}, {self.uri!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``finalists.json``."""
+        return dict(self.content)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row per finalist: rank, score, cell, validation accuracy in percent, epochs."""
+        import pandas  # takes a second to import
+
+        return pandas.DataFrame(self.content["cells"])
+
+    def _repr_svg_(self) -> str | None:
+        """The picture of the answer, for notebooks; None for cells that are not drawn."""
+        draw = getattr(self.architecture, "_repr_svg_", None)
+        return None if draw is None else str(draw())
 
     @property
     def num_failed(self) -> int:
@@ -160,7 +185,11 @@ def run_finalists(
     files = _files(content, cells[answer])
     write_results(open_storage(uri), files, label="trainings")
     return FinalistResult(
-        content=content, uri=uri, architecture=cells[answer].architecture, files=tuple(files)
+        content=content,
+        uri=uri,
+        architecture=cells[answer].architecture,
+        files=tuple(files),
+        searches=tuple(results),
     )
 
 
