@@ -7,7 +7,7 @@
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
 The jobs are ``search``, ``sweep``, ``finalists``, ``train``, ``rank`` and ``study``. ``replay``,
-``confidence``, ``open_run``, ``load_model`` and ``read_scores`` read what they leave, and ``report``
+``confidence``, ``open_run``, ``load_model`` and ``read_scores`` read what they leave; ``report``
 writes a page about it. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing
 the package imports neither torch nor Ray.
 """

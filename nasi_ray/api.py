@@ -305,7 +305,7 @@ def open_run(uri: str) -> Run:
 
 
 def report(uri: str, *more: str, out: str | None = None, figures: str | None = None) -> str:
-    """Write a page about searches, sweeps, studies and trainings: one HTML file.
+    """Write a page about searches, sweeps, studies, rankings and trainings: one HTML file.
 
     Args:
         uri: Run directory, a path or ``s3://bucket/prefix``.

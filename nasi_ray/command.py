@@ -248,7 +248,8 @@ def _train(argv: Sequence[str]) -> int:
 
 def _train_cells(job: TrainJob) -> int:
     from nasi_ray.display.progress import make_progress
-    from nasi_ray.training.cells import TABLE, run_cells
+    from nasi_ray.training.cells import run_cells
+    from nasi_ray.training.result import TABLE
 
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_cells(job, progress)

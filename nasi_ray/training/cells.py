@@ -31,11 +31,10 @@ from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
 from nasi_ray.training.job import find_compute, read_images, run_train
-from nasi_ray.training.result import TrainResult, read_result
+from nasi_ray.training.result import TABLE, TrainResult, read_result
 from nasi_ray.training.settings import SubjectConfig, TrainJob
 from nasi_ray.training.tracked import send_training
 
-TABLE = "accuracies.parquet"
 Results = Mapping[int, TrainResult]
 """Position of a trial -> its result."""
 
