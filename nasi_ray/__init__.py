@@ -6,10 +6,10 @@
     print(result.architecture.to_string(), result.margins)
     print(nasi_ray.open_run("runs/s1").cell(num_samples=400, nu="q25").to_string())
 
-The jobs are ``search``, ``sweep``, ``train``, ``rank`` and ``study``. ``replay``, ``confidence``,
-``open_run``, ``load_model`` and ``read_scores`` read what they leave, and ``report`` writes a page
-about it. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing the package
-imports neither torch nor Ray.
+The jobs are ``search``, ``sweep``, ``finalists``, ``train``, ``rank`` and ``study``. ``replay``,
+``confidence``, ``open_run``, ``load_model`` and ``read_scores`` read what they leave; ``report``
+writes a page about it. ``add_space``, ``add_proxy`` and ``add_data_source`` add your own. Importing
+the package imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 # Some functions have the names of packages. Loading a package sets its name here, once, so the
 # packages come first; `from nasi_ray.search.job import ...` finds them all the same.
+import nasi_ray.finalists
 import nasi_ray.replay
 import nasi_ray.search
 import nasi_ray.study
@@ -28,6 +29,7 @@ from nasi_ray.api import (
     add_proxy,
     add_space,
     confidence,
+    finalists,
     load_model,
     open_run,
     rank,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from nasi_ray.config import EstimateConfig as EstimateConfig
     from nasi_ray.config import SampleConfig as SampleConfig
     from nasi_ray.errors import NasiRayError as NasiRayError
+    from nasi_ray.finalists.job import FinalistResult as FinalistResult
     from nasi_ray.nasi.estimator import Estimate as Estimate
     from nasi_ray.nasi.estimator import Margin as Margin
     from nasi_ray.nasi.estimator import estimate as estimate
@@ -66,6 +69,7 @@ _WHERE = {
     "ComputeSettings": "nasi_ray.config",
     "Estimate": "nasi_ray.nasi.estimator",
     "EstimateConfig": "nasi_ray.config",
+    "FinalistResult": "nasi_ray.finalists.job",
     "Genotype": "nasi_ray.spaces",
     "Margin": "nasi_ray.nasi.estimator",
     "NasiRayError": "nasi_ray.errors",
@@ -89,6 +93,7 @@ __all__ = [
     "ComputeSettings",
     "Estimate",
     "EstimateConfig",
+    "FinalistResult",
     "Genotype",
     "Margin",
     "NasiRayError",
@@ -106,6 +111,7 @@ __all__ = [
     "add_space",
     "confidence",
     "estimate",
+    "finalists",
     "get_space",
     "load_model",
     "margins",

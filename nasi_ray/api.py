@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasi_ray.data.sources import Source
+    from nasi_ray.finalists.job import FinalistResult
     from nasi_ray.progress import Progress
     from nasi_ray.proxies.base import Proxy
     from nasi_ray.ranking.result import RankingResult
@@ -64,11 +65,7 @@ def search(
     from nasi_ray.search.settings import make_search_job
 
     job = make_search_job({"space": space, **settings}, where="search()")
-    if job.then_train:
-        raise ConfigError(
-            f"then_train is {job.then_train!r}, which is for the command; call "
-            "nasi_ray.train(result.architecture, ...) with the result of the search"
-        )
+    _refuse_then_train(job.then_train)
     _refuse_finalists(job.final.finalists)
     with _display(progress) as display:
         return run_search(job, display)
@@ -110,6 +107,61 @@ def sweep(
     _refuse_finalists(job.final.finalists)
     with _display(progress) as display:
         return run_sweep(job, display)
+
+
+def finalists(
+    space: str = "darts",
+    count: int = 8,
+    *,
+    progress: Progress | Literal["auto"] | None = "auto",
+    **settings: Any,
+) -> FinalistResult:
+    """Search, and compare the best cells by validation accuracy; the best of them is the answer.
+
+    With ``seeds`` it is a sweep, and the cells are those of the best mean score over the seeds.
+
+    Args:
+        space: As for ``search``.
+        count: How many cells are compared, 2 to 1000.
+        progress: As for ``search``.
+        settings: Any option of ``nasi-ray search``, or with ``seeds`` of ``nasi-ray sweep``, with
+            underscores: ``finalists_table`` and ``finalists_metric`` (look the accuracies up),
+            ``finalists_recipe`` (train them), ``data``, ``num_workers``, ``out``, ...
+
+    Returns:
+        The answer, every finalist with its accuracy in percent, and the results of the searches.
+
+    Raises:
+        NasiRayError: As ``search``; if every finalist failed, the first reason is named.
+
+    Example:
+        >>> found = nasi_ray.finalists("nb201", 5, finalists_table="tables")  # doctest: +SKIP
+        >>> found.architecture, found.to_pandas()["valid_accuracy"]  # doctest: +SKIP
+    """
+    from nasi_ray.finalists.job import plan_finalists, run_finalists
+    from nasi_ray.search.job import run_search
+    from nasi_ray.search.settings import make_search_job
+    from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.settings import make_sweep_job, plain_compute
+
+    given = {"space": space, "finalists": count, **settings}
+    if "seeds" in given:
+        many = make_sweep_job({**given, "seeds": list(given["seeds"])}, where="finalists()")
+        compute = plain_compute(many)
+        plan = plan_finalists(many.final, many.samples, many.estimate, compute, many.tracking)
+    else:
+        job = make_search_job(given, where="finalists()")
+        _refuse_then_train(job.then_train)
+        plan = plan_finalists(job.final, job.samples, job.estimate, job.compute, job.tracking)
+    if plan is None:
+        raise ConfigError(f"count is {count}; give 2 to 1000 cells to compare")
+    with _display(progress) as display:
+        if "seeds" in given:
+            swept = run_sweep(many, display)
+            good = [one for one in swept.searches[0] if one is not None]
+            return run_finalists(plan, good, swept.uri, display)
+        result = run_search(job, display)
+        return run_finalists(plan, [result], result.uri, display)
 
 
 def rank(
@@ -253,7 +305,7 @@ def open_run(uri: str) -> Run:
 
 
 def report(uri: str, *more: str, out: str | None = None, figures: str | None = None) -> str:
-    """Write a page about searches, sweeps, studies and trainings: one HTML file.
+    """Write a page about searches, sweeps, studies, rankings and trainings: one HTML file.
 
     Args:
         uri: Run directory, a path or ``s3://bucket/prefix``.
@@ -368,10 +420,18 @@ def add_data_source(name: str, source: Source) -> None:
     SOURCES.add(name, source)
 
 
+def _refuse_then_train(recipe: str) -> None:
+    if recipe:
+        raise ConfigError(
+            f"then_train is {recipe!r}, which is for the command; call "
+            "nasi_ray.train(result.architecture, ...) with the result of the search"
+        )
+
+
 def _refuse_finalists(count: int) -> None:
     if count:
         raise ConfigError(
-            f"finalists is {count}, which is for the command; run nasi-ray search or nasi-ray sweep"
+            f"finalists is {count}, which is for the command; call nasi_ray.finalists(...)"
         )
 
 

@@ -84,7 +84,7 @@ def _search(argv: Sequence[str]) -> int:
     from nasi_ray.search.job import run_search
     from nasi_ray.search.text import lost_warning
 
-    plan = plan_finalists(job.final, job.samples, job.estimate, job.compute)
+    plan = plan_finalists(job.final, job.samples, job.estimate, job.compute, job.tracking)
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_search(job, progress)
     _print_search(result)
@@ -104,6 +104,7 @@ def _search(argv: Sequence[str]) -> int:
                 space=job.samples.space,
                 architecture=architecture.to_string(),
                 out=result.uri,
+                tracking=job.tracking,
             )
         )
     return EXIT_INCOMPLETE if warning or num_failed else 0
@@ -153,7 +154,8 @@ def _sweep(argv: Sequence[str]) -> int:
     from nasi_ray.sweep.settings import plain_compute
     from nasi_ray.sweep.text import sweep_lines
 
-    plan = plan_finalists(job.final, job.samples, job.estimate, plain_compute(job))
+    compute = plain_compute(job)
+    plan = plan_finalists(job.final, job.samples, job.estimate, compute, job.tracking)
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_sweep(job, progress)
     _print(sweep_lines(result.content))
@@ -246,7 +248,8 @@ def _train(argv: Sequence[str]) -> int:
 
 def _train_cells(job: TrainJob) -> int:
     from nasi_ray.display.progress import make_progress
-    from nasi_ray.training.cells import TABLE, run_cells
+    from nasi_ray.training.cells import run_cells
+    from nasi_ray.training.result import TABLE
 
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_cells(job, progress)

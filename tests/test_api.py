@@ -59,12 +59,13 @@ def test_all_names_are_there_and_listed() -> None:
 
 def test_functions_keep_their_names_whatever_is_imported_first() -> None:
     code = (
-        "import nasi_ray.search.settings, nasi_ray.study.settings, nasi_ray.sweep.settings; "
-        "from nasi_ray import search, study, sweep; "
-        "print(search.__module__, study.__module__, sweep.__module__)"
+        "import nasi_ray.search.settings, nasi_ray.study.settings, nasi_ray.sweep.settings, "
+        "nasi_ray.finalists.job; "
+        "from nasi_ray import finalists, search, study, sweep; "
+        "print(finalists.__module__, search.__module__, study.__module__, sweep.__module__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "nasi_ray.api nasi_ray.api nasi_ray.api\n"
+    assert done.stdout == "nasi_ray.api nasi_ray.api nasi_ray.api nasi_ray.api\n"
 
 
 def test_a_result_has_what_result_json_has(run_dir: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import ConfigError, TrainingError
@@ -15,6 +15,7 @@ from nasi_ray.finalists.training import HOLDOUT, train_finalists
 from nasi_ray.progress import Progress
 from nasi_ray.run.finish import to_json, write_results
 from nasi_ray.run.provenance import versions
+from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.search.cell_plot import save_architecture_plot
 from nasi_ray.search.result import SearchResult
 from nasi_ray.search.settings import FinalistConfig
@@ -24,6 +25,9 @@ from nasi_ray.storage import open_storage
 from nasi_ray.tables.accuracies import Accuracies
 from nasi_ray.training.recipes import RECIPES
 from nasi_ray.training.settings import refuse_unknown_recipe
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = "nasi_ray.finalists/1"
 
@@ -40,9 +44,11 @@ class FinalistPlan:
     """Of the search; trainings run side by side on as many workers."""
     accuracies: Accuracies | None
     """The table and column to look up; None: the finalists are trained."""
+    tracking: TrackConfig
+    """Who is told of their trainings."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class FinalistResult:
     """The finalists and the answer."""
 
@@ -54,6 +60,28 @@ class FinalistResult:
     """The best by validation accuracy."""
     files: tuple[str, ...]
     """Names of the files written into the run directory."""
+    searches: Sequence[SearchResult]
+    """The search, or those of a sweep's seeds; ``searches[0].architecture`` is a search's own."""
+
+    def __repr__(self) -> str:
+        content = self.content
+        which = f"number {content['answer']} of {content['finalists']}"
+        return f"FinalistResult({content['space']!r}, {which}, {self.uri!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``finalists.json``."""
+        return dict(self.content)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row per finalist: rank, score, cell, validation accuracy in percent, epochs."""
+        import pandas  # takes a second to import
+
+        return pandas.DataFrame(self.content["cells"])
+
+    def _repr_svg_(self) -> str | None:
+        """The picture of the answer, for notebooks; None for cells that are not drawn."""
+        draw = getattr(self.architecture, "_repr_svg_", None)
+        return None if draw is None else str(draw())
 
     @property
     def num_failed(self) -> int:
@@ -66,6 +94,7 @@ def plan_finalists(
     samples: SampleConfig,
     estimate: EstimateConfig,
     compute: ComputeSettings,
+    tracking: TrackConfig,
 ) -> FinalistPlan | None:
     """Refuse what cannot be, before a search begins.
 
@@ -97,7 +126,12 @@ def plan_finalists(
                 "another --finalists-recipe, or --finalists-table with a table"
             )
     return FinalistPlan(
-        final=final, samples=samples, estimate=estimate, compute=compute, accuracies=accuracies
+        final=final,
+        samples=samples,
+        estimate=estimate,
+        compute=compute,
+        accuracies=accuracies,
+        tracking=tracking,
     )
 
 
@@ -151,7 +185,11 @@ def run_finalists(
     files = _files(content, cells[answer])
     write_results(open_storage(uri), files, label="trainings")
     return FinalistResult(
-        content=content, uri=uri, architecture=cells[answer].architecture, files=tuple(files)
+        content=content,
+        uri=uri,
+        architecture=cells[answer].architecture,
+        files=tuple(files),
+        searches=tuple(results),
     )
 
 
@@ -161,7 +199,10 @@ def _compare(
     """How good each cell is, and by what that was found."""
     if plan.accuracies is None:
         recipe = plan.final.finalists_recipe
-        trained = train_finalists(cells, recipe, plan.samples, plan.compute, uri, progress)
+        with Tracking(plan.tracking, progress) as told:
+            trained = train_finalists(
+                cells, recipe, plan.samples, plan.compute, uri, progress, told
+            )
         return trained, {"recipe": recipe, "holdout": HOLDOUT}
     metric = plan.accuracies.metric
     found: list[Any] = [cell.architecture for cell in cells]

@@ -18,6 +18,7 @@ from nasi_ray.pool.tune import Halving
 from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.extensions import added, make_with_added
 from nasi_ray.run.identity import digest_of, source_name
+from nasi_ray.run.tracking import Tracking
 from nasi_ray.storage import open_storage
 from nasi_ray.training.cells import on_workers
 from nasi_ray.training.images import TrainImages
@@ -25,6 +26,7 @@ from nasi_ray.training.job import read_images, run_train
 from nasi_ray.training.metrics import read_metrics
 from nasi_ray.training.result import read_result
 from nasi_ray.training.settings import TrainJob, job_after_search
+from nasi_ray.training.tracked import send_training
 
 HOLDOUT = 0.2
 """Share of the training images that finalists are compared on."""
@@ -55,6 +57,7 @@ def train_finalists(
     compute: ComputeSettings,
     uri: str,
     progress: Progress,
+    tracking: Tracking,
 ) -> list[Outcome]:
     """Train finalists, or go on with those that are neither done nor stopped.
 
@@ -65,6 +68,7 @@ def train_finalists(
         compute: Of the search; one training a worker, 0 workers: one after the other, here.
         uri: Run directory of the search.
         progress: Display; not closed here.
+        tracking: Who is told of each training when it ends.
 
     Returns:
         What became of each.
@@ -87,7 +91,7 @@ def train_finalists(
     jobs = [_job_of(cell, base, f"{uri.rstrip('/')}/{FOLDER}/{recipe}") for cell in cells]
     # Who is stopped depends on who else is there.
     mark = f"stopped-{digest_of({'cells': [cell.key for cell in cells]})}"
-    trials = _Trials(jobs, mark, progress)
+    trials = _Trials(jobs, mark, progress, tracking)
     if trials.missing:
         images = read_images(base, training, progress)
         try:
@@ -100,6 +104,8 @@ def train_finalists(
                 f"stopped with {len(jobs) - len(trials.missing)} of {len(jobs)} finalists trained; "
                 "the same command continues"
             ) from None
+    for position in range(len(jobs)):
+        trials.send(position)
     return [trials.outcome(position) for position in range(len(jobs))]
 
 
@@ -116,8 +122,10 @@ def _job_of(cell: Finalist, base: TrainJob, folder: str) -> TrainJob:
 class _Trials:
     """What has become of the trainings, by what is in their run directories."""
 
-    def __init__(self, jobs: Sequence[TrainJob], mark: str, progress: Progress) -> None:
-        self.jobs, self.mark, self.progress = jobs, mark, progress
+    def __init__(
+        self, jobs: Sequence[TrainJob], mark: str, progress: Progress, tracking: Tracking
+    ) -> None:
+        self.jobs, self.mark, self.progress, self._tracking = jobs, mark, progress, tracking
         self.failures: dict[int, str] = {}
         self.halving = halving_of(jobs[0].training.epochs)
 
@@ -158,6 +166,7 @@ class _Trials:
             self.progress.message(
                 f"finalist {number}: {accuracies[-1]:.2f} % after {epochs} epochs, stopped"
             )
+        self.send(position)
         num_total, num_failed = len(self.jobs), len(self.failures)
         state = ProgressState(
             num_done=num_total - len(self.missing),
@@ -167,6 +176,12 @@ class _Trials:
             title="",
         )
         self.progress.update(state)
+
+    def send(self, position: int) -> None:
+        """Send a training that has ended, and is not sent yet, to the services that are asked."""
+        job, ended = self.jobs[position], "stopped early" if self.is_stopped(position) else ""
+        if position not in self.failures:
+            send_training(self._tracking, job, job.out, group=FOLDER, ended=ended)
 
     def outcome(self, position: int) -> Outcome:
         """What became of a training."""

@@ -10,6 +10,7 @@ from nasi_ray.pages.blocks import Figure, Part
 from nasi_ray.pages.files import read_json
 from nasi_ray.pages.settings import ReportJob
 from nasi_ray.storage import Storage, open_storage
+from nasi_ray.training.result import TABLE
 
 
 def run_report(job: ReportJob) -> list[str]:
@@ -42,7 +43,8 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
     """What a run directory holds.
 
     Args:
-        uri: Of a search, sweep, study or training; a training below a search is added to it.
+        uri: Of a search, sweep, study, ranking, training or list of trainings; a training below a
+            search is added to it.
         data: Where the images are now, if they have moved.
 
     Raises:
@@ -64,11 +66,19 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
         from nasi_ray.pages.training import train_part
 
         return [train_part(storage, None)]
+    if (ranking := read_json(storage, "ranking.json")) is not None:
+        from nasi_ray.pages.ranking import ranking_part
+
+        return [ranking_part(storage, ranking)]
+    if storage.list(TABLE):
+        from nasi_ray.pages.trainings import trainings_part
+
+        return [trainings_part(storage)]
     parts = study_parts(storage)
     if not parts:
         raise RecordConflictError(
-            f"{storage.uri} has nothing to report; name the --out of a search, sweep, study or "
-            "training that is done"
+            f"{storage.uri} has nothing to report; name the --out of a search, sweep, study, "
+            "ranking, training or list of trainings that is done"
         )
     return parts
 

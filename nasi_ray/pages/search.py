@@ -345,7 +345,7 @@ def _sample_blocks(run: _Search) -> list[Block]:
     ]
 
 
-def _bins(values: FloatArray) -> list[dict[str, float]]:
+def bins_of(values: FloatArray) -> list[dict[str, float]]:
     """Counts in bins of equal width, or of equal ratio where values spread over a decade."""
     low, high = float(values.min()), float(values.max())
     span = np.geomspace if low > 0 and high > 10 * low else np.linspace
@@ -357,7 +357,7 @@ def _bins(values: FloatArray) -> list[dict[str, float]]:
 
 
 def _histogram(e: FloatArray, nu: Sequence[Mapping[str, float]], note: str) -> Figure:
-    bins = _bins(e)
+    bins = bins_of(e)
     return Figure(
         name="histogram",
         title="Where ν cuts e",
@@ -379,7 +379,7 @@ def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
         for i in _thinned(range(len(table)))
     ]
     good = {n: table.values[n][np.isfinite(table.values[n])] for n in names}
-    bins = [{"name": name, **one} for name, values in good.items() for one in _bins(values)]
+    bins = [{"name": name, **one} for name, values in good.items() for one in bins_of(values)]
     is_log = all(values.min() > 0 for values in good.values())
     over, counts = specs.measured(rows, bins, names, log=is_log)
     statistics = run.answer.get("measured", {})

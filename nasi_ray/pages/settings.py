@@ -14,14 +14,15 @@ from nasi_ray.run.process import EXIT_STATUSES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportJob:
-    """Write a page about searches, sweeps, studies and trainings: one HTML file.
+    """Write a page about searches, sweeps, studies, rankings and trainings: one HTML file.
 
     Raises:
         ConfigError: If no run is given, or the page has no name that ends in .html.
     """
 
     runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run directories, paths or s3://bucket/prefix: of searches, sweeps, studies, trainings."""
+    """Run directories, paths or s3://bucket/prefix: of searches, sweeps, studies, rankings,
+    trainings and lists of trainings."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """The page, a path or s3://bucket/prefix that ends in .html; by default report.html in the
     first run directory."""

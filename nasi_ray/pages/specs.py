@@ -93,20 +93,41 @@ def colours(field: str, domain: Sequence[str], values: Sequence[str], **more: An
     return {"field": field, "type": "nominal", "title": None, "scale": scale, **more}
 
 
-def intervals(rows: Sequence[Row], title: str) -> Spec:
-    """Margins with intervals: rows of ``name``, ``value``, ``low``, ``high``, ``state``."""
-    colour = colours("state", ("stands", "open"), (BLUE, ORANGE))
+_OF_MARGINS = (
+    ("name", "decision", ""),
+    ("first", "first choice", ""),
+    ("second", "second choice", ""),
+    ("value", "margin", ".3~g"),
+    ("error", "± standard error", ".2~g"),
+    ("share", "stands", ".0%"),
+)
+
+
+def intervals(
+    rows: Sequence[Row],
+    title: str,
+    *,
+    states: tuple[str, str] = ("stands", "open"),
+    told: Sequence[tuple[str, str, str]] = _OF_MARGINS,
+) -> Spec:
+    """Values with intervals: rows of ``name``, ``value``, ``low``, ``high``, ``state``.
+
+    Args:
+        rows: The data.
+        title: Of the axis.
+        states: What ``state`` is of those that are sure, and of the others.
+        told: Field, heading and number format (of a text empty) of what is under the pointer.
+    """
+    colour = colours("state", states, (BLUE, ORANGE))
     y = names("name")
     tooltip = [
-        {"field": field, "type": kind, "title": heading, "format": form}
-        for field, kind, heading, form in (
-            ("name", "nominal", "decision", ""),
-            ("first", "nominal", "first choice", ""),
-            ("second", "nominal", "second choice", ""),
-            ("value", "quantitative", "margin", ".3~g"),
-            ("error", "quantitative", "± standard error", ".2~g"),
-            ("share", "quantitative", "stands", ".0%"),
-        )
+        {
+            "field": field,
+            "type": "quantitative" if form else "nominal",
+            "title": heading,
+            "format": form,
+        }
+        for field, heading, form in told
     ]
     x = quantity("low", title, scale={"zero": True})
     return chart(
@@ -121,7 +142,7 @@ def intervals(rows: Sequence[Row], title: str) -> Spec:
         {
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
             "encoding": {"y": y, "x": {**x, "field": "value"}, "color": colour,
-                         "shape": colours("state", ("stands", "open"), ("circle", "diamond")),
+                         "shape": colours("state", states, ("circle", "diamond")),
                          "tooltip": tooltip},
         },
     )  # fmt: skip
@@ -257,7 +278,9 @@ def measured(
     )  # fmt: skip
 
 
-def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) -> Spec:
+def histogram(
+    rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool, counted: str = "samples"
+) -> Spec:
     """Counts per bin (``low``, ``high``, ``count``), and vertical lines at ``nu``."""
     ends = [rows[0]["low"], rows[-1]["high"], *(row["nu"] for row in nu if row["nu"] > 0)]
     x = quantity("low", title, log=log, scale={"domain": [min(ends), max(ends)], "padding": 4})
@@ -268,7 +291,7 @@ def histogram(rows: Sequence[Row], nu: Sequence[Row], title: str, *, log: bool) 
             "mark": {"type": "bar", "color": BLUE, "stroke": None, "binSpacing": 1},
             "encoding": {
                 "x": x, "x2": {"field": "high"},
-                "y": {"field": "count", "type": "quantitative", "title": "samples"},
+                "y": {"field": "count", "type": "quantitative", "title": counted},
                 "y2": {"datum": 0}, "tooltip": _BIN,
             },
         },

@@ -34,8 +34,8 @@ def ranking_lines(result: Mapping[str, Any]) -> str:
     Returns:
         Lines of text, each ended by a line break.
     """
-    remarks = [*_notes(result), *(f"WARNING: {text}" for text in result["warnings"])]
-    lines = [*wrapped(_title(result)), "", *_tables(result), ""]
+    remarks = [*ranking_notes(result), *(f"WARNING: {text}" for text in result["warnings"])]
+    lines = [*wrapped(ranking_title(result)), "", *_tables(result), ""]
     if not result["metric"]:
         lines += _ranked_lines(result)
     lines += [line for remark in remarks for line in wrapped(remark)]
@@ -48,10 +48,10 @@ def ranking_markdown(result: Mapping[str, Any]) -> str:
     Args:
         result: The content of ``ranking.json``.
     """
-    lines = [f"# {one_line(_title(result))}", ""]
+    lines = [f"# {one_line(ranking_title(result))}", ""]
     lines += [f"**Warning:** {one_line(text)}." + "\n" for text in result["warnings"]]
-    lines += markdown_table(_headings(result), _rows(result))
-    lines += ["", *(f"{one_line(note)}\n" for note in _notes(result)), *_deciles(result)]
+    lines += markdown_table(ranking_headings(result), ranking_rows(result))
+    lines += ["", *(f"{one_line(note)}\n" for note in ranking_notes(result)), *_deciles(result)]
     lines += _ranked_markdown(result)
     lines += ["## Settings", ""]
     settings = sorted((str(k), _plain(v)) for k, v in result["settings"].items())
@@ -59,7 +59,8 @@ def ranking_markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(result: Mapping[str, Any]) -> str:
+def ranking_title(result: Mapping[str, Any]) -> str:
+    """What was ranked, in a line."""
     seeds = plural(len(result["seeds"]), "seed")
     architectures = result["architectures"]
     return (
@@ -69,15 +70,16 @@ def _title(result: Mapping[str, Any]) -> str:
     )
 
 
-def _headings(result: Mapping[str, Any]) -> tuple[str, ...]:
+def ranking_headings(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of ``ranking_rows``."""
     return _HEADINGS if result["metric"] else _HEADINGS[:3]
 
 
 def _tables(result: Mapping[str, Any]) -> list[str]:
-    """The content of ``_rows`` in tables that fit a terminal."""
-    rows = _rows(result)
+    """The content of ``ranking_rows`` in tables that fit a terminal."""
+    rows = ranking_rows(result)
     if not result["metric"]:
-        return text_table(_headings(result), rows)
+        return text_table(ranking_headings(result), rows)
     lines: list[str] = []
     for columns in _TERMINAL_TABLES:
         headings, *cells = [[row[i] for i in columns] for row in (_HEADINGS, *rows)]
@@ -85,7 +87,8 @@ def _tables(result: Mapping[str, Any]) -> list[str]:
     return lines[1:]
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def ranking_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row per proxy; with a table of accuracies the best correlation first."""
     proxies = result["proxies"]
     if not result["metric"]:
         return [_counts(p) for p in proxies]
@@ -124,7 +127,7 @@ def _signed(value: float | None) -> str:
     return "?" if value is None else f"{value:+.3f}"
 
 
-def _notes(result: Mapping[str, Any]) -> list[str]:
+def ranking_notes(result: Mapping[str, Any]) -> list[str]:
     """What the numbers mean, and which are missing."""
     metric = result["metric"]
     if metric is None:
@@ -191,7 +194,7 @@ def _deciles(result: Mapping[str, Any]) -> list[str]:
     return [*lines, *markdown_table(("proxy", *map(str, range(1, most + 1))), rows), ""]
 
 
-def _ranks(proxy: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+def ranks_of(proxy: Mapping[str, Any]) -> list[tuple[int, str, str]]:
     """Rank, score and architecture of both ends of a proxy's ranking, the best first."""
     lowest, num = proxy["lowest_ranked"], proxy["num_scored"]
     rows = [*enumerate(proxy["highest_ranked"], 1), *enumerate(lowest, num - len(lowest) + 1)]
@@ -204,7 +207,7 @@ def _ranked_lines(result: Mapping[str, Any]) -> list[str]:
     own = [proxy for proxy in result["proxies"] if proxy["name"] not in SIZE_PROXIES]
     for proxy in own or result["proxies"]:
         lines += wrapped(f"Best and worst by {proxy['name']}: rank, score, architecture")
-        for rank, score, architecture in _ranks(proxy):
+        for rank, score, architecture in ranks_of(proxy):
             text = f"{rank}. {score} {architecture}"
             lines += wrapped(text, indent="  ", hanging="      ")
         lines.append("")
@@ -215,7 +218,7 @@ def _ranked_markdown(result: Mapping[str, Any]) -> list[str]:
     rows = [
         (proxy["name"], str(rank), score, architecture)
         for proxy in result["proxies"]
-        for rank, score, architecture in _ranks(proxy)
+        for rank, score, architecture in ranks_of(proxy)
     ]
     headings = ("proxy", "rank", "score", "architecture")
     return ["## Best and worst architectures", "", *markdown_table(headings, rows), ""]

@@ -25,9 +25,11 @@ from nasi_ray.run.finish import ANSWERS, answer_name, to_json, write_results
 from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.tracking import Tracking
 from nasi_ray.runner import SeriesRunner
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.collect import collect
+from nasi_ray.search.figures import send_search
 from nasi_ray.search.front_plot import front_files
 from nasi_ray.search.names import SAMPLES, series_of
 from nasi_ray.search.result import SearchResult, estimate_settings, make_result
@@ -71,6 +73,7 @@ def run_search(
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
     with contextlib.ExitStack() as stack:
+        tracking = stack.enter_context(Tracking(job.tracking, progress))
         session = session or stack.enter_context(Session(progress))
         stack.enter_context(plan.storage.lock())
         stores = _complete_records(job, plan, space)
@@ -80,7 +83,9 @@ def run_search(
             stores = _evaluate(job, plan, space, session)
         cost = {"cost": session.meter.summary(plan.prices)} if plan.prices else {}
         run = {"seconds": time.perf_counter() - start, **cost}
-        return _conclude(job, plan, space, stores, run)
+        result = _conclude(job, plan, space, stores, run)
+        send_search(tracking, job, result)
+        return result
 
 
 def answer(job: SearchJob, *, may_lack: bool = False) -> SearchResult | None:

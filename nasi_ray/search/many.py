@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from nasi_ray.storage import open_storage
 _MAX_DEATHS = 10
 """Deaths of a trial's worker after which its search is given up."""
 
+OnResult = Callable[[int, SearchResult], None]
 _Images = Mapping[ImagesKey, FittedImages | None]
 
 
@@ -47,6 +48,7 @@ def search_many(
     session: Session,
     compute: ComputeSettings,
     workers_per_search: int = 1,
+    on_result: OnResult | None = None,
 ) -> Searched:
     """Run searches, continue them, or answer them from their records.
 
@@ -59,6 +61,7 @@ def search_many(
         session: The connection to Ray, if there are workers.
         compute: Workers of all searches together; 0: this process evaluates.
         workers_per_search: Workers of each search (≥ 1).
+        on_result: Called with the position and result of each search that is done, in this process.
 
     Returns:
         The results. A search that fails does not stop the others.
@@ -76,7 +79,9 @@ def search_many(
     for position, job in enumerate(jobs):
         if position not in done:
             groups.setdefault(job.run_uri, []).append(position)
-    ends = _Ends(jobs, list(groups.values()), done, progress)
+    ends = _Ends(jobs, list(groups.values()), progress, on_result)
+    for position, result in done.items():
+        ends.take(position, result)
     if done and groups:
         progress.message(f"{len(done)} of {len(jobs)} searches are done already")
     try:
@@ -99,12 +104,20 @@ class _Ends:
         self,
         jobs: Sequence[SearchJob],
         groups: Sequence[Sequence[int]],
-        done: Mapping[int, SearchResult],
         progress: Progress,
+        on_result: OnResult | None,
     ) -> None:
         self.jobs, self.groups, self.progress = jobs, groups, progress
-        self.found = Searched(results=dict(done))
-        self._begin, self._num_before = time.monotonic(), len(done)
+        self.found = Searched()
+        self._on_result = on_result
+        self._begin = time.monotonic()
+        self._num_before = len(jobs) - sum(map(len, groups))
+
+    def take(self, position: int, result: SearchResult) -> None:
+        """A search is done."""
+        self.found.results[position] = result
+        if self._on_result is not None:
+            self._on_result(position, result)
 
     def end(self, number: int, failure: NasiRayError | None) -> None:
         """The searches of a group have ended."""
@@ -117,7 +130,7 @@ class _Ends:
             if result is None:
                 self.fail(position, failure or NasiRayError("its records are missing"))
             else:
-                self.found.results[position] = result
+                self.take(position, result)
         self.show()
 
     def fail(self, position: int, error: NasiRayError) -> None:
@@ -147,15 +160,15 @@ def _run_here(ends: _Ends, session: Session, compute: ComputeSettings) -> None:
         job = dataclasses.replace(ends.jobs[position], compute=compute)
         title = f"search {job.samples.space}, seed {job.samples.seed}: {job.run_uri}"
         try:
-            ends.found.results[position] = run_search(
-                job, session.progress, session=session, title=title
-            )
+            result = run_search(job, session.progress, session=session, title=title)
         except SearchStoppedError:
             raise
         except NasiRayError as error:
             if error.is_retryable or isinstance(error, StorageError):
                 raise  # the others would meet it, too
             ends.fail(position, error)
+        else:
+            ends.take(position, result)
 
 
 def _run_trials(

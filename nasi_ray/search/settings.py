@@ -29,6 +29,7 @@ from nasi_ray.run.settings import (
     parse_job,
     with_settings,
 )
+from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.search.names import series_of
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.options import costs_of
@@ -86,6 +87,7 @@ class SearchJob:
     of workers does not change when a search ends; what was evaluated beyond does not count."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     final: FinalistConfig = field(default_factory=FinalistConfig)
+    tracking: TrackConfig = field(default_factory=TrackConfig)
     then_train: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """Train the cell that is found (with --finalists, the best of them), by this recipe of
     `nasi-ray train` and on the same data, into the folder train of the run directory."""

@@ -15,11 +15,13 @@ from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import versions
 from nasi_ray.run.settings import flat_settings, settings_yaml
+from nasi_ray.run.tracking import Tracking
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.many import Searched, search_many
 from nasi_ray.search.result import SearchResult, describe_alpha
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import open_storage
+from nasi_ray.sweep.figures import SweepFigures
 from nasi_ray.sweep.result import SWEEP_SCHEMA, SweepResult
 from nasi_ray.sweep.settings import Combination, SweepJob, combinations, plain_compute, seeds_of
 
@@ -45,13 +47,14 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
     job = dataclasses.replace(job, out=uri)
     storage, points = open_storage(uri), combinations(job)
     storage.write("settings.yaml", settings_yaml(job, "sweep"))
-    with Session(progress) as session:
+    with Tracking(job.tracking, progress) as tracking, Session(progress) as session:
         found = search_many(
             [one for point in points for one in point.jobs],
             progress,
             session=session,
             compute=plain_compute(job),
             workers_per_search=job.compute.workers_per_search,
+            on_result=SweepFigures(storage, points, tracking),
         )
     result = _result(job, points, found, uri, seconds=time.perf_counter() - start)
     files = _files(job, result)

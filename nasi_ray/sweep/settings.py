@@ -20,6 +20,7 @@ from nasi_ray.run.settings import (
     parse_job,
     with_settings,
 )
+from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.search.settings import FinalistConfig, SearchJob, check, default_job
 
 _MAX_SEARCHES = 100_000
@@ -81,6 +82,7 @@ class SweepJob:
     compute: SweepCompute = field(default_factory=SweepCompute)
     final: FinalistConfig = field(default_factory=FinalistConfig)
     """Of the consensus: the cells with the best mean score over the seeds."""
+    tracking: TrackConfig = field(default_factory=TrackConfig)
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/sweep-<named after the settings>."""
 

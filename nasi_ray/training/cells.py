@@ -25,15 +25,16 @@ from nasi_ray.run.identity import source_name
 from nasi_ray.run.listed import read_list
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
 from nasi_ray.training.job import find_compute, read_images, run_train
-from nasi_ray.training.result import TrainResult, read_result
+from nasi_ray.training.result import TABLE, TrainResult, read_result
 from nasi_ray.training.settings import SubjectConfig, TrainJob
+from nasi_ray.training.tracked import send_training
 
-TABLE = "accuracies.parquet"
 Results = Mapping[int, TrainResult]
 """Position of a trial -> its result."""
 
@@ -75,9 +76,18 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
     missing = [i for i in range(len(jobs)) if i not in done]
     if done:
         progress.message(f"{len(done)} of {len(jobs)} trainings are done already")
-    runner = _Trials(jobs, done, progress)
+    with Tracking(job.tracking, progress) as tracking:
+        runner = _Trials(jobs, done, progress, tracking)
+        _run_missing(job, runner, missing, storage)
+    return CellsResult(uri=uri, num_trained=len(runner.done), failures=runner.failures)
+
+
+def _run_missing(job: TrainJob, runner: _Trials, missing: Sequence[int], storage: Storage) -> None:
+    jobs, progress = runner.jobs, runner.progress
+    for position in runner.done:
+        runner.send(position)
     if missing:
-        storage.write("settings.yaml", settings_yaml(job, "train", out=uri))
+        storage.write("settings.yaml", settings_yaml(job, "train", out=storage.uri))
         images = read_images(job, job.training, progress)
         try:
             _run(job, runner, missing, images)
@@ -88,7 +98,6 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
                 "continues"
             ) from None
     _write_table(storage, job, runner)
-    return CellsResult(uri=uri, num_trained=len(runner.done), failures=runner.failures)
 
 
 def trials(job: TrainJob, uri: str) -> list[TrainJob]:
@@ -104,6 +113,7 @@ def trials(job: TrainJob, uri: str) -> list[TrainJob]:
             subject=SubjectConfig(genotype=cell.to_json()),
             training=dataclasses.replace(job.training, seed=seed),
             compute=dataclasses.replace(job.compute, num_workers=0, address=None),
+            tracking=TrackConfig(),
             seeds=(),
             out=f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}",
         )
@@ -122,11 +132,22 @@ class _Trials:
     """What is done, and what is said of it."""
 
     def __init__(
-        self, jobs: Sequence[TrainJob], done: Mapping[int, TrainResult], progress: Progress
+        self,
+        jobs: Sequence[TrainJob],
+        done: Mapping[int, TrainResult],
+        progress: Progress,
+        tracking: Tracking,
     ) -> None:
         self.jobs, self.done, self.progress = jobs, dict(done), progress
+        self._tracking = tracking
         self.failures: dict[str, str] = {}
         self._begin, self._num_before = time.monotonic(), len(done)
+
+    def send(self, position: int) -> None:
+        """Send a training that has ended to the services that the job names."""
+        job = self.jobs[position]
+        group = job.out.rsplit("/", 3)[-3]
+        send_training(self._tracking, job, job.out, group=group)
 
     def end(self, position: int, failure: NasiRayError | None) -> None:
         """A trial has ended."""
@@ -137,6 +158,7 @@ class _Trials:
             self.progress.message(f"{job.out} failed: {self.failures[job.out]}")
         else:
             self.done[position] = result
+            self.send(position)
             left = len(self.jobs) - len(self.done) - len(self.failures)
             pace = (time.monotonic() - self._begin) / (len(self.done) - self._num_before)
             wait = format_seconds(left * pace)

@@ -40,6 +40,7 @@ from nasi_ray.training.optimization import refuse_unknown_optimizer
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
 from nasi_ray.training.settings import TrainJob, options_without_effect
+from nasi_ray.training.tracked import tracked
 from nasi_ray.training.world import Link, World
 
 _MOST_LOADER_PROCESSES = 8
@@ -75,6 +76,13 @@ def run_train(
         NasiRayError: For every failure that a user can cause; what was trained is kept up to the
             latest checkpoint.
     """
+    with tracked(job, settle_uri(job.run_uri), progress) as display:
+        return _run_train(job, display, images, after_epoch)
+
+
+def _run_train(
+    job: TrainJob, progress: Progress, images: TrainImages | None, after_epoch: AfterEpoch | None
+) -> TrainResult:
     start = time.perf_counter()
     space, architecture = read_subject(
         job.subject.genotype, job.subject.space, job.subject.architecture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasi_ray.display.tensorboard import EVENTS, event_file
 from nasi_ray.storage import Storage
 from nasi_ray.training.loader import Loader
 from nasi_ray.training.state import TrainState
@@ -43,7 +42,7 @@ seconds since 1970."""
 DETERMINED = ("epoch", "lr", "train_loss", "test_loss", "top1", "top5")
 """Columns that do not depend on how fast the machine is."""
 
-_TENSORBOARD = "tensorboard/events.out.tfevents.nasi_ray"
+_TENSORBOARD = f"tensorboard/{EVENTS}"
 
 
 def test(state: TrainState, loader: Loader, world: World) -> tuple[dict[str, float], int]:
@@ -101,15 +100,14 @@ def write_metrics(storage: Storage, rows: Sequence[Row]) -> None:
 
 
 def _events(rows: Sequence[Row]) -> bytes:
-    from tensorboardX import SummaryWriter
-
-    with tempfile.TemporaryDirectory() as folder:
-        with SummaryWriter(folder, write_to_disk=True) as writer:
-            for row in rows:
-                for name in COLUMNS:
-                    if name not in ("epoch", "time"):
-                        writer.add_scalar(name, row[name], int(row["epoch"]), walltime=row["time"])
-        return next(Path(folder).iterdir()).read_bytes()
+    return event_file(
+        [
+            (name, row[name], int(row["epoch"]), row["time"])
+            for row in rows
+            for name in COLUMNS
+            if name not in ("epoch", "time")
+        ]
+    )
 
 
 def read_metrics(storage: Storage) -> list[dict[str, Any]]:

@@ -16,9 +16,11 @@ from nasi_ray.run.identity import digest_of, source_name
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
+    flat_settings,
     parse_job,
     with_settings,
 )
+from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.spaces import get_space
 from nasi_ray.training.recipes import RECIPES, TrainingConfig, check, training_settings
 
@@ -151,6 +153,7 @@ class TrainJob:
     training: TrainingConfig = field(default_factory=lambda: RECIPES["quick"])
     images: DataConfig = field(default_factory=DataConfig)
     compute: TrainCompute = field(default_factory=TrainCompute)
+    tracking: TrackConfig = field(default_factory=TrackConfig)
     seeds: tuple[int, ...] = ()
     """Of --genotypes: train each cell with each of these seeds; empty: with --seed."""
     out: str = ""
@@ -205,6 +208,7 @@ def job_after_search(
     space: str,
     architecture: str,
     out: str,
+    tracking: TrackConfig | None = None,
 ) -> TrainJob:
     """The training of a cell that a search has found, on the same data and workers.
 
@@ -215,6 +219,7 @@ def job_after_search(
         space: Name of the space.
         architecture: The cell, in the notation of its space.
         out: Run directory of the search.
+        tracking: Who is told; None: nobody.
 
     Raises:
         UnknownNameError: If the recipe is not known.
@@ -229,6 +234,7 @@ def job_after_search(
             "threads_per_worker": compute.threads_per_worker,
             "address": compute.address,
             **{name: getattr(samples, name) for name in names},
+            **flat_settings(tracking or TrackConfig()),
             "out": f"{out.rstrip('/')}/train",
         },
         where="search --then-train",

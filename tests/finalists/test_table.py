@@ -145,3 +145,41 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert not (tmp_path / "run").exists()
     with pytest.raises(NasiRayError, match="which is for the command"):
         nasi_ray.search("nb201", finalists=3, progress=None)
+
+
+def settings() -> dict[str, Any]:
+    names = [name.removeprefix("--").replace("-", "_") for name in TINY[::2]]
+    values = [int(value) if value.isdigit() else value for value in TINY[1::2]]
+    return {**dict(zip(names, values, strict=True)), "progress": None}
+
+
+def test_python_finds_what_the_command_finds(table: str, tmp_path: Path) -> None:
+    out, given = tmp_path / "run", {**settings(), "finalists_table": table}
+    found = nasi_ray.finalists(count=4, out=str(out), **given)
+    flags = ["--finalists", "4", "--finalists-table", table, "--out", str(tmp_path / "other")]
+    assert call("search.py", *TINY, *flags)[0] == 0
+    other = json.loads((tmp_path / "other" / "finalists.json").read_text())
+    assert found.to_dict()["cells"] == other["cells"]
+    assert json.loads((out / "finalists.json").read_text()) == found.to_dict()
+    frame = found.to_pandas()
+    assert frame["rank"].tolist() == [1, 2, 3, 4]
+    assert found.architecture.to_string() == frame["architecture"][found.content["answer"] - 1]
+    (search,) = found.searches
+    assert search.architecture.to_string() == frame["architecture"][0]
+    assert repr(found) == f"FinalistResult('nb201', number {other['answer']} of 4, '{out}')"
+    assert found._repr_svg_() is None
+    # It is the sweep of the command, too.
+    swept = nasi_ray.finalists(count=4, seeds=range(2), out=str(tmp_path / "sweep"), **given)
+    assert [one.content["seed"] for one in swept.searches] == [0, 1]
+    assert (tmp_path / "sweep" / "sweep.json").exists()
+
+
+@pytest.mark.parametrize("count", [0, 1, 1001])
+def test_python_refuses_what_cannot_be_compared(count: int, table: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"give 2 to 1000 cells to compare|add --finalists 8"):
+        nasi_ray.finalists(
+            count=count, out=str(tmp_path / "run"), finalists_table=table, **settings()
+        )
+    with pytest.raises(ConfigError, match=r"nasi_ray\.train"):
+        nasi_ray.finalists(count=4, then_train="quick", finalists_table=table, **settings())
+    assert not (tmp_path / "run").exists()

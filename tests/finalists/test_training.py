@@ -13,6 +13,7 @@ from nasi_ray.errors import SearchStoppedError, TrainingError
 from nasi_ray.finalists import training
 from nasi_ray.finalists.cells import Finalist
 from nasi_ray.finalists.outcome import Outcome, best_of
+from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.spaces import Genotype
 from nasi_ray.training import images, job
 from nasi_ray.training.recipes import RECIPES
@@ -49,7 +50,8 @@ def cells(count: int) -> list[Finalist]:
 def finalists(out: Path, count: int = 4, **compute: Any) -> list[Outcome]:
     samples = SampleConfig(space="darts", data="random", image_size=8)
     asked = ComputeSettings(**{"num_workers": 0, **compute})
-    return training.train_finalists(cells(count), "quick", samples, asked, str(out), Quiet())
+    told = Tracking(TrackConfig(), Quiet())
+    return training.train_finalists(cells(count), "quick", samples, asked, str(out), Quiet(), told)
 
 
 def untimed(outcomes: list[Outcome]) -> list[Outcome]:

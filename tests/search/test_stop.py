@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import nasi_ray
+from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi import confidence
+from nasi_ray.pool.connection import connect
 from nasi_ray.search.text import summary_lines
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -70,6 +72,38 @@ def test_without_a_stable_checkpoint_all_samples_are_evaluated(
     found = search(tmp_path, stop_when_stable=1.0)
     assert len(evaluated) == found.num_samples == 12
     assert "no checkpoint below 12 samples was stable" in summary_lines(found.content)
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray itself
+def test_workers_of_ray_end_it_at_the_same_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = set()
+    with connect(None, ComputeSettings(num_workers=2)):
+        for probability in (0.01, 0.1, 0.3, 1.0):
+            asked: dict[str, Any] = {"stop_when_stable": probability, "num_samples": 48}
+            here = search(tmp_path / f"here{probability}", **asked)
+            on_ray = search(tmp_path / f"ray{probability}", num_workers=2, **asked)
+            assert on_ray.num_samples == here.num_samples
+            assert on_ray.content["probabilities"] == here.content["probabilities"]
+            assert on_ray.estimate.alpha.tobytes() == here.estimate.alpha.tobytes()
+            # Nothing was evaluated beyond where it ended.
+            runs = [nasi_ray.open_run(result.uri) for result in (here, on_ray)]
+            assert [run.num_samples for run in runs] == [here.num_samples] * 2
+            ends.add(here.num_samples)
+        # A trial of a sweep has a process of its own, where the first checkpoint is the usual one.
+        monkeypatch.setattr(confidence, "FIRST_CHECKPOINT", 50)
+        asked = {k: v for k, v in TINY.items() if k != "num_workers"} | {"num_samples": 60}
+        asked |= {"seeds": [0, 1], "stop_when_stable": 0.01}
+        sweeps = [
+            nasi_ray.sweep("s1", out=str(tmp_path / f"sweep{n}"), num_workers=n, **asked)
+            for n in (0, 2)
+        ]
+    assert ends == {6, 8, 17, 48}
+    one, other = (result.to_pandas() for result in sweeps)
+    assert one["num_samples"].tolist() == other["num_samples"].tolist() == [50, 50]
+    assert one["kept_probabilities"].tolist() == other["kept_probabilities"].tolist()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5, float("nan")])
