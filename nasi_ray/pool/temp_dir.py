@@ -1,4 +1,4 @@
-"""A directory for the files and sockets of a Ray that is started here, closed to other users."""
+"""Directories of this process, closed to other users; those of killed processes are deleted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from nasi_ray.errors import ClusterRefusedError
 
 _MAX_SOCKET = 103 if sys.platform == "darwin" else 107
 _PREFIX, _INNER, _LOCK = "ray-", "r", "lock"
+_SCRATCH = "nasi-ray-"
 # Ray's longest socket below its directory.
 _LONGEST = f"/session_{'2026-01-01_00-00-00_000000'}_{{pid}}/sockets/plasma_store"
 
@@ -38,9 +40,7 @@ def make_temp_dir() -> str:
         )
     try:
         os.makedirs(fitting[0], exist_ok=True)
-        _delete_orphans(fitting[0])
-        outer = tempfile.mkdtemp(prefix=_PREFIX, dir=fitting[0])
-        _held[outer] = _hold(outer)
+        outer = _make(fitting[0], _PREFIX)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ClusterRefusedError(
@@ -49,6 +49,36 @@ def make_temp_dir() -> str:
         ) from error
     # Ray opens the directory that it is given to everybody, so that is one inside.
     return os.path.join(outer, _INNER)
+
+
+@contextlib.contextmanager
+def scratch_dir() -> Iterator[str]:
+    """A directory below ``TMPDIR`` for what Ray wants to write and nobody reads.
+
+    Raises:
+        ClusterRefusedError: If it cannot be made.
+    """
+    base = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")
+    try:
+        outer = _make(base, _SCRATCH)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ClusterRefusedError(
+            f"cannot make a directory in {base}: {reason}; set TMPDIR to a directory that you can "
+            "write to"
+        ) from error
+    try:
+        yield outer
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+        os.close(_held.pop(outer))
+
+
+def _make(base: str, prefix: str) -> str:
+    _delete_orphans(base, prefix)
+    outer = tempfile.mkdtemp(prefix=prefix, dir=base)
+    _held[outer] = _hold(outer)
+    return outer
 
 
 def _hold(outer: str) -> int:
@@ -76,11 +106,11 @@ def keep_temp_dir(path: str) -> None:
     os.close(_held.pop(outer))
 
 
-def _delete_orphans(base: str) -> None:
+def _delete_orphans(base: str, prefix: str) -> None:
     """Delete what killed processes of this user have left: nobody holds its lock."""
     for entry in os.scandir(base):
         lock = os.path.join(entry.path, _LOCK)
-        is_ours = entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
+        is_ours = entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
         if not is_ours or entry.stat(follow_symlinks=False).st_uid != os.getuid():
             continue
         with contextlib.suppress(OSError):

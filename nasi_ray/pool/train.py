@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +22,7 @@ from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, W
 from nasi_ray.pool.board import Board
 from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.nodes import room_for
+from nasi_ray.pool.temp_dir import scratch_dir
 from nasi_ray.pool.worker import THREAD_VARIABLES
 from nasi_ray.progress import Progress, ProgressState
 
@@ -136,7 +134,7 @@ def run_on_workers(
         NasiRayError: As ``function``, if it is not retryable.
     """
     progress = ExportedProgress(progress)
-    with _board() as board, _folder() as folder:
+    with _board() as board, scratch_dir() as folder:
         refs = [ray.put(arg) for arg in args]
         trainer = _trainer(function, board, refs, group, folder)
         fit = Fit(trainer)
@@ -303,13 +301,3 @@ def _board() -> Iterator[Any]:
     finally:
         with contextlib.suppress(Exception):
             ray.kill(board)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[str]:
-    """A folder for what Ray Train wants to write."""
-    folder = tempfile.mkdtemp(prefix="nasi-ray-train-", dir=os.environ.get("TMPDIR"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from nasi_ray.errors import NasiRayError, RunLockedError, WorkerError
+from nasi_ray.pool.temp_dir import scratch_dir
 from nasi_ray.pool.train import Fit
 
 _POLL_S = 0.5
@@ -88,7 +88,7 @@ def run_trials(
     # Its loggers write three files a trial, which say nothing of ours.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with 1, verbose=0 still prints a table
-    with tempfile.TemporaryDirectory(prefix="nasi-ray-tune-", ignore_cleanup_errors=True) as folder:
+    with scratch_dir() as folder:
         callback = _Ends(ended)
         tuner = _tuner(function, shared, positions, resources, halving, folder, callback)
         fit = Fit(tuner)

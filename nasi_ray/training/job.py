@@ -43,7 +43,6 @@ from nasi_ray.training.settings import TrainJob, options_without_effect
 from nasi_ray.training.tracked import tracked
 from nasi_ray.training.world import Link, World
 
-_MOST_LOADER_PROCESSES = 8
 TRAINING_VERSION = 2
 """Increased when the same settings give another model than before."""
 
@@ -250,11 +249,7 @@ def _plan(
     device: str,
 ) -> TrainPlan:
     assert training.micro_batch_size != "auto"
-    is_lazy = training.augment == "resized-crop"
-    share = (os.cpu_count() or 1) // max(1, torch.cuda.device_count())
-    processes: int = min(_MOST_LOADER_PROCESSES, max(1, share))
-    if job.compute.loader_processes != "auto":
-        processes = job.compute.loader_processes
+    asked = job.compute.loader_processes
     return TrainPlan(
         uri=storage.uri,
         model=model_config(training, images, *subject),
@@ -263,7 +258,7 @@ def _plan(
         images=images,
         threads=job.compute.threads_per_worker,
         device=device,
-        loader_processes=processes if is_lazy else 0,
+        loader_processes=None if asked == "auto" else asked,
         compile=job.compute.compile,
         checkpoint_steps=job.compute.checkpoint_steps,
         keep_checkpoints=job.compute.keep_checkpoints,

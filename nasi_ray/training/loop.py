@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from nasi_ray.training.world import Link, World
 _MAX_MICRO_BATCHES = 1 << 20
 """Of one step; the seeds of steps must not overlap."""
 _WRITE_ATTEMPTS, _FIRST_PAUSE_S = 5, 1.0
+_MOST_LOADER_PROCESSES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,7 +51,9 @@ class TrainPlan:
     """CPU threads of a worker."""
     device: str
     """``cpu`` or ``cuda``."""
-    loader_processes: int
+    loader_processes: int | None
+    """That decode the images of a worker which are not in memory; None: its share of its node's
+    CPUs, at most 8."""
     compile: bool
     checkpoint_steps: int
     keep_checkpoints: int
@@ -90,6 +94,12 @@ def train(plan: TrainPlan, world: World, link: Link, after_epoch: AfterEpoch | N
     Trainer(plan, world, link, after_epoch).run()
 
 
+def share_of_cpus() -> int:
+    """CPUs of this node for each process that trains on it, at most 8."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torch; Ray Train sets it
+    return min(_MOST_LOADER_PROCESSES, max(1, (os.cpu_count() or 1) // here))
+
+
 class Trainer:
     """One process's part of a training."""
 
@@ -114,7 +124,7 @@ class Trainer:
             plan.images,
             config,
             self._part,
-            processes=plan.loader_processes,
+            processes=share_of_cpus() if plan.loader_processes is None else plan.loader_processes,
             prefetch=world.device.type == "cuda",
         )
         self._rows: list[dict[str, float]] = []

@@ -224,6 +224,9 @@ def job_after_search(
     Raises:
         UnknownNameError: If the recipe is not known.
     """
+    # The searches' own nodes are not those of trainings: only what was asked for holds for both.
+    usual = ComputeSettings()
+    asked = {name: getattr(compute, name) for name in ("label_selector", "capacity_timeout_s")}
     names = ("data", "split", "image_column", "label_column", "skip_broken", "seed", "device")
     return make_train_job(
         {
@@ -233,6 +236,7 @@ def job_after_search(
             "num_workers": compute.num_workers,
             "threads_per_worker": compute.threads_per_worker,
             "address": compute.address,
+            **{name: value for name, value in asked.items() if value != getattr(usual, name)},
             **{name: getattr(samples, name) for name in names},
             **flat_settings(tracking or TrackConfig()),
             "out": f"{out.rstrip('/')}/train",

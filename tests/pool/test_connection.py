@@ -24,7 +24,7 @@ from nasi_ray.errors import ClusterError, ClusterRefusedError, ConfigError, Nasi
 from nasi_ray.pool import connection
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import live_nodes
-from nasi_ray.pool.temp_dir import delete_temp_dir, keep_temp_dir, make_temp_dir
+from nasi_ray.pool.temp_dir import delete_temp_dir, keep_temp_dir, make_temp_dir, scratch_dir
 
 
 def free_port() -> int:
@@ -187,6 +187,30 @@ def test_what_a_killed_process_has_left_is_deleted_and_what_is_used_or_kept_is_n
         found = {path.name for path in Path(folder).iterdir()}
         assert found == {Path(used).parent.name, Path(kept).parent.name, "ray-of-others"}
         delete_temp_dir(used)
+
+
+def test_a_scratch_directory_ends_with_its_process_or_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = (
+        "import os, signal; from nasi_ray.pool.temp_dir import *\n"
+        "with scratch_dir() as made: print(made, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert Path(done.stdout.strip()).is_dir()
+    with scratch_dir() as made, scratch_dir() as other:
+        assert {str(path) for path in tmp_path.iterdir()} == {made, other}
+        assert stat.S_IMODE(os.stat(made).st_mode) == 0o700
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nothing"))
+    with pytest.raises(ClusterRefusedError, match=r"No such file.*; set TMPDIR to"), scratch_dir():
+        pass
 
 
 def test_a_long_directory_that_nobody_chose_for_ray_is_passed_over(

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from nasi_ray import command
+from nasi_ray.config import ComputeSettings, SampleConfig
 from nasi_ray.training.recipes import RECIPES
+from nasi_ray.training.settings import job_after_search
 from tests.jobs.command import call
 from tests.training.trainings import CELL
 
@@ -85,3 +87,20 @@ def test_help_names_the_recipes_and_is_quick_to_make(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert all(name in out for name in RECIPES)
     assert "--micro-batch-size" in out
+
+
+def test_a_training_after_a_search_runs_where_the_search_was_asked_to() -> None:
+    found = [
+        job_after_search(
+            "quick", SampleConfig(), compute, space="darts", architecture=CELL, out="runs/x"
+        ).compute
+        for compute in (
+            ComputeSettings(),
+            ComputeSettings(label_selector="zone=a", capacity_timeout_s=9.0),
+        )
+    ]
+    # Searches keep off the nodes of trainings by default.
+    assert [(c.label_selector, c.capacity_timeout_s) for c in found] == [
+        ("", "auto"),
+        ("zone=a", 9.0),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nasi_ray.training.images import (
     random_images,
 )
 from nasi_ray.training.loader import cut_out, make_loader
+from nasi_ray.training.loop import share_of_cpus
 from nasi_ray.training.recipes import RECIPES, TrainingConfig
 from nasi_ray.training.settings import DataConfig
 from tests.data.encoded import png
@@ -170,3 +172,13 @@ def test_the_test_split_is_found_or_named(folder: Path) -> None:
     images = load_train_images(config, TIMM)
     assert (images.num_train, len(images.test)) == (40, 10)
     assert open_images(str(folder), ReadOptions(split="test")).digest == images.test.digest
+
+
+def test_processes_share_the_cpus_of_their_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    found = []
+    for processes in (None, "1", "4", "24"):
+        if processes is not None:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        found.append(share_of_cpus())
+    assert found == [8, 8, 3, 1]
