@@ -107,6 +107,7 @@ def _search(argv: Sequence[str]) -> int:
                 tracking=job.tracking,
             )
         )
+    _write_page(result.uri, job.report)
     return EXIT_INCOMPLETE if warning or num_failed else 0
 
 
@@ -166,6 +167,7 @@ def _sweep(argv: Sequence[str]) -> int:
     if plan is not None:
         good = [search for search in result.searches[0] if search is not None]
         num_failed = _run_finalists(plan, good, result.uri).num_failed
+    _write_page(result.uri, job.report)
     if result.num_failed or result.num_lost:
         sys.stderr.write(
             f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
@@ -190,6 +192,7 @@ def _rank(argv: Sequence[str]) -> int:
         _print_line(str(result.content["cost"]))
     pictures = "scatter and deciles (svg, png), " if result.content["metric"] else ""
     _print_line(f"written to {result.uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
+    _write_page(result.uri, job.report)
     return EXIT_INCOMPLETE if result.num_lost else 0
 
 
@@ -204,6 +207,7 @@ def _study(argv: Sequence[str]) -> int:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_study(study, progress, command=command)
     _print_line(f"written to {result.uri}: {', '.join(result.files)}")
+    _write_page(result.uri, study.settings.report)
     if num_lost := result.content["num_lost"]:
         sys.stderr.write(f"warning: {num_lost} samples were lost at every attempt\n")
         return EXIT_INCOMPLETE
@@ -242,7 +246,7 @@ def _train(argv: Sequence[str]) -> int:
     job = parse_train(argv)
     if job.subject.genotypes is not None:
         return _train_cells(job)
-    _run_train(job)
+    _write_page(_run_train(job), job.report)
     return 0
 
 
@@ -255,10 +259,11 @@ def _train_cells(job: TrainJob) -> int:
         result = run_cells(job, progress)
     table = f"written to {result.uri}: {TABLE}, cells/" if result.num_trained else "nothing trained"
     _print_line(f"{result.num_trained} trained, {len(result.failures)} failed; {table}")
+    _write_page(result.uri, job.report and result.num_trained > 0)
     return EXIT_INCOMPLETE if result.failures else 0
 
 
-def _run_train(job: TrainJob) -> None:
+def _run_train(job: TrainJob) -> str:
     from nasi_ray.display.progress import make_progress
     from nasi_ray.training.job import run_train
     from nasi_ray.training.text import result_line
@@ -266,6 +271,7 @@ def _run_train(job: TrainJob) -> None:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_train(job, progress)
     _print_line(result_line(result.content, result.uri))
+    return result.uri
 
 
 def _export(argv: Sequence[str]) -> int:
@@ -323,6 +329,21 @@ def _report(argv: Sequence[str]) -> int:
     drawn = f", and {len(figures)} figures as SVG and PNG in {job.figures}" if figures else ""
     _print_line(f"written: {page}{drawn}")
     return 0
+
+
+def _write_page(uri: str, is_wanted: bool) -> None:
+    """Write the page of a run that is done; without a page it is done, too."""
+    from nasi_ray.errors import NasiRayError
+
+    if not is_wanted:
+        return
+    from nasi_ray.pages.job import run_report
+    from nasi_ray.pages.settings import ReportJob
+
+    try:
+        _print_line(f"page: {run_report(ReportJob(runs=(uri,)))[0]}")
+    except NasiRayError as error:
+        sys.stderr.write(f"{escaped(f'note: no page was written: {error}')}\n")
 
 
 def _watch(argv: Sequence[str]) -> int:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from nasi_ray import command
+from nasi_ray.errors import StorageError
+from nasi_ray.pages import job as pages_job
 from nasi_ray.version import __version__
 
 TINY = (
@@ -224,3 +226,28 @@ def test_settings_that_conflict_are_refused_before_data_are_read(
     ):
         assert status("search", *TINY, *flags, *out) == 1
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_job_ends_with_its_page_or_says_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ("search", *TINY, "--num-samples", "4", "--out", str(tmp_path))
+    page = tmp_path / "report.html"
+    assert status(*search, "--no-report") == 0
+    assert not page.exists()
+    assert "page" not in capsys.readouterr().out
+    assert status(*search) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
+    assert page.read_text().startswith("<!doctype html>")
+
+    def fail(job: object) -> None:
+        raise StorageError("cannot write it: the disk is full; free some space")
+
+    monkeypatch.setattr(pages_job, "run_report", fail)
+    assert status(*search) == 0
+    out, err = capsys.readouterr()
+    assert "page: " not in out
+    assert err.splitlines()[-1] == (
+        "note: no page was written: cannot write it: the disk is full; free some space"
+    )

@@ -168,6 +168,8 @@ class Fit(threading.Thread):
             self._trainer.fit()
         except Exception as error:
             self.error = error
+        except SystemExit:
+            pass  # Ray is being shut down, and has ended the call that this thread waits in
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; whether it has ended."""

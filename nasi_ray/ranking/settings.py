@@ -182,6 +182,8 @@ class RankJob:
     num_bootstrap: int = 1000
     """Bootstrap draws for the 95 % intervals of correlations; 0: no intervals."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    report: bool = True
+    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/rank-<named after the settings>."""
 

@@ -91,6 +91,8 @@ class SearchJob:
     then_train: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """Train the cell that is found (with --finalists, the best of them), by this recipe of
     `nasi-ray train` and on the same data, into the folder train of the run directory."""
+    report: bool = True
+    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
 

@@ -156,6 +156,8 @@ class TrainJob:
     tracking: TrackConfig = field(default_factory=TrackConfig)
     seeds: tuple[int, ...] = ()
     """Of --genotypes: train each cell with each of these seeds; empty: with --seed."""
+    report: bool = True
+    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/train-<named after the settings>."""
 

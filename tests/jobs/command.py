@@ -20,11 +20,20 @@ MOST_S = 600
 """Ends a test that hangs; a busy machine gets nowhere near."""
 
 
+_WITH_PAGES = ("search.py", "sweep.py", "rank.py", "study.py", "train.py")
+
+
+def _without_page(job: str, args: tuple[str | Path, ...]) -> list[str]:
+    """The arguments, and that no page is wanted, which takes seconds."""
+    given = [str(arg) for arg in args]
+    return [*given, "--no-report"] if given and job in _WITH_PAGES else given
+
+
 def start(job: str, *args: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Start ``python jobs/<job>`` in a session of its own; options are ``Popen``'s."""
     env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     return subprocess.Popen(
-        [sys.executable, str(JOBS / job), *map(str, args)],
+        [sys.executable, str(JOBS / job), *_without_page(job, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,7 +51,7 @@ def call(job: str, *args: str | Path) -> tuple[int, str, str]:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        patch.setattr(sys, "argv", [str(JOBS / job), *map(str, args)])
+        patch.setattr(sys, "argv", [str(JOBS / job), *_without_page(job, args)])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(JOBS / job), run_name="__main__")
     return int(ended.value.code or 0), out.getvalue(), err.getvalue()
