@@ -236,10 +236,10 @@ def test_a_job_ends_with_its_page_or_says_why_not(
     page = tmp_path / "report.html"
     assert status(*search, "--no-report") == 0
     assert not page.exists()
-    assert "page" not in capsys.readouterr().out
+    assert "page: " not in capsys.readouterr().out
     assert status(*search) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
-    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text().startswith("<!DOCTYPE html>")
 
     def fail(job: object) -> None:
         raise StorageError("cannot write it: the disk is full; free some space")
