@@ -144,7 +144,7 @@ def finalists(
     from nasi_ray.sweep.job import run_sweep
     from nasi_ray.sweep.settings import make_sweep_job, plain_compute
 
-    given = {"space": space, "finalists": count, **settings}
+    given = {"space": space, **settings, "finalists": count}
     if "seeds" in given:
         many = make_sweep_job({**given, "seeds": list(given["seeds"])}, where="finalists()")
         compute = plain_compute(many)

@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nasi_ray.display.formats import escaped
+from nasi_ray.display.formats import escaped, one_line
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.run.process import (
     EXIT_INCOMPLETE,
@@ -167,13 +167,13 @@ def _sweep(argv: Sequence[str]) -> int:
     if plan is not None:
         good = [search for search in result.searches[0] if search is not None]
         num_failed = _run_finalists(plan, good, result.uri).num_failed
-    _write_page(result.uri, job.report)
     if result.num_failed or result.num_lost:
         sys.stderr.write(
             f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
             "lost; the same command tries them again\n"
         )
-        return EXIT_INCOMPLETE
+        num_failed += 1
+    _write_page(result.uri, job.report)
     return EXIT_INCOMPLETE if num_failed else 0
 
 
@@ -207,11 +207,11 @@ def _study(argv: Sequence[str]) -> int:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_study(study, progress, command=command)
     _print_line(f"written to {result.uri}: {', '.join(result.files)}")
-    _write_page(result.uri, study.settings.report)
-    if num_lost := result.content["num_lost"]:
+    num_lost = result.content["num_lost"]
+    if num_lost:
         sys.stderr.write(f"warning: {num_lost} samples were lost at every attempt\n")
-        return EXIT_INCOMPLETE
-    return 0
+    _write_page(result.uri, study.settings.report)
+    return EXIT_INCOMPLETE if num_lost else 0
 
 
 def _convert(argv: Sequence[str]) -> int:
@@ -333,8 +333,6 @@ def _report(argv: Sequence[str]) -> int:
 
 def _write_page(uri: str, is_wanted: bool) -> None:
     """Write the page of a run that is done; without a page it is done, too."""
-    from nasi_ray.errors import NasiRayError
-
     if not is_wanted:
         return
     from nasi_ray.pages.job import run_report
@@ -342,8 +340,9 @@ def _write_page(uri: str, is_wanted: bool) -> None:
 
     try:
         _print_line(f"page: {run_report(ReportJob(runs=(uri,)))[0]}")
-    except NasiRayError as error:
-        sys.stderr.write(f"{escaped(f'note: no page was written: {error}')}\n")
+    except Exception as error:  # of the run, or of the plotting library, which is another's code
+        reason = one_line(str(error)) or type(error).__name__
+        sys.stderr.write(f"{escaped(f'note: no page was written: {reason}')}\n")
 
 
 def _watch(argv: Sequence[str]) -> int:

@@ -241,13 +241,14 @@ def test_a_job_ends_with_its_page_or_says_why_not(
     assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
     assert page.read_text().startswith("<!DOCTYPE html>")
 
-    def fail(job: object) -> None:
-        raise StorageError("cannot write it: the disk is full; free some space")
+    for error in (StorageError("cannot write it: full; free some"), ValueError("no\nengine")):
 
-    monkeypatch.setattr(pages_job, "run_report", fail)
-    assert status(*search) == 0
-    out, err = capsys.readouterr()
-    assert "page: " not in out
-    assert err.splitlines()[-1] == (
-        "note: no page was written: cannot write it: the disk is full; free some space"
-    )
+        def fail(job: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(pages_job, "run_report", fail)
+        assert status(*search) == 0
+        out, err = capsys.readouterr()
+        assert "page: " not in out
+        reason = " ".join(str(error).split())
+        assert err.splitlines()[-1] == f"note: no page was written: {reason}"

@@ -114,7 +114,7 @@ def _job_of(cell: Finalist, base: TrainJob, folder: str) -> TrainJob:
     return dataclasses.replace(
         base,
         subject=subject,
-        compute=dataclasses.replace(base.compute, num_workers=0, address=None),
+        compute=base.compute.alone(),
         out=f"{folder}/{digest_of({'cell': cell.key})}",
     )
 

@@ -110,10 +110,12 @@ def _delete_orphans(base: str, prefix: str) -> None:
     """Delete what killed processes of this user have left: nobody holds its lock."""
     for entry in os.scandir(base):
         lock = os.path.join(entry.path, _LOCK)
-        is_ours = entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
-        if not is_ours or entry.stat(follow_symlinks=False).st_uid != os.getuid():
+        if not entry.name.startswith(prefix):
             continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # another process may delete it at the same time
+            is_dir = entry.is_dir(follow_symlinks=False)
+            if not is_dir or entry.stat(follow_symlinks=False).st_uid != os.getuid():
+                continue
             descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -141,9 +141,11 @@ def run_on_workers(
         try:
             room = _Room(group)
             while not fit.wait(_POLL_S):
-                _show(board, progress)
-                room.check()
+                room.check(is_training=_show(board, progress))
             _show(board, progress)
+        except NoCapacityError:
+            board.stop.remote()
+            raise
         except KeyboardInterrupt:
             _stop(board, fit, progress)
         failure = ray.get(board.failure.remote())
@@ -243,15 +245,17 @@ def _stop(board: Any, fit: Fit, progress: Progress) -> None:
     raise SearchStoppedError("stopped; the same command continues from the checkpoint")
 
 
-def _show(board: Any, progress: Progress) -> None:
+def _show(board: Any, progress: Progress) -> bool:
+    """Show what the workers report; whether they do."""
     try:
         state, messages = ray.get(board.take.remote(), timeout=_POLL_S)
     except RayError:
-        return  # busy, or its node is lost, which ends the run elsewhere
+        return False  # busy, or its node is lost, which ends the run elsewhere
     for line in messages:
         progress.message(line)
     if state is not None:
         progress.update(state)
+    return state is not None
 
 
 def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
@@ -281,13 +285,19 @@ class _Room:
     def __init__(self, group: WorkerGroup) -> None:
         self._group, self._since, self._next_s = group, time.monotonic(), 0.0
 
-    def check(self) -> None:
-        """Raise NoCapacityError once there has been none for too long."""
+    def check(self, *, is_training: bool) -> None:
+        """Raise NoCapacityError once there has been none, and no worker, for too long."""
         group, now = self._group, time.monotonic()
+        if is_training:
+            self._since = now
         if not group.is_elastic or now < self._next_s:
             return
         self._next_s = now + _CHECK_S
-        if room_for(group.threads, float(group.use_gpu), group.labels) >= group.min_workers:
+        try:
+            room = room_for(group.threads, float(group.use_gpu), group.labels)
+        except RayError:
+            return
+        if room >= group.min_workers:
             self._since = now
         elif now - self._since > group.capacity_timeout_s:
             raise _no_room(group)

@@ -183,7 +183,8 @@ class RankJob:
     """Bootstrap draws for the 95 % intervals of correlations; 0: no intervals."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
+    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
+    the command does."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/rank-<named after the settings>."""
 

@@ -25,8 +25,8 @@ class Service(Protocol):
         """What it is opened again by."""
 
     @property
-    def last_step(self) -> int:
-        """The last step that the service is known to have; 0 if there is none."""
+    def last_step(self) -> int | None:
+        """The last step that the service has, 0 if there is none; None: it cannot tell."""
 
     def log(self, points: Sequence[Point]) -> None:
         """Send what was measured, by ascending steps."""
@@ -76,9 +76,9 @@ class WandbRun:
         return str(self._run.id)
 
     @property
-    def last_step(self) -> int:
+    def last_step(self) -> int | None:
         """See ``Service``; the run's own step is the one that comes next."""
-        return max(0, self._run.step - 1)
+        return None if self._run.offline else max(0, self._run.step - 1)
 
     def log(self, points: Sequence[Point]) -> None:
         """See ``Service``."""

@@ -179,7 +179,9 @@ class Tracking:
         self, name: str, run: Tracked, points: Sequence[Point], summary: Mapping[str, Any] | None
     ) -> None:
         uri = run.storage.uri
-        book = self._books.setdefault(uri, _Book.open(run.storage))
+        if uri not in self._books:
+            self._books[uri] = _Book.open(run.storage)
+        book = self._books[uri]
         place = digest_of({"place": SERVICES[name].place(self._project)})
         known = book.entries.setdefault(f"{run.answer}-{name}-{place}", _Known())
         final = None if summary is None else _digest(summary)
@@ -208,7 +210,11 @@ class Tracking:
         )
         # A run that is new there has nothing, whatever another one had.
         is_same = known.run_id == service.run_id
-        known.step = max(known.step, service.last_step) if is_same else 0
+        if not is_same:
+            known.step = 0
+        # What was sent may not have arrived.
+        elif (there := service.last_step) is not None:
+            known.step = there
         known.run_id, known.final = service.run_id, None
         return service
 

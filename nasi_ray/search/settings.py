@@ -92,7 +92,8 @@ class SearchJob:
     """Train the cell that is found (with --finalists, the best of them), by this recipe of
     `nasi-ray train` and on the same data, into the folder train of the run directory."""
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
+    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
+    the command does."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
 

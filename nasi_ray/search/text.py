@@ -207,7 +207,8 @@ def _answer(result: Mapping[str, Any], rows: Sequence[DecisionRow]) -> list[str]
     elif not num_open:
         sure = f"decided: all {len(rows)} decisions stand"
     else:
-        sure = f"{len(rows) - num_open} of {len(rows)} decisions stand, {num_open} are open"
+        are = "is" if num_open == 1 else "are"
+        sure = f"{len(rows) - num_open} of {len(rows)} decisions stand, {num_open} {are} open"
     parts = [f"{result['space']}: {name}; {sure}.", _size(result), _next_step(result, num_open)]
     return wrapped(" ".join(part for part in parts if part))
 

@@ -58,7 +58,8 @@ class StudySettings:
     estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET).estimate)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
+    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
+    the command does."""
     out: str = "runs/study"
     """Where results go, a path or s3://bucket/prefix; the searches' records go below runs/ there
     and are shared by all subcommands."""

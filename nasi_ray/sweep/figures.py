@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasi_ray.display.tensorboard import EVENTS, event_file
+from nasi_ray.errors import StorageError
+from nasi_ray.progress import Progress
+from nasi_ray.run.identity import digest_of
 from nasi_ray.run.tracking import Tracking
 from nasi_ray.search.figures import curve_of, search_summary, send_search
 from nasi_ray.search.result import SearchResult
@@ -16,13 +19,20 @@ from nasi_ray.sweep.settings import Combination
 
 TENSORBOARD = "tensorboard"
 """Folder of a sweep; in it a folder a search, which TensorBoard shows side by side."""
+_MAX_NAME = 100
 
 
 class SweepFigures:
     """Takes each search of a sweep when it has ended."""
 
-    def __init__(self, storage: Storage, points: Sequence[Combination], tracking: Tracking) -> None:
-        self._storage, self._tracking = storage, tracking
+    def __init__(
+        self,
+        storage: Storage,
+        points: Sequence[Combination],
+        tracking: Tracking,
+        progress: Progress,
+    ) -> None:
+        self._storage, self._tracking, self._progress = storage, tracking, progress
         self._searches = [(one, point.changed) for point in points for one in point.jobs]
 
     def __call__(self, position: int, result: SearchResult) -> None:
@@ -31,22 +41,22 @@ class SweepFigures:
         Args:
             position: Of its job among those of all combinations.
             result: Its result.
-
-        Raises:
-            StorageError: If the storage fails.
         """
         job, changed = self._searches[position]
         settings = {**changed, "seed": job.samples.seed}
-        self._storage.write(
-            f"{TENSORBOARD}/{_folder(settings)}/{EVENTS}", _events(settings, result)
-        )
+        name = f"{TENSORBOARD}/{_folder(settings)}/{EVENTS}"
+        try:
+            self._storage.write(name, _events(settings, result))
+        except StorageError as error:  # they can be made again, and the other searches go on
+            self._progress.message(f"no figures for TensorBoard: {error}")
         group = self._storage.uri.rstrip("/").rpartition("/")[2]
         send_search(self._tracking, job, result, group=group)
 
 
 def _folder(settings: Mapping[str, Any]) -> str:
-    name = ",".join(f"{name}={value}" for name, value in settings.items())
-    return re.sub(r"[^\w.,=+-]", "_", name)
+    whole = ",".join(f"{name}={value}" for name, value in settings.items())
+    name = re.sub(r"[^\w.,=+-]", "_", whole)[:_MAX_NAME]
+    return name if name == whole else f"{name}-{digest_of({'name': whole})}"
 
 
 def _events(settings: Mapping[str, Any], result: SearchResult) -> bytes:

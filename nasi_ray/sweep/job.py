@@ -54,7 +54,7 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
             session=session,
             compute=plain_compute(job),
             workers_per_search=job.compute.workers_per_search,
-            on_result=SweepFigures(storage, points, tracking),
+            on_result=SweepFigures(storage, points, tracking, progress),
         )
     result = _result(job, points, found, uri, seconds=time.perf_counter() - start)
     files = _files(job, result)

@@ -84,7 +84,8 @@ class SweepJob:
     """Of the consensus: the cells with the best mean score over the seeds."""
     tracking: TrackConfig = field(default_factory=TrackConfig)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
+    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
+    the command does."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/sweep-<named after the settings>."""
 

@@ -112,7 +112,7 @@ def trials(job: TrainJob, uri: str) -> list[TrainJob]:
             job,
             subject=SubjectConfig(genotype=cell.to_json()),
             training=dataclasses.replace(job.training, seed=seed),
-            compute=dataclasses.replace(job.compute, num_workers=0, address=None),
+            compute=job.compute.alone(),
             tracking=TrackConfig(),
             seeds=(),
             out=f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}",

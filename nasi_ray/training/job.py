@@ -197,11 +197,13 @@ def _refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
     """Refuse a batch that the workers cannot share."""
     batch, micro, size = training.batch_size, training.micro_batch_size, max(1, num_workers)
     assert micro != "auto"
-    if batch % micro or batch < size * micro:
+    # Synchronised batch norm waits for all workers at each micro-batch.
+    step = micro * size if training.sync_bn else micro
+    if batch % step or batch < size * micro:
         raise ConfigError(
             f"a batch of {batch} cannot be shared by {size} workers that take {micro} images at a "
-            "time; batch_size must be a multiple of micro_batch_size, and have as many images for "
-            "each worker"
+            f"time; batch_size must be a multiple of {step}, and at least {size * micro}: give "
+            "another --batch-size, --micro-batch-size or --num-workers"
         )
     if micro < 2:
         raise ConfigError(

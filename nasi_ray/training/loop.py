@@ -27,14 +27,13 @@ from nasi_ray.training.meter import Meter
 from nasi_ray.training.metrics import best_of, test, to_device, write_metrics
 from nasi_ray.training.model import ModelConfig
 from nasi_ray.training.optimization import Schedule, make_criterion, make_mixup
-from nasi_ray.training.recipes import TrainingConfig
+from nasi_ray.training.recipes import MOST_LOADER_PROCESSES, TrainingConfig
 from nasi_ray.training.state import TrainState
 from nasi_ray.training.world import Link, World
 
 _MAX_MICRO_BATCHES = 1 << 20
 """Of one step; the seeds of steps must not overlap."""
 _WRITE_ATTEMPTS, _FIRST_PAUSE_S = 5, 1.0
-_MOST_LOADER_PROCESSES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,7 +96,7 @@ def train(plan: TrainPlan, world: World, link: Link, after_epoch: AfterEpoch | N
 def share_of_cpus() -> int:
     """CPUs of this node for each process that trains on it, at most 8."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torch; Ray Train sets it
-    return min(_MOST_LOADER_PROCESSES, max(1, (os.cpu_count() or 1) // here))
+    return min(MOST_LOADER_PROCESSES, max(1, (os.cpu_count() or 1) // here))
 
 
 class Trainer:

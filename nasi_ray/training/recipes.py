@@ -10,6 +10,9 @@ from typing import Any, Literal
 from nasi_ray.config import Auto
 from nasi_ray.errors import ConfigError
 
+MOST_LOADER_PROCESSES = 8
+"""Of a worker, unless more are asked for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:

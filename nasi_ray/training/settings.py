@@ -22,7 +22,13 @@ from nasi_ray.run.settings import (
 )
 from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.spaces import get_space
-from nasi_ray.training.recipes import RECIPES, TrainingConfig, check, training_settings
+from nasi_ray.training.recipes import (
+    MOST_LOADER_PROCESSES,
+    RECIPES,
+    TrainingConfig,
+    check,
+    training_settings,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +147,13 @@ class TrainCompute:
             "auto, or positive and finite",
         )
 
+    def alone(self) -> TrainCompute:
+        """Of one of many trainings, each a process, side by side on workers or in turn here."""
+        processes = self.loader_processes
+        if processes == "auto" and self.num_workers != 0:
+            processes = min(self.threads_per_worker, MOST_LOADER_PROCESSES)
+        return dataclasses.replace(self, num_workers=0, address=None, loader_processes=processes)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainJob:
@@ -157,7 +170,8 @@ class TrainJob:
     seeds: tuple[int, ...] = ()
     """Of --genotypes: train each cell with each of these seeds; empty: with --seed."""
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md)."""
+    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
+    the command does."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/train-<named after the settings>."""
 
@@ -268,6 +282,23 @@ def check_job(job: TrainJob) -> None:
         )
     if job.training.sync_bn and job.compute.device == "cpu":
         raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
+    if job.compute.min_workers is not None:
+        _refuse_elastic(job)
+
+
+def _refuse_elastic(job: TrainJob) -> None:
+    """Refuse what does not go together with a number of workers that changes."""
+    for is_given, name, why in (
+        (job.subject.genotypes is not None, "genotypes", "each training of a list has one process"),
+        (job.training.sync_bn, "sync_bn", "its statistics would change with the workers"),
+        # Ray counts the places of all nodes, and would wait for those that it may not use.
+        (bool(job.compute.label_selector), "label_selector", "Ray counts all nodes"),
+    ):
+        if is_given:
+            raise ConfigError(
+                f"min_workers is {job.compute.min_workers}, and {name} is given: {why}; leave one "
+                "of them out"
+            )
 
 
 def options_without_effect(job: TrainJob) -> list[str]:

@@ -261,8 +261,25 @@ def test_networks_of_benchmarks_are_trained(
     [
         ({"batch_size": 4096}, DataError, "batch_size is 4096 and there are 64 training images"),
         ({"device": "cuda"}, ConfigError, "sees 0 here"),
-        ({"micro_batch_size": 3}, ConfigError, "must be a multiple of micro_batch_size"),
-        ({"num_workers": 3}, ConfigError, "must be a multiple of micro_batch_size"),
+        ({"micro_batch_size": 3}, ConfigError, "batch_size must be a multiple of"),
+        ({"num_workers": 3}, ConfigError, "3 workers that take 5 images.*must be a multiple of 5"),
+        (
+            {"num_workers": 3, "micro_batch_size": 4, "sync_bn": True},
+            ConfigError, "must be a multiple of 12, and at least 12",
+        ),
+        ({"num_workers": 2, "min_workers": 3}, ConfigError, "min_workers is 3 and num_workers is"),
+        (
+            {"num_workers": 3, "min_workers": 1, "label_selector": "zone=a"},
+            ConfigError, "min_workers is 1, and label_selector is given: Ray counts all nodes",
+        ),
+        (
+            {"num_workers": 3, "min_workers": 1, "sync_bn": True},
+            ConfigError, "and sync_bn is given",
+        ),
+        (
+            {"num_workers": 3, "min_workers": 2, "genotype": None, "genotypes": "cells.txt"},
+            ConfigError, "and genotypes is given: each training of a list has one process",
+        ),
         ({"num_workers": 16}, ConfigError, "batch norm needs 2"),
         ({"init_channels": 4000, "num_cells": 20, "image_size": 32}, ConfigError, "lower --init"),
         ({"genotype": "nowhere.json"}, DataError, "cannot be read"),
