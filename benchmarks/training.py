@@ -98,7 +98,8 @@ def our_steps(plan: TrainPlan) -> Callable[[int], None]:
 def plain_steps(plan: TrainPlan) -> Callable[[int], None]:
     config, images = plan.training, plan.images.train
     assert isinstance(images, ImageSet)
-    net = build_model(plan.model, seed=1).train()
+    layout = torch.channels_last
+    net = build_model(plan.model, seed=1).to(memory_format=layout).train()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(
         net.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
@@ -120,7 +121,7 @@ def plain_steps(plan: TrainPlan) -> Callable[[int], None]:
             cut_out(x, rng.integers(size, size=(2, batch)), config.cutout)
             optimizer.zero_grad()
             y = torch.from_numpy(images.labels[rows])
-            logits, auxiliary = net(torch.from_numpy(x))
+            logits, auxiliary = net(torch.from_numpy(x).contiguous(memory_format=layout))
             loss = criterion(logits, y) + config.auxiliary_weight * criterion(auxiliary, y)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)

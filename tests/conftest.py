@@ -53,6 +53,15 @@ def s3() -> Iterator[None]:
 
 
 @pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Ray cluster on this machine, whose head has no CPUs; the test adds nodes."""
+    from tests.contracts.cluster import empty_cluster
+
+    with empty_cluster() as made:
+        yield made
+
+
+@pytest.fixture
 def prefix(s3: None) -> str:
     """A prefix of the server's bucket for one test."""
     from tests.contracts.s3_server import new_prefix

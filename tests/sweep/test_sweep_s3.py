@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.sweep.job import run_sweep
 from nasi_ray.sweep.result import SweepResult
 from nasi_ray.sweep.settings import make_sweep_job
+from tests.contracts.cluster import STORE_BYTES
 from tests.contracts.s3_server import BUCKET
 from tests.jobs.command import run, start, wait_for
 from tests.sweep.test_job import TINY, arguments, cells, sweep
@@ -31,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray itself
 ]
 
-_STORE_BYTES = 80 * 2**20
 LONG: dict[str, Any] = {"num_samples": 400, "seeds": [0, 1]}
 """Some seconds a search, so that something can happen meanwhile."""
 
@@ -70,32 +67,11 @@ def test_a_sweep_on_s3_is_stopped_and_goes_on_as_on_disk(tmp_path: Path, prefix:
     assert "connecting" not in err
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, s3: None) -> Iterator[Cluster]:
-    """A head without CPUs for workers; the caller adds nodes."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    if ray.is_initialized():
-        pytest.skip("this process is connected to another Ray")
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False,
-        },
-    )  # fmt: skip
-    try:
-        ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()  # type: ignore[no-untyped-call]
-
-
 def test_a_sweep_that_loses_one_of_two_nodes_finds_the_same(
     tmp_path: Path, prefix: str, cluster: Cluster
 ) -> None:
     here = sweep(tmp_path / "here", **LONG)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES) for _ in range(2)]
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
     uri = f"s3://{BUCKET}/{prefix}"
     storage, lost = open_storage(uri), threading.Event()
 

@@ -11,8 +11,8 @@ from ray.cluster_utils import Cluster
 from nasi_ray.errors import NoCapacityError
 from nasi_ray.pool import train as pool_train
 from nasi_ray.training.job import run_train
+from tests.contracts.cluster import STORE_BYTES
 from tests.toy import Quiet
-from tests.training.conftest import STORE_BYTES
 from tests.training.trainings import figures, tiny
 
 pytestmark = [

@@ -15,8 +15,8 @@ from ray.core.generated import autoscaler_pb2
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training import checkpoints
 from nasi_ray.training.job import run_train
+from tests.contracts.cluster import STORE_BYTES
 from tests.toy import Quiet
-from tests.training.conftest import STORE_BYTES
 from tests.training.trainings import figures, tiny
 
 pytestmark = [
