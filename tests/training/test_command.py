@@ -46,7 +46,8 @@ def test_a_search_is_followed_by_a_training(
     out = str(tmp_path / "run")
     args = ("search", *SEARCH, "--out", out, "--then-train", "quick")
     assert status(*args) == 0
-    first = capsys.readouterr().out.splitlines()[-1]
+    first, page = capsys.readouterr().out.splitlines()[-2:]
+    assert page == f"page: {out}/report.html"
     assert first.startswith("s1 cell, C=8, ")
     assert first.endswith(f"in {out}/train: nasi_ray.load_model('{out}/train')")
     found = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -55,7 +56,7 @@ def test_a_search_is_followed_by_a_training(
     # The same command answers from both directories.
     monkeypatch.setattr("nasi_ray.training.job._train", None)
     assert status(*args) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == first
+    assert capsys.readouterr().out.splitlines()[-2:] == [first, page]
     # The run directory of the search itself is no place for a training.
     assert status("train", "--genotype", CELL, "--num-workers", "0", "--out", out) == 1
     assert f"{out} holds samples, not checkpoints" in capsys.readouterr().err
