@@ -38,15 +38,9 @@ def make_temp_dir() -> str:
             f"Ray cannot start in {bases[0]}: the names of its sockets would be too long; set "
             f"RAY_TMPDIR to a shorter path, of at most {longest} bytes"
         )
-    try:
+    with _refusing(f"Ray cannot start in {fitting[0]}", name):
         os.makedirs(fitting[0], exist_ok=True)
         outer = _make(fitting[0], _PREFIX)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ClusterRefusedError(
-            f"Ray cannot start in {fitting[0]}: {reason}; set {name} to a directory that you can "
-            "write to"
-        ) from error
     # Ray opens the directory that it is given to everybody, so that is one inside.
     return os.path.join(outer, _INNER)
 
@@ -59,19 +53,24 @@ def scratch_dir() -> Iterator[str]:
         ClusterRefusedError: If it cannot be made.
     """
     base = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")
-    try:
+    with _refusing(f"cannot make a directory in {base}", "TMPDIR"):
         outer = _make(base, _SCRATCH)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ClusterRefusedError(
-            f"cannot make a directory in {base}: {reason}; set TMPDIR to a directory that you can "
-            "write to"
-        ) from error
     try:
         yield outer
     finally:
         shutil.rmtree(outer, ignore_errors=True)
         os.close(_held.pop(outer))
+
+
+@contextlib.contextmanager
+def _refusing(what: str, variable: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ClusterRefusedError(
+            f"{what}: {reason}; set {variable} to a directory that you can write to"
+        ) from error
 
 
 def _make(base: str, prefix: str) -> str:
