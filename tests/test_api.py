@@ -57,6 +57,7 @@ def test_all_names_are_there_and_listed() -> None:
         _ = nasi_ray.serach  # type: ignore[attr-defined]
 
 
+@pytest.mark.integration
 def test_functions_keep_their_names_whatever_is_imported_first() -> None:
     code = (
         "import nasi_ray.search.settings, nasi_ray.study.settings, nasi_ray.sweep.settings, "

@@ -56,6 +56,7 @@ def test_a_search_is_watched_until_it_is_done(tmp_path: Path) -> None:
     assert state.num_done == 5
 
 
+@pytest.mark.integration
 def test_all_series_and_searches_of_a_sweep_count(tmp_path: Path) -> None:
     nasi_ray.sweep("nb201", seeds=[0, 1], num_samples=3, set=["mu=1,2"], out=str(tmp_path), **TINY)
     assert counts(tmp_path) == (6, 6, "samples")

@@ -74,6 +74,7 @@ def test_the_answer_is_the_best_that_ended_and_ties_go_to_the_better_score() -> 
     assert best_of(ends[3:]) is None
 
 
+@pytest.mark.integration
 def test_a_search_answers_with_the_best_of_its_finalists(table: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     flags = ["--finalists", "4", "--finalists-table", table, "--out", str(out)]
@@ -97,6 +98,7 @@ def test_a_search_answers_with_the_best_of_its_finalists(table: str, tmp_path: P
     assert (out / "finalists.json").read_bytes() == before
 
 
+@pytest.mark.integration
 def test_the_finalists_of_a_sweep_are_those_of_the_mean_score(table: str, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     flags = ["--seeds", "0:2", "--finalists", "3", "--finalists-table", table, "--out", str(out)]
@@ -153,6 +155,7 @@ def settings() -> dict[str, Any]:
     return {**dict(zip(names, values, strict=True)), "progress": None}
 
 
+@pytest.mark.integration
 def test_python_finds_what_the_command_finds(table: str, tmp_path: Path) -> None:
     out, given = tmp_path / "run", {**settings(), "finalists_table": table}
     found = nasi_ray.finalists(count=4, out=str(out), **given)

@@ -20,6 +20,8 @@ from nasi_ray.training.recipes import RECIPES
 from tests.toy import Quiet
 from tests.training.trainings import CELL
 
+pytestmark = pytest.mark.integration
+
 EPOCHS = 4
 OPS = ("sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_5x5")
 CELLS = [Genotype.parse(CELL.replace("sep_conv_3x3", op)) for op in OPS]
@@ -132,7 +134,6 @@ def test_the_first_rung_is_a_quarter(epochs: int, first: int) -> None:
     assert training.halving_of(epochs).first == first
 
 
-@pytest.mark.integration
 def test_trials_under_asha_go_on_where_they_were(tmp_path: Path) -> None:
     out = tmp_path / "run"
     found = finalists(out, num_workers=2)

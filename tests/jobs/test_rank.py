@@ -93,6 +93,7 @@ def test_stopping_keeps_what_was_computed_and_the_same_command_continues(
     assert scores(tmp_path) == scores(in_process)
 
 
+@pytest.mark.integration
 def test_real_accuracies_give_correlations_pictures_and_a_warning(
     tmp_path: Path, data_dir: Path
 ) -> None:

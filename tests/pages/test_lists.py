@@ -24,6 +24,8 @@ from tests.pages.test_pages import figures, texts
 from tests.toy import Quiet
 from tests.training.test_cells import both, job
 
+pytestmark = pytest.mark.integration
+
 __all__ = ["both"]
 
 RANK: dict[str, Any] = {

@@ -137,13 +137,13 @@ def test_hours_of_slow_samples_leave_few_parts_at_any_time(
     clock, nums = Clock(), []
     before_writes.append(lambda: nums.append(store.num_parts))
     with Recorder(store, Quiet(), clock) as recorder:
-        for index in range(480):
+        for index in range(240):
             recorder.add([toy_sample(index)])
             clock.now += 60.0
         recorder.flush()
-    assert len(nums) >= 480 / 2
+    assert len(nums) >= 240 / 2
     assert max(nums) <= 16
-    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(480))
+    assert sorted(i for part in parts(tmp_path) for i in part) == list(range(240))
 
 
 MERGE_FAULTS: dict[str, tuple[Exception, int]] = {

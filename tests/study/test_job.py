@@ -55,7 +55,7 @@ from nasi_ray.tables.accuracies import open_accuracies
 from tests.contracts.s3_server import BUCKET, new_prefix, s3_server
 from tests.toy import Quiet
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 TINY = StudySamples(batch_size=4, image_size=8, init_channels=2, num_cells=3)
 T = 4
@@ -311,7 +311,6 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
     assert events == []
 
 
-@pytest.mark.integration
 def test_a_study_on_s3_is_the_same_as_on_disk(settings: StudySettings) -> None:
     on_disk = study(EffectivenessStudy(settings=settings))
     with s3_server():

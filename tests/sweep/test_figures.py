@@ -28,7 +28,7 @@ from tests.run.tracked import mlflow_runs, use_offline
 from tests.sweep.test_job import TINY, job, sweep
 from tests.toy import Quiet
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 FINAL = ("num_samples", "num_failed", "num_params", "multiply_adds", "sample_seconds")
 

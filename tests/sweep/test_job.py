@@ -43,7 +43,7 @@ TINY: dict[str, Any] = {
     "num_workers": 0,
 }
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 
 def job(out: Path, **settings: Any) -> SweepJob:
@@ -217,7 +217,6 @@ def test_the_text_fits_a_terminal(tmp_path: Path) -> None:
     assert "batch_size=3" in text
 
 
-@pytest.mark.integration
 def test_trials_on_ray_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for label in range(2):
         (tmp_path / "images" / str(label)).mkdir(parents=True)
@@ -242,7 +241,6 @@ def test_trials_on_ray_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sweep_lines(content) in out
 
 
-@pytest.mark.integration
 def test_workers_of_a_search_are_scheduled_with_it(tmp_path: Path) -> None:
     here = sweep(tmp_path / "here", seeds=[0, 1])
     settings = job(tmp_path / "ray", seeds=[0, 1], num_workers=2, workers_per_search=2)
@@ -254,7 +252,6 @@ def test_workers_of_a_search_are_scheduled_with_it(tmp_path: Path) -> None:
             run_sweep(too_many, Quiet())
 
 
-@pytest.mark.integration
 def test_a_killed_trial_and_a_killed_driver_lose_little(tmp_path: Path) -> None:
     here = sweep(tmp_path / "here", num_samples=400, seeds=[0, 1])
     argv = arguments(tmp_path / "ray", num_workers=2, num_samples=400, seeds=[0, 1])
@@ -278,7 +275,6 @@ def test_a_killed_trial_and_a_killed_driver_lose_little(tmp_path: Path) -> None:
     assert cells(on_ray) == cells(here)
 
 
-@pytest.mark.integration
 def test_sigterm_stops_a_sweep_on_ray(tmp_path: Path) -> None:
     argv = arguments(tmp_path, num_workers=2, num_samples=100_000)
     process = start("sweep.py", *argv)

@@ -24,6 +24,8 @@ from tests.training.test_cells import both, job
 from tests.training.test_job import Stopper
 from tests.training.trainings import figures, tiny, train
 
+pytestmark = pytest.mark.integration
+
 __all__ = ["both"]
 
 
@@ -78,7 +80,6 @@ def test_mlflow_has_every_epoch_once_after_a_stop(
     assert figures(out) == figures(tmp_path / "alone")
 
 
-@pytest.mark.integration
 def test_wandb_has_every_epoch_once_after_a_stop(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +98,6 @@ def test_wandb_has_every_epoch_once_after_a_stop(
     assert again.steps == [1, 2, 3, 4]
 
 
-@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray itself
 def test_workers_of_ray_train_are_followed_while_they_train(tmp_path: Path) -> None:
     out = tmp_path / "run"
