@@ -127,6 +127,7 @@ class Evaluator:
             error=error,
             seconds=seconds,
             worker=self._networks.worker,
+            ended=time.time(),
         )
 
 

@@ -123,6 +123,7 @@ class PathEvaluator:
             error=error,
             seconds=time.perf_counter() - start,
             worker=networks.worker,
+            ended=time.time(),
         )
 
 

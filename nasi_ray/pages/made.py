@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasi_ray.describe.job import describe
@@ -17,12 +17,15 @@ from nasi_ray.errors import DataError
 from nasi_ray.pages.blocks import Block, Code, Figure, Note, Table
 from nasi_ray.pages.files import read_settings_text
 from nasi_ray.pages.specs import bars, names, quantity
+from nasi_ray.records.format import LATER
 from nasi_ray.spaces import Genotype
 from nasi_ray.spaces.final_network import final_network
 from nasi_ray.spaces.network_costs import costs_of
 from nasi_ray.storage import Storage
 
 _MAX_BARS = 400
+_PAUSE_S = 60.0
+"""Of all workers, as between two commands; longer ones would leave nothing to see."""
 _USUAL = (("cifar10", 16), ("cifar10", 36), ("cifar100", 36), ("imagenet", 46), ("imagenet", 48))
 """Networks and widths that papers compare; the benchmarks of other spaces fix theirs."""
 
@@ -55,45 +58,87 @@ def _millions(*counts: float) -> list[str]:
 
 
 def work_blocks(storage: Storage, answer: Mapping[str, Any]) -> list[Block]:
-    """Who evaluated the samples, how fast, and at what cost."""
-    parts = [n for n in storage.list("samples/") if n.endswith(".parquet")]
-    parts = parts or [n for n in storage.list("measurements/path/") if n.endswith(".parquet")]
-    if not parts:
-        raise DataError(f"the records of {storage.uri} are gone")
-    columns = ["index", "worker", "seconds"]
-    tables = [pq.read_table(io.BytesIO(storage.read(n)), columns=columns) for n in parts]
-    rows = pa.concat_tables(tables).sort_by("index").to_pylist()
-    by_worker: dict[str, list[dict[str, Any]]] = {}
-    seen = set()
-    for row in rows:
-        if row["index"] not in seen:
-            seen.add(row["index"])
-            by_worker.setdefault(str(row["worker"]), []).append(row)
+    """Who evaluated the samples, when, how fast, and at what cost."""
+    by_worker = _evaluations(storage)
     busy = {name: sum(row["seconds"] for row in own) for name, own in by_worker.items()}
-    total = sum(busy.values())
+    num, total = sum(map(len, by_worker.values())), sum(busy.values())
     numbers = [
         (name, len(own), format_seconds(busy[name]), format_rate(_rate(len(own), busy[name])))
         for name, own in by_worker.items()
     ]
     facts = (
-        f"{len(seen):,} samples took {format_seconds(total)} of all workers together, "
-        f"{format_rate(_rate(len(seen), total))} a worker; the last command took "
+        f"{num:,} samples took {format_seconds(total)} of all workers together, "
+        f"{format_rate(_rate(num, total))} a worker; the last command took "
         f"{format_seconds(answer.get('seconds'))}. "
     )
     facts += str(answer.get("cost") or "What it cost is not known: there was no --price-list.")
+    if all(row["ended"] is not None for own in by_worker.values() for row in own):
+        about = _since_the_first(by_worker)
+        title = "seconds since the first sample began"
+    else:
+        about = _one_after_the_other(by_worker)
+        title = "busy seconds, without waiting"
+    spec = bars(_bars(by_worker), quantity("start", title), names("worker"), until="end")
+    headings = ("worker", "samples", "busy", "rate")
     return [
         Note(text=facts),
-        Figure(
-            name="workers",
-            title="Workers' time",
-            spec=bars(_bars(by_worker), quantity("start", "busy seconds, without waiting"),
-                      names("worker"), until="end"),
-            about="Samples one after the other, in the order of their index; when each began is "
-            "not recorded.",
-            headings=("worker", "samples", "busy", "rate"),
-            rows=numbers,
-        ),
+        Figure(name="workers", title="Workers' time", spec=spec, about=about, headings=headings,
+               rows=numbers),
     ]  # fmt: skip
+
+
+def _evaluations(storage: Storage) -> dict[str, list[dict[str, Any]]]:
+    """Worker -> ``index``, ``seconds`` and ``ended`` of its samples, by index."""
+    parts = [n for n in storage.list("samples/") if n.endswith(".parquet")]
+    parts = parts or [n for n in storage.list("measurements/path/") if n.endswith(".parquet")]
+    rows = []
+    for name in parts:
+        table = pq.read_table(io.BytesIO(storage.read(name)))
+        known = ("index", "status", "worker", "seconds", LATER)
+        rows += table.select([c for c in known if c in table.column_names]).to_pylist()
+    found = {int(row["index"]): row for row in rows if row["status"] != "lost"}
+    if not found:
+        raise DataError(f"the records of {storage.uri} are gone")
+    by_worker: dict[str, list[dict[str, Any]]] = {}
+    for _, row in sorted(found.items()):
+        by_worker.setdefault(str(row["worker"]), []).append({LATER: None, **row})
+    return by_worker
+
+
+def _since_the_first(by_worker: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Set ``start`` and ``end`` of each sample to when it ran; return what to say of them."""
+    rows = sorted((row for own in by_worker.values() for row in own), key=_start_of)
+    first = reached = _start_of(rows[0])
+    num_pauses, paused_s = 0, 0.0
+    for row in rows:
+        if _start_of(row) - reached > _PAUSE_S:
+            num_pauses, paused_s = num_pauses + 1, paused_s + _start_of(row) - reached
+        reached = max(reached, row["ended"])
+        row["start"] = _start_of(row) - first - paused_s
+        row["end"] = row["start"] + row["seconds"]
+    begin = datetime.fromtimestamp(first, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    about = f"The first sample began at {begin} UTC, by its worker's clock. Gaps are waiting."
+    if num_pauses:
+        are = "pause is" if num_pauses == 1 else "pauses are"
+        about += f" {num_pauses} {are} left out ({format_seconds(paused_s)} without any sample)."
+    return about
+
+
+def _start_of(row: Mapping[str, Any]) -> float:
+    return float(row["ended"] - row["seconds"])
+
+
+def _one_after_the_other(by_worker: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Set ``start`` and ``end`` as if no worker had waited; return what to say of them."""
+    for own in by_worker.values():
+        reached = 0.0
+        for row in own:
+            row["start"], reached = reached, reached + row["seconds"]
+            row["end"] = reached
+    return (
+        "Samples one after the other, in the order of their index: the program that evaluated "
+        "them did not record when."
+    )
 
 
 def _rate(count: int, seconds: float) -> float | None:
@@ -101,19 +146,31 @@ def _rate(count: int, seconds: float) -> float | None:
 
 
 def _bars(by_worker: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    step = max(1, -(-sum(map(len, by_worker.values())) // _MAX_BARS))
+    """Samples, or so many that followed each other that a page has a few hundred bars."""
+    ends = [row["end"] for own in by_worker.values() for row in own]
+    step, visible_s = -(-len(ends) // _MAX_BARS), max(ends) / _MAX_BARS
     found = []
     for worker, own in by_worker.items():
-        start = 0.0
-        for i in range(0, len(own), step):
-            group = own[i : i + step]
-            end = start + sum(row["seconds"] for row in group)
-            first, last = group[0]["index"], group[-1]["index"]
-            which = f"sample {first}" if first == last else f"samples {first} to {last}"
-            found.append({"worker": worker, "start": round(start, 4), "end": round(end, 4),
-                          "tip": f"{worker}: {which}, {end - start:.3g} s"})  # fmt: skip
-            start = end
+        group: list[dict[str, Any]] = []
+        for row in sorted(own, key=lambda row: float(row["start"])):
+            if group and (len(group) == step or row["start"] - group[-1]["end"] > visible_s):
+                found.append(_bar(worker, group))
+                group = []
+            group.append(row)
+        found.append(_bar(worker, group))
     return found
+
+
+def _bar(worker: str, group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, last = group[0]["index"], group[-1]["index"]
+    which = f"sample {first}" if len(group) == 1 else f"{len(group)} samples, {first} to {last}"
+    seconds = sum(row["seconds"] for row in group)
+    return {
+        "worker": worker,
+        "start": round(group[0]["start"], 4),
+        "end": round(group[-1]["end"], 4),
+        "tip": f"{worker}: {which}, {seconds:.3g} s",
+    }
 
 
 def made_blocks(storage: Storage, job: str, answer: Mapping[str, Any]) -> list[Block]:

@@ -97,6 +97,7 @@ class ScoreEvaluator:
             error=error,
             seconds=time.perf_counter() - start,
             worker=self._worker,
+            ended=time.time(),
         )
 
     def _score(self, proxy: str, architecture: TabularArchitecture, seed: int) -> float:

@@ -25,15 +25,22 @@ class Range(NamedTuple):
     """Whether there is a number exactly where the row is ok, and null elsewhere."""
     may_be_null: bool = False
     """Whether there may be none, wherever the row is ok or not."""
+    is_optional: bool = False
+    """Whether there may be none in any row."""
 
     def __str__(self) -> str:
-        where = ", exactly where status is ok" * self.only_ok + " or null" * self.may_be_null
+        is_null_allowed = self.may_be_null or self.is_optional
+        where = ", exactly where status is ok" * self.only_ok + " or null" * is_null_allowed
         return f"{self.low:g} to {self.high:g}{where}"
 
+
+LATER = "ended"
+"""The column that parts of older programs lack."""
 
 _RANGES = {
     "index": Range(0, np.iinfo(np.int64).max),
     "seconds": Range(0.0, 1e9),
+    LATER: Range(0.0, 1e11, is_optional=True),
 }
 
 
@@ -59,6 +66,10 @@ class Row(Protocol):
     @property
     def worker(self) -> str:
         """Who evaluated it."""
+
+    @property
+    def ended(self) -> float | None:
+        """Unix time at which that ended, in seconds; None if it is not known."""
 
 
 R_contra = TypeVar("R_contra", bound=Row, contravariant=True)
@@ -136,6 +147,7 @@ def common_columns() -> dict[str, pa.DataType]:
         "error": pa.string(),
         "seconds": pa.float64(),
         "worker": pa.string(),
+        LATER: pa.float64(),
     }
 
 
@@ -147,6 +159,7 @@ def common_arrays(rows: Sequence[Row]) -> dict[str, pa.Array]:
         "error": [_text(row.error) for row in rows],
         "seconds": [row.seconds for row in rows],
         "worker": [_text(row.worker) for row in rows],
+        LATER: [row.ended for row in rows],
     }
     return {name: pa.array(values[name], kind) for name, kind in common_columns().items()}
 
@@ -178,7 +191,7 @@ def invalid_columns(table: pa.Table, rows_of: RowFormat[Any, Any]) -> list[str]:
             fits = pc.or_(is_ok, pc.invert(is_there))
         else:
             fits = pc.equal(is_there, is_ok if allowed.only_ok else pa.scalar(True))
-        if not all_true(fits) or not _is_within(table[name], allowed):
+        if not (allowed.is_optional or all_true(fits)) or not _is_within(table[name], allowed):
             bad.append(f"{name} ({allowed})")
     return bad
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records.format import Row, RowFormat, index_of, invalid_columns
+from nasi_ray.records.format import LATER, Row, RowFormat, index_of, invalid_columns
 
 R = TypeVar("R", bound=Row)
 
@@ -29,6 +29,8 @@ _VERSION_KEY = b"nasi_ray.version"
 _FINGERPRINT_KEY = b"nasi_ray.fingerprint"
 # Small enough to keep reading lean, large enough to compress.
 _ROW_GROUP_SIZE = 65_536
+# Of less than this, starting threads takes longer than decoding.
+_LARGE_BYTES = 1 << 20
 
 
 def part_name(folder: str, number: int, data: bytes) -> str:
@@ -99,15 +101,17 @@ def from_bytes(
         # One row group after the other: all at once takes up to twice the memory. All of it is
         # checked, so that a bad part is found before work is done that rests on it.
         groups = []
+        is_large = len(data) > _LARGE_BYTES
         for number in range(file.num_row_groups):
-            group = file.read_row_group(number)
+            group = _with_later(file.read_row_group(number, use_threads=is_large), rows_of.schema)
             group.validate(full=True)
             if bad := invalid_columns(group, rows_of):
                 raise RecordCorruptError(
                     f"{where} holds impossible values of {'; '.join(bad)}; {advice}"
                 )
             groups.append(group.select(columns) if columns else group)
-        return pa.concat_tables(groups or [file.read(columns)])
+        empty = rows_of.schema.empty_table()
+        return pa.concat_tables(groups or [empty.select(columns) if columns else empty])
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise RecordCorruptError(f"{where} is no record file ({reason}); {advice}") from error
@@ -175,8 +179,22 @@ def _check_schema(
             f"{where} holds {rows_of.label}s of other settings than the rest of the run; move it "
             f"back to the run it came from, or {advice}"
         )
-    if not schema.equals(rows_of.schema):
+    expected = rows_of.schema
+    if not (schema.equals(expected) or schema.equals(_without_later(expected))):
         raise RecordCorruptError(f"{where} has other columns than a record file; {advice}")
+
+
+def _without_later(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index(LATER))
+
+
+def _with_later(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """All columns, in the schema's order; what an older program did not record is null."""
+    if LATER in table.column_names:
+        return table
+    field = schema.field(LATER)
+    unknown = pa.nulls(len(table), field.type)
+    return table.add_column(schema.get_field_index(LATER), field, unknown)
 
 
 def _match(folder: str, name: str) -> re.Match[str] | None:

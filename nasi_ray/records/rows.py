@@ -38,6 +38,8 @@ class Sample:
     """Wall time of the evaluation."""
     worker: str = ""
     """Who evaluated it (for people; has no effect)."""
+    ended: float | None = None
+    """Unix time at which that ended, in seconds, by the worker's clock; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -127,6 +129,8 @@ class Measurement:
     """Wall time of the evaluation."""
     worker: str = ""
     """Who evaluated it (for people; has no effect)."""
+    ended: float | None = None
+    """Unix time at which that ended, in seconds, by the worker's clock; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -199,6 +203,8 @@ class ProxyScore:
     """Wall time of the evaluation, the network's construction included."""
     worker: str = ""
     """Who evaluated it (for people; has no effect)."""
+    ended: float | None = None
+    """Unix time at which that ended, in seconds, by the worker's clock; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -61,6 +61,7 @@ class ProxyEvaluator:
             error=error,
             seconds=time.perf_counter() - start,
             worker=networks.worker,
+            ended=time.time(),
         )
 
 

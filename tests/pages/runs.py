@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def make_run(
     seed: int = 0,
     data: str = "random",
     worker: str = "toy",
+    ended: Mapping[int, float] | None = None,
     settings: dict[str, Any] | None = None,
     **estimate: Any,
 ) -> str:
@@ -54,6 +56,7 @@ def make_run(
             choices=rng.integers(0, 2, size=len(found.decisions)),
             seconds=0.5,
             worker=worker,
+            ended=(ended or {}).get(t),
         )
         for t in range(num_samples)
     ]

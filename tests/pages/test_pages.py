@@ -95,6 +95,35 @@ def test_the_lanes_show_the_cell_of_the_answer(space: str, tmp_path: Path) -> No
         assert shown == [[int(i) for i in text.split(",")] for text in parents]
 
 
+def work(run: str) -> tuple[Figure, list[dict[str, Any]]]:
+    figure = figures(parts_of(run))["workers"]
+    return figure, figure.spec["data"]["values"]
+
+
+def test_workers_time_is_when_they_worked(tmp_path: Path) -> None:
+    """Three samples, then a pause of two minutes, another sample after it, and one much later."""
+    ended = {0: 1000.5, 1: 1001.0, 2: 1003.0, 3: 1123.5, 4: 1133.5}
+    figure, rows = work(make_run(tmp_path, num_samples=5, ended=ended))
+    starts = [0.0, 0.5, 2.5, 3.0, 13.0]
+    assert [(row["start"], row["end"]) for row in rows] == [(s, s + 0.5) for s in starts]
+    assert "began at 1970-01-01 00:16:40 UTC" in figure.about
+    assert "1 pause is left out (0:02:00 without any sample)" in figure.about
+
+
+def test_thousands_of_samples_are_a_few_hundred_bars(tmp_path: Path) -> None:
+    ended = {t: 100.0 + 0.5 * t for t in range(2000)}
+    _, rows = work(make_run(tmp_path, num_samples=2000, ended=ended))
+    assert len(rows) == 400
+    assert rows[0]["tip"] == "toy: 5 samples, 0 to 4, 2.5 s"
+    assert (rows[-1]["start"], rows[-1]["end"]) == (997.5, 1000.0)
+
+
+def test_workers_time_of_an_older_program_is_without_waiting(tmp_path: Path) -> None:
+    figure, rows = work(make_run(tmp_path, num_samples=3))
+    assert [(row["start"], row["end"]) for row in rows] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5)]
+    assert "did not record when" in figure.about
+
+
 def test_a_page_is_one_file_of_moderate_size(tmp_path: Path) -> None:
     run = make_run(tmp_path, num_samples=60)
     html = to_html(parts_of(run)).decode()

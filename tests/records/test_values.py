@@ -15,8 +15,9 @@ import pytest
 from nasi_ray.config import PATH_MEASUREMENTS
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.records import RecordStore, parts
-from nasi_ray.records.format import invalid_columns
 from nasi_ray.records.rows import MAX_MAGNITUDE
+from nasi_ray.records.sample_rows import SampleRows
+from nasi_ray.records.score_rows import ScoreRows
 from nasi_ray.storage import LocalStorage
 from tests.contracts.records import KINDS, Kind
 from tests.contracts.samples import NUM_LOGITS
@@ -36,6 +37,7 @@ COMMON: dict[str, list[Any]] = {
     "error": ["no reason to be ok", None],
     "seconds": [NAN, INF, -INF, NEGATIVE_SECONDS, 1e10, None],
     "worker": [None],
+    "ended": [NAN, INF, -1.0, 1e12],
 }
 """Column -> values that an ok record may not have there."""
 OWN: dict[str, dict[str, list[Any]]] = {
@@ -182,6 +184,34 @@ def test_all_that_earlier_programs_stored_is_within_the_ranges() -> None:
     found = [*tests.glob("records/run_v1/**/*.parquet"), *tests.glob("runs_*/**/*.parquet")]
     assert len(found) >= 9
     for path in found:
-        table = pq.read_table(path)
-        kind = KINDS["samples" if "grad" in table.column_names else "scores"]
-        assert invalid_columns(table, kind.rows) == [], path
+        schema = pq.read_schema(path)
+        is_search = "grad" in schema.names
+        rows_of: SampleRows | ScoreRows = (
+            SampleRows(schema.field("grad").type.list_size)
+            if is_search
+            else ScoreRows(path.parent.name)
+        )
+        table = parts.from_bytes(
+            path.read_bytes(),
+            rows_of,
+            name=f"{rows_of.folder}{path.name}",
+            uri="",
+            fingerprint=schema.metadata[b"nasi_ray.fingerprint"].decode(),
+        )
+        assert table.schema.equals(rows_of.schema), path
+        assert table["ended"].null_count == len(table), path
+
+
+def test_old_and_new_parts_become_one(local: LocalStorage) -> None:
+    for kind in KINDS.values():
+        storage = LocalStorage(f"{local.uri}/{kind.label}")
+        store = store_of(storage, kind)
+        old = parts.table_of([kind.make(0)], kind.rows, fingerprint=store._fingerprint)
+        put(storage, kind, old.drop_columns("ended"))
+        store = store_of(storage, kind)
+        store.append([replace(kind.make(1), ended=1.5)])
+        store.compact()
+        (name,) = storage.list(kind.folder)
+        table = pq.read_table(f"{storage.uri}/{name}")
+        assert table["ended"].to_pylist() == [None, 1.5]
+        assert len(store_of(storage, kind).read()) == 2
