@@ -81,7 +81,7 @@ class EnumeratedAlpha:
         offset = None if known is None else known
         if allowed is not None:
             offset = np.where(allowed, 0.0 if offset is None else offset, -np.inf)
-        self._offset = None if offset is None else offset.astype(np.float32)
+        self._offset = None if offset is None else np.ascontiguousarray(offset, dtype=np.float32)
         self._grid = np.empty(grid_shape(space), dtype=np.float32)
 
     def __call__(self, score: Surrogate) -> FloatArray:
@@ -91,10 +91,12 @@ class EnumeratedAlpha:
         if matrix is None:
             matrix = np.zeros((sum(first.shape), sum(second.shape)))
         rows, columns = self._indicators(first.shape), self._indicators(second.shape)
-        left = np.column_stack([rows @ matrix, first.ravel(), np.ones(shape[0])])
-        right = np.column_stack([columns, np.ones(shape[1]), second.ravel()])
+        left = np.empty((shape[0], matrix.shape[1] + 2), dtype=np.float32)
+        left[:, :-2], left[:, -2], left[:, -1] = rows @ matrix, first.ravel(), 1.0
+        right = np.empty((shape[1], matrix.shape[1] + 2), dtype=np.float32)
+        right[:, :-2], right[:, -2], right[:, -1] = columns, 1.0, second.ravel()
         grid = self._grid.reshape(shape)
-        np.matmul(left.astype(np.float32), right.astype(np.float32).T, out=grid)
+        np.matmul(left, right.T, out=grid)
         if self._offset is not None:
             grid += self._offset.reshape(shape)
         halves = grid.max(axis=1).reshape(first.shape), grid.max(axis=0).reshape(second.shape)

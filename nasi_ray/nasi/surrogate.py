@@ -33,6 +33,8 @@ PAIR_PENALTY = 10.0
 
 _TOLERANCE = 1e-10
 _RANK_TOLERANCE = 1e-9
+_BLOCK = 64
+"""Draws whose terms are arranged at once."""
 _PAIR_SCALE = PAIR_PENALTY**-0.5
 
 
@@ -197,7 +199,7 @@ class Design:
             features = self._dense[rows]
             mean = features.mean(axis=0)
             beta = _solve_normal(features, centred, ridge, mean=mean, num=len(rows))
-        return [self._surrogate(column) for column in beta.T]
+        return self._surrogates(beta.T)
 
     def fit_draws(
         self, targets: FloatArray, counts: IntArray, *, ridge: float, standardized: bool
@@ -224,13 +226,16 @@ class Design:
                 yield standardized_sum(fits) if standardized else sum_of(fits)
             return
         features, basis = self._decomposed
-        for u, count in zip(targets, counts, strict=True):
-            rows = np.flatnonzero(count)
-            beta = _solve_weighted(features[rows], u[rows], count[rows], ridge)
-            if standardized:
-                stds = np.sqrt(np.maximum((beta * (self._variance @ beta)).sum(axis=0), 0.0))
-                beta = beta * np.divide(1.0, stds, out=np.zeros_like(stds), where=stds > 0)
-            yield self._surrogate(basis @ beta.sum(axis=1))
+        for start in range(0, len(targets), _BLOCK):
+            found = []
+            for u, count in zip(targets[start:][:_BLOCK], counts[start:][:_BLOCK], strict=True):
+                rows = np.flatnonzero(count)
+                beta = _solve_weighted(features[rows], u[rows], count[rows], ridge)
+                if standardized:
+                    stds = np.sqrt(np.maximum((beta * (self._variance @ beta)).sum(axis=0), 0.0))
+                    beta = beta * np.divide(1.0, stds, out=np.zeros_like(stds), where=stds > 0)
+                found.append(beta.sum(axis=1))
+            yield from self._surrogates(np.array(found) @ basis.T)
 
     @cached_property
     def _decomposed(self) -> tuple[FloatArray, FloatArray]:
@@ -325,12 +330,16 @@ class Design:
     def _taken(self) -> list[FloatArray]:
         return [incidence(decision) for decision in self._space.decisions]
 
-    def _surrogate(self, beta: FloatArray) -> Surrogate:
-        unary, pairs = self._tables(beta[None])
-        return Surrogate(
-            unary=tuple(table[0] for table in unary),
-            pairs={both: table[0] for both, table in pairs.items()},
-        )
+    def _surrogates(self, beta: FloatArray) -> list[Surrogate]:
+        """Those of many β, shape (fits, features)."""
+        unary, pairs = self._tables(beta)
+        return [
+            Surrogate(
+                unary=tuple(table[i] for table in unary),
+                pairs={both: table[i] for both, table in pairs.items()},
+            )
+            for i in range(len(beta))
+        ]
 
     def _tables(self, beta: FloatArray) -> tuple[list[FloatArray], dict[Pair, FloatArray]]:
         """Terms of ``Surrogate`` for many β, shape (fits, features); with an axis of fits first."""
@@ -405,11 +414,15 @@ def _solve_normal(
     features: FloatArray, targets: FloatArray, ridge: float, *, mean: FloatArray, num: int
 ) -> FloatArray:
     """Ridge of centred targets; ``mean`` is that of φ over the ``num`` samples."""
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg.lapack import dposv
 
-    normal = features.T @ features - num * np.outer(mean, mean)
+    normal = features.T @ features
+    normal -= (num * mean)[:, None] * mean
     normal[np.diag_indices(len(normal))] += ridge
-    beta: FloatArray = cho_solve(cho_factor(normal, overwrite_a=True), features.T @ targets)
+    beta: FloatArray
+    _, beta, status = dposv(normal, features.T @ targets, overwrite_a=True)
+    if status:
+        raise np.linalg.LinAlgError(f"the normal matrix is singular (dposv: {status})")
     return beta
 
 

@@ -212,8 +212,8 @@ def test_the_shipped_runtime_env_gives_a_stopped_job_time_to_write(
 @pytest.mark.timeout(600)
 def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_path: Path) -> None:
     # Parts are stored every five seconds: after the first one there must be much left to do.
-    search, out_dir = (*SLOW, "--num-samples", "600"), tmp_path / "run"
-    args = (*search, "--num-workers", "2", "--out", str(out_dir))
+    out_dir = tmp_path / "run"
+    args = (*SLOW, "--num-samples", "600", "--num-workers", "2", "--out", str(out_dir))
     first = start_submitter(head, "seen", *args)
     wait_for(lambda: num_stored(out_dir) >= 1)
     first.send_signal(signal.SIGINT)
@@ -239,9 +239,12 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_
     ]
     assert out.count("Running entrypoint for job") == 2
     assert "\x1b" not in out
-    expected = search_in_process(tmp_path / "in_process", *search)
-    assert result(out_dir)["alpha"] == expected["alpha"]
     assert job(head, "seen-2")["status"] == "SUCCEEDED"
+    assert (num_stored(out_dir), result(out_dir)["num_samples"]) == (600, 600)
+    expected = search_in_process(tmp_path / "in_process", *SLOW, "--num-samples", "100")
+    # Answered from the records.
+    found = search_in_process(out_dir, *SLOW, "--num-samples", "100")
+    assert found["alpha"] == expected["alpha"]
 
 
 @pytest.mark.parametrize(
