@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -72,9 +73,11 @@ def read_batches(
         pyarrow.ArrowException: If the file is broken.
     """
     for number in range(file.metadata.num_row_groups) if group is None else [group]:
+        # Threads cost more than they save in reads as small as these.
+        read = partial(file.iter_batches, row_groups=[number], columns=columns, use_threads=False)
         # pyarrow aborts the process when it is asked for the sizes of a broken column, and raises
         # an exception when it is to read it.
-        for _ in file.iter_batches(1, row_groups=[number], columns=columns):
+        for _ in read(1):
             break
         text, numbers = _sizes(file.metadata.row_group(number), file.schema, columns)
         if numbers > _TABLE_BYTES:
@@ -83,7 +86,7 @@ def read_batches(
                 f"{_TABLE_BYTES / 1e9:.1f} GB are allowed; write smaller row groups"
             )
         rows = max(1, min(most_rows, most_bytes // max(1, text)))
-        for batch in file.iter_batches(rows, row_groups=[number], columns=columns):
+        for batch in read(rows):
             batch.validate(full=True)  # also that texts are UTF-8
             yield batch
 

@@ -111,6 +111,23 @@ def test_neither_help_nor_slips_import_what_takes_long(argv: tuple[str, ...]) ->
     assert done.stderr.endswith("heavy: []")
 
 
+@pytest.mark.integration
+def test_a_search_imports_nothing_that_only_trainings_need(tmp_path: Path) -> None:
+    code = (
+        "import contextlib, io, sys\n"
+        "from nasi_ray.command import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):  # so that the job runs in this process\n"
+        "    assert not main(sys.argv[1:])\n"
+        "found = {'timm', 'torchvision', 'ray.tune', 'ray.train'} & {*sys.modules}\n"
+        "sys.stderr.write(f'heavy: {sorted(found)}')\n"
+    )
+    tiny = ("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-workers", "0")
+    search = ("search", "--space", "nb201", *tiny, "--num-samples", "2", "--no-report")
+    command = [sys.executable, "-c", code, *search, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.endswith("heavy: []"), done.stderr
+
+
 def test_completion_scripts_know_all_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert status("--tyro-print-completion", "bash") == 0
     out = capsys.readouterr().out

@@ -156,8 +156,9 @@ def fit(image: Image.Image, image_size: int) -> PixelArray:
         width, height = (image_size * side // shorter for side in image.size)
         if (width, height) != image.size:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = round((width - image_size) / 2), round((height - image_size) / 2)
-        image = image.crop((left, top, left + image_size, top + image_size))
+        if width != height:
+            left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+            image = image.crop((left, top, left + image_size, top + image_size))
     return np.asarray(image).transpose(2, 0, 1)
 
 

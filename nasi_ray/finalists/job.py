@@ -11,7 +11,6 @@ from nasi_ray.errors import ConfigError, TrainingError
 from nasi_ray.finalists.cells import Finalist, best_cells, refuse_too_many
 from nasi_ray.finalists.outcome import Outcome, best_of
 from nasi_ray.finalists.table import look_up, open_validation
-from nasi_ray.finalists.training import HOLDOUT, train_finalists
 from nasi_ray.progress import Progress
 from nasi_ray.run.finish import to_json, write_results
 from nasi_ray.run.provenance import versions
@@ -198,6 +197,9 @@ def _compare(
 ) -> tuple[list[Outcome], dict[str, Any]]:
     """How good each cell is, and by what that was found."""
     if plan.accuracies is None:
+        # timm and Ray Tune take two seconds to import, which every search would wait for.
+        from nasi_ray.finalists.training import HOLDOUT, train_finalists
+
         recipe = plan.final.finalists_recipe
         with Tracking(plan.tracking, progress) as told:
             trained = train_finalists(
