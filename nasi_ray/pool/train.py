@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,7 +168,8 @@ class Fit(threading.Thread):
     def run(self) -> None:
         """Fit, and keep the error."""
         try:
-            self._trainer.fit()
+            with _no_ray_started():
+                self._trainer.fit()
         except Exception as error:
             self.error = error
         except SystemExit:
@@ -177,6 +179,25 @@ class Fit(threading.Thread):
         """Wait so long at most; whether it has ended."""
         self.join(seconds)
         return not self.is_alive()
+
+
+@contextlib.contextmanager
+def _no_ray_started() -> Iterator[None]:
+    # After a stop the main thread disconnects from Ray, and the next call of Ray Tune or Train
+    # would start another Ray, which nobody stops.
+    hook: Any = ray._private.auto_init_hook
+    before, hook.enable_auto_connect = hook.enable_auto_connect, False
+    variable = "TUNE_DISABLE_AUTO_INIT"
+    value = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        hook.enable_auto_connect = before
+        if value is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = value
 
 
 def _trainer(
