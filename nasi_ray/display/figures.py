@@ -53,9 +53,10 @@ def new_figure(
     return figure, panels
 
 
-def legend_beside(panel: Axes) -> None:
-    """Put the legend to the right of a panel."""
-    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+def legend_below(panel: Axes) -> None:
+    """Put the legend below a panel, in two columns: beside it, it would take half of the width."""
+    where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
+    panel.legend(fontsize=7.5, ncols=2, frameon=False, **where)
 
 
 def render(figure: Figure, *, about: Mapping[str, str] | None = None) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nasi_ray.config import EstimateConfig, get_preset
-from nasi_ray.display.figures import GREEN, GREY, color_of, legend_beside, new_figure
+from nasi_ray.display.figures import GREEN, GREY, color_of, legend_below, new_figure
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import get_space
@@ -204,7 +204,7 @@ def ablation_figure(
     panel.set_xlabel(
         f"{reference.error_name} of the selected cells, %: each seed, and their mean", fontsize=9
     )
-    legend_beside(panel)
+    legend_below(panel)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasi_ray.arrays import FloatArray
-from nasi_ray.display.figures import GREY, INK, color_of, new_figure
+from nasi_ray.display.figures import BLUE, GREY, INK, new_figure
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.statistics import Correlation, Pairs, correlate_seeds
@@ -155,8 +155,9 @@ def agnostic_figure(
 
 
 def _scatter_modes(panel: Axes, mode: str, agreement: Agreement, seeds: Sequence[int]) -> None:
-    for position, ((x, y), seed) in enumerate(zip(agreement.pairs, seeds, strict=True)):
-        panel.scatter(x, y, s=9, alpha=0.55, color=color_of(position), lw=0, label=f"seed {seed}")
+    x, y = (np.concatenate(values) for values in zip(*agreement.pairs, strict=True))
+    label = f"samples of {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    panel.scatter(x, y, s=12, alpha=0.35, color=BLUE, lw=0, label=label)
     (left, right), (bottom, top) = (
         _limits(values) for values in zip(*agreement.pairs, strict=True)
     )

@@ -19,7 +19,7 @@ from nasi_ray.display.figures import (
     ORANGE,
     PINK,
     YELLOW,
-    legend_beside,
+    legend_below,
     new_figure,
 )
 from nasi_ray.errors import ConfigError
@@ -185,7 +185,7 @@ def effectiveness_figure(
     panel.set_xlabel("Monte-Carlo samples T", fontsize=9)
     panel.set_ylabel(f"{reference.error_name} of the selected cell, %", fontsize=9)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    legend_beside(panel)
+    legend_below(panel)
     return figure
 
 

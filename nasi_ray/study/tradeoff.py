@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
-from nasi_ray.display.figures import GREEN, GREY, INK, color_of, legend_beside, new_figure
+from nasi_ray.display.figures import BLUE, GREEN, GREY, INK, legend_below, new_figure
 from nasi_ray.errors import ConfigError
 from nasi_ray.statistics import Correlation, Kind, correlate_seeds, tenths
 from nasi_ray.study.accuracies import SampledCells, SpaceReference, sampled_cells
@@ -120,9 +120,7 @@ def run(study: TradeoffStudy, source: RunSource) -> Outcome:
     effects = choice_effects(tables, cells, num_samples, accuracies.space)
     points = constraint_grid(tables, settings.estimate, accuracies, nus=study.nus, mus=study.mus)
     name, title = f"tradeoff-{space}", describe_settings(settings, mode)
-    relation = relation_figure(
-        cells, groups, related[0], reference, title=title, seeds=settings.seeds
-    )
+    relation = relation_figure(cells, groups, related[0], reference, title=title)
     grid = grid_figure(points, title=f"{title}, {len(settings.seeds)} seeds", error_name=error_name)
     return Outcome(
         name=name,
@@ -192,7 +190,6 @@ def relation_figure(
     reference: SpaceReference,
     *,
     title: str,
-    seeds: Sequence[int],
 ) -> Figure:
     """Figure 3: error of the sampled architectures against their e.
 
@@ -202,11 +199,10 @@ def relation_figure(
         relation: Of e and error.
         reference: Of the space.
         title: Says space and settings.
-        seeds: In the order of ``cells``.
     """
-    figure, (panel,) = new_figure(1, size=(6.6, 4.6))
+    figure, (panel,) = new_figure(1, size=(6.6, 5.2))
     figure.suptitle(title, fontsize=10)
-    _draw_samples(panel, cells, seeds)
+    _draw_samples(panel, cells)
     _draw_groups(panel, groups)
     panel.axhline(reference.best, color=GREEN, ls=":", label="space's best")
     panel.axhline(reference.expected, color=GREY, ls="--", label="random architecture, expected")
@@ -217,21 +213,17 @@ def relation_figure(
     panel.set_ylabel(f"{reference.error_name}, %", fontsize=9)
     text = f"Spearman {interval(relation.spearman)}\nKendall {interval(relation.kendall)}"
     panel.text(0.98, 0.97, text, transform=panel.transAxes, va="top", ha="right", fontsize=8)
-    legend_beside(panel)
+    legend_below(panel)
     return figure
 
 
-def _draw_samples(panel: Axes, cells: Sequence[SampledCells], seeds: Sequence[int]) -> None:
-    for position, (seed, known) in enumerate(zip(seeds, cells, strict=True)):
-        panel.scatter(
-            known.trace_norm,
-            known.error_percent,
-            s=9,
-            alpha=0.4,
-            lw=0,
-            color=color_of(position),
-            label=f"seed {seed}, n = {len(known.index)}",
-        )
+def _draw_samples(panel: Axes, cells: Sequence[SampledCells]) -> None:
+    # In one colour: which seed a sample is of does not matter, and ten colours hide each other.
+    e = np.concatenate([known.trace_norm for known in cells])
+    errors = np.concatenate([known.error_percent for known in cells])
+    seeds = f"{len(cells)} seed{'s' * (len(cells) > 1)}"
+    label = f"samples of {seeds}, n = {len(e)}"
+    panel.scatter(e, errors, s=12, alpha=0.3, lw=0, color=BLUE, label=label)
 
 
 def _draw_groups(panel: Axes, groups: Sequence[Group]) -> None:

@@ -143,7 +143,6 @@ def test_the_relation_names_both_axes_and_its_counts(reference: SpaceReference) 
         relations(cells)[0],
         reference,
         title="s1",
-        seeds=[0, 1],
     )
     (axes,) = figure.axes
     assert axes.get_ylabel() == "test error, %"
@@ -151,7 +150,7 @@ def test_the_relation_names_both_axes_and_its_counts(reference: SpaceReference) 
     legend = axes.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
-    assert "seed 1, n = 25" in labels
+    assert "samples of 2 seeds, n = 50" in labels
     assert "tenths by e: mean ± ½ std, n = 4 to 6 each" in labels
 
 
