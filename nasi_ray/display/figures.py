@@ -55,8 +55,8 @@ def new_figure(
 
 def legend_below(panel: Axes) -> None:
     """Put the legend below a panel, in two columns: beside it, it would take half of the width."""
-    where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
-    panel.legend(fontsize=7.5, ncols=2, frameon=False, **where)
+    place = (0.5, -0.13)
+    panel.legend(fontsize=7.5, ncols=2, frameon=False, loc="upper center", bbox_to_anchor=place)
 
 
 def render(figure: Figure, *, about: Mapping[str, str] | None = None) -> dict[str, bytes]:

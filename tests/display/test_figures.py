@@ -7,13 +7,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nasi_ray.display.figures import COLORS, color_of, legend_beside, new_figure, render
+from nasi_ray.display.figures import COLORS, color_of, legend_below, new_figure, render
 
 
 def a_figure() -> Figure:
     figure, (panel,) = new_figure(1, size=(3.0, 2.0))
     panel.plot([1, 2, 3], [1, 4, 9], color=color_of(1), label="squares")
-    legend_beside(panel)
+    legend_below(panel)
     return figure
 
 
