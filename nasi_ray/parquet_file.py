@@ -77,8 +77,7 @@ def read_batches(
         read = partial(file.iter_batches, row_groups=[number], columns=columns, use_threads=False)
         # pyarrow aborts the process when it is asked for the sizes of a broken column, and raises
         # an exception when it is to read it.
-        for _ in read(1):
-            break
+        next(read(1), None)
         text, numbers = _sizes(file.metadata.row_group(number), file.schema, columns)
         if numbers > _TABLE_BYTES:
             raise DataError(

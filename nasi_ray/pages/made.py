@@ -17,7 +17,7 @@ from nasi_ray.errors import DataError
 from nasi_ray.pages.blocks import Block, Code, Figure, Note, Table
 from nasi_ray.pages.files import read_settings_text
 from nasi_ray.pages.specs import bars, names, quantity
-from nasi_ray.records.format import LATER
+from nasi_ray.records.format import ENDED
 from nasi_ray.spaces import Genotype
 from nasi_ray.spaces.final_network import final_network
 from nasi_ray.spaces.network_costs import costs_of
@@ -94,14 +94,14 @@ def _evaluations(storage: Storage) -> dict[str, list[dict[str, Any]]]:
     rows = []
     for name in parts:
         table = pq.read_table(io.BytesIO(storage.read(name)))
-        known = ("index", "status", "worker", "seconds", LATER)
+        known = ("index", "status", "worker", "seconds", ENDED)
         rows += table.select([c for c in known if c in table.column_names]).to_pylist()
     found = {int(row["index"]): row for row in rows if row["status"] != "lost"}
     if not found:
         raise DataError(f"the records of {storage.uri} are gone")
     by_worker: dict[str, list[dict[str, Any]]] = {}
     for _, row in sorted(found.items()):
-        by_worker.setdefault(str(row["worker"]), []).append({LATER: None, **row})
+        by_worker.setdefault(str(row["worker"]), []).append({ENDED: None, **row})
     return by_worker
 
 

@@ -34,13 +34,13 @@ class Range(NamedTuple):
         return f"{self.low:g} to {self.high:g}{where}"
 
 
-LATER = "ended"
+ENDED = "ended"
 """The column that parts of older programs lack."""
 
 _RANGES = {
     "index": Range(0, np.iinfo(np.int64).max),
     "seconds": Range(0.0, 1e9),
-    LATER: Range(0.0, 1e11, is_optional=True),
+    ENDED: Range(0.0, 1e11, is_optional=True),
 }
 
 
@@ -147,7 +147,7 @@ def common_columns() -> dict[str, pa.DataType]:
         "error": pa.string(),
         "seconds": pa.float64(),
         "worker": pa.string(),
-        LATER: pa.float64(),
+        ENDED: pa.float64(),
     }
 
 
@@ -159,7 +159,7 @@ def common_arrays(rows: Sequence[Row]) -> dict[str, pa.Array]:
         "error": [_text(row.error) for row in rows],
         "seconds": [row.seconds for row in rows],
         "worker": [_text(row.worker) for row in rows],
-        LATER: [row.ended for row in rows],
+        ENDED: [row.ended for row in rows],
     }
     return {name: pa.array(values[name], kind) for name, kind in common_columns().items()}
 

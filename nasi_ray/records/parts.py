@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.arrays import IntArray
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records.format import LATER, Row, RowFormat, index_of, invalid_columns
+from nasi_ray.records.format import ENDED, Row, RowFormat, index_of, invalid_columns
 
 R = TypeVar("R", bound=Row)
 
@@ -103,7 +103,7 @@ def from_bytes(
         groups = []
         is_large = len(data) > _LARGE_BYTES
         for number in range(file.num_row_groups):
-            group = _with_later(file.read_row_group(number, use_threads=is_large), rows_of.schema)
+            group = _with_ended(file.read_row_group(number, use_threads=is_large), rows_of.schema)
             group.validate(full=True)
             if bad := invalid_columns(group, rows_of):
                 raise RecordCorruptError(
@@ -180,21 +180,21 @@ def _check_schema(
             f"back to the run it came from, or {advice}"
         )
     expected = rows_of.schema
-    if not (schema.equals(expected) or schema.equals(_without_later(expected))):
+    if not (schema.equals(expected) or schema.equals(_without_ended(expected))):
         raise RecordCorruptError(f"{where} has other columns than a record file; {advice}")
 
 
-def _without_later(schema: pa.Schema) -> pa.Schema:
-    return schema.remove(schema.get_field_index(LATER))
+def _without_ended(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index(ENDED))
 
 
-def _with_later(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _with_ended(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """All columns, in the schema's order; what an older program did not record is null."""
-    if LATER in table.column_names:
+    if ENDED in table.column_names:
         return table
-    field = schema.field(LATER)
+    field = schema.field(ENDED)
     unknown = pa.nulls(len(table), field.type)
-    return table.add_column(schema.get_field_index(LATER), field, unknown)
+    return table.add_column(schema.get_field_index(ENDED), field, unknown)
 
 
 def _match(folder: str, name: str) -> re.Match[str] | None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.records.format import (
-    LATER,
+    ENDED,
     Range,
     RowFormat,
     are_ok,
@@ -75,7 +75,7 @@ class SampleRows:
                 "error": pa.string(),
                 "seconds": pa.float64(),
                 "worker": pa.string(),
-                LATER: pa.float64(),
+                ENDED: pa.float64(),
             }
         )
 

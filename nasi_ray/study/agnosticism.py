@@ -97,7 +97,7 @@ def run(study: AgnosticStudy, source: RunSource) -> Outcome:
         title=f"Label- and data-agnosticism on {space}",
         result=agreements,
         lines=agnostic_lines(agreements),
-        figures={name: agnostic_figure(agreements, title=title, seeds=settings.seeds)},
+        figures={name: agnostic_figure(agreements, title=title)},
     )
 
 
@@ -136,27 +136,25 @@ def agnostic_lines(agreements: Mapping[str, Agreement]) -> list[str]:
     ]
 
 
-def agnostic_figure(
-    agreements: Mapping[str, Agreement], *, title: str, seeds: Sequence[int]
-) -> Figure:
+def agnostic_figure(agreements: Mapping[str, Agreement], *, title: str) -> Figure:
     """Figure 1: e with random labels and data against e with the true ones.
 
     Args:
         agreements: Data mode -> its agreement with the true labels.
         title: Says space and settings.
-        seeds: In the order of the agreements' pairs.
     """
     figure, axes = new_figure(len(agreements), size=(4.6 * len(agreements), 4.2))
     figure.suptitle(title, fontsize=10)
     for panel, (mode, agreement) in zip(axes, agreements.items(), strict=True):
-        _scatter_modes(panel, mode, agreement, seeds)
+        _scatter_modes(panel, mode, agreement)
     axes[0].legend(fontsize=7, loc="lower right", title_fontsize=7)
     return figure
 
 
-def _scatter_modes(panel: Axes, mode: str, agreement: Agreement, seeds: Sequence[int]) -> None:
+def _scatter_modes(panel: Axes, mode: str, agreement: Agreement) -> None:
+    num_seeds = len(agreement.pairs)
     x, y = (np.concatenate(values) for values in zip(*agreement.pairs, strict=True))
-    label = f"samples of {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    label = f"samples of {num_seeds} seed{'s' * (num_seeds > 1)}"
     panel.scatter(x, y, s=12, alpha=0.35, color=BLUE, lw=0, label=label)
     (left, right), (bottom, top) = (
         _limits(values) for values in zip(*agreement.pairs, strict=True)
@@ -171,7 +169,7 @@ def _scatter_modes(panel: Axes, mode: str, agreement: Agreement, seeds: Sequence
     panel.set_ylabel(f"trace norm $e$, {MODE_NAMES[mode]}", fontsize=8.5)
     text = "\n".join(
         [
-            f"n = {agreement.num_pairs} architectures, {len(seeds)} seeds",
+            f"n = {agreement.num_pairs} architectures, {num_seeds} seeds",
             f"Pearson (e) {interval(agreement.pearson)}",
             f"Pearson (log e) {interval(agreement.pearson_log)}",
             f"Spearman {interval(agreement.spearman)}",
