@@ -87,6 +87,10 @@ def train_finalists(
         out=uri,
     )
     training = dataclasses.replace(base.training, holdout=HOLDOUT)
+    share = compute.gpus_per_worker
+    if share != "auto" and 0 < share < 1:
+        one = dataclasses.replace(base.compute, gpus_per_worker=share)
+        base = dataclasses.replace(base, compute=one)
     base = dataclasses.replace(base, training=training)
     jobs = [_job_of(cell, base, f"{uri.rstrip('/')}/{FOLDER}/{recipe}") for cell in cells]
     # Who is stopped depends on who else is there.

@@ -46,8 +46,8 @@ class WorkerGroup:
     lost, and grows when there is room, each time with a new call of the function."""
     threads: int
     """CPUs, and threads, of one."""
-    use_gpu: bool
-    """Whether each holds a GPU."""
+    gpus: float
+    """GPUs of one; a fraction for a single worker only, since NCCL wants one for each."""
     labels: Mapping[str, str]
     """Label -> condition of the nodes they may run on."""
     max_failures: int
@@ -63,7 +63,7 @@ class WorkerGroup:
     @property
     def worker(self) -> str:
         """What one holds, for people."""
-        return f"{self.threads} CPU{' and 1 GPU' if self.use_gpu else ''}"
+        return f"{self.threads} CPU{f' and {self.gpus:g} GPU' if self.gpus else ''}"
 
 
 class RayLink:
@@ -203,7 +203,10 @@ def _no_ray_started() -> Iterator[None]:
 def _trainer(
     function: Callable[..., None], board: Any, refs: Sequence[Any], group: WorkerGroup, folder: str
 ) -> Any:
-    resources: dict[str, float] = {"CPU": group.threads, **({"GPU": 1} if group.use_gpu else {})}
+    resources: dict[str, float] = {
+        "CPU": group.threads,
+        **({"GPU": group.gpus} if group.gpus else {}),
+    }
     threads = {name: str(group.threads) for name in THREAD_VARIABLES}
     attempts = max(1, math.ceil(group.capacity_timeout_s / _START_TIMEOUT_S))
     trainer: Any = ray.train.torch.TorchTrainer  # its annotations are those of Train V1
@@ -215,7 +218,7 @@ def _trainer(
                 (group.min_workers, group.num_workers) if group.is_elastic else group.num_workers
             ),
             elastic_resize_monitor_interval_s=_RESIZE_S,
-            use_gpu=group.use_gpu,
+            use_gpu=group.gpus > 0,
             resources_per_worker=resources,
             label_selector=dict(group.labels) or None,
         ),
@@ -315,7 +318,7 @@ class _Room:
             return
         self._next_s = now + _CHECK_S
         try:
-            room = room_for(group.threads, float(group.use_gpu), group.labels)
+            room = room_for(group.threads, group.gpus, group.labels)
         except RayError:
             return
         if room >= group.min_workers:

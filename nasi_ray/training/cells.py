@@ -227,7 +227,7 @@ def on_workers(
     asked = ComputeSettings(
         num_workers=compute.num_workers,
         threads_per_worker=compute.threads_per_worker,
-        gpus_per_worker=1.0 if device == "cuda" else 0.0,
+        gpus_per_worker=compute.gpus_per_worker if device == "cuda" else 0.0,
         label_selector=compute.label_selector,
         address=compute.address,
     )

@@ -96,6 +96,11 @@ def _run_train(
     if (found := _finished(storage, settings, sources)) is not None:
         return found
     device, num_workers = find_compute(job)
+    if num_workers > 1 and job.compute.gpus_per_worker < 1 and device == "cuda":
+        raise ConfigError(
+            f"gpus_per_worker is {job.compute.gpus_per_worker:g}, and the {num_workers} workers of "
+            "one training need a GPU each; leave it out, or train with --num-workers 1"
+        )
     _refuse_bad_batch(training, num_workers)
     images = read_images(job, training, progress) if images is None else images
     plan = _plan(job, training, storage, images, (space, architecture), device)
@@ -331,7 +336,7 @@ def _train(
     asked = ComputeSettings(
         num_workers=num_workers,
         threads_per_worker=compute.threads_per_worker,
-        gpus_per_worker=1.0 if plan.device == "cuda" else 0.0,
+        gpus_per_worker=compute.gpus_per_worker if plan.device == "cuda" else 0.0,
         capacity_timeout_s=compute.capacity_timeout_s,
         label_selector=compute.label_selector,
         address=compute.address,
@@ -343,7 +348,7 @@ def _train(
             num_workers=num_workers,
             min_workers=compute.min_workers or num_workers,
             threads=workers.cpus_per_worker,
-            use_gpu=plan.device == "cuda",
+            gpus=workers.gpus_per_worker,
             labels=workers.labels,
             max_failures=compute.max_failures,
             capacity_timeout_s=workers.capacity_timeout_s,

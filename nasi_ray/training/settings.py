@@ -103,6 +103,8 @@ class TrainCompute:
     more once there is; the batch stays the recipe's. None: always --num-workers."""
     threads_per_worker: int = 1
     """CPU threads of one worker."""
+    gpus_per_worker: float = 1.0
+    """GPUs of one worker, on cuda; a fraction lets small trainings of a list share a GPU."""
     loader_processes: int | Auto = "auto"
     """Processes of each worker that decode and augment images; auto: none for small images, which
     are in memory, else one per CPU of the worker's share, at most 8."""
@@ -136,6 +138,7 @@ class TrainCompute:
                 "--num-workers, the most to train with, and no fewer"
             )
         check(self, "threads_per_worker", lambda v: 1 <= v <= 1024, "1 to 1024")
+        check(self, "gpus_per_worker", lambda v: 0 < v <= 1, "above 0, and at most 1")
         check(self, "loader_processes", lambda v: v == "auto" or 0 <= v <= 256, "auto, or 0 to 256")
         check(self, "checkpoint_steps", lambda v: v >= 0, "at least 0")
         check(self, "keep_checkpoints", lambda v: v >= 1, "at least 1")
@@ -305,8 +308,14 @@ def options_without_effect(job: TrainJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
     lines = []
     if job.compute.num_workers == 0:
-        names: tuple[str, ...] = ("max_failures", "capacity_timeout_s", "label_selector", "address")
         changed = set(changed_from(job.compute, TrainCompute()))
+        names: tuple[str, ...] = (
+            "gpus_per_worker",
+            "max_failures",
+            "capacity_timeout_s",
+            "label_selector",
+            "address",
+        )
         given = [f"--{name.replace('_', '-')}" for name in names if name in changed]
         if given:
             lines.append(f"no effect, since there are no workers: {', '.join(given)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import nasi_ray
-from nasi_ray.errors import ConfigError, DataError, SearchStoppedError, TrainingError
+from nasi_ray.errors import (
+    ConfigError,
+    DataError,
+    NasiRayError,
+    SearchStoppedError,
+    TrainingError,
+)
+from nasi_ray.pool import nodes
+from nasi_ray.progress import Progress
 from nasi_ray.spaces import Genotype
 from nasi_ray.tables.tabular import TabularBenchmark
 from nasi_ray.training import cells
@@ -24,6 +33,13 @@ from tests.training.trainings import CELL, TINY, figures, train
 
 OTHER = CELL.replace("sep_conv_3x3", "dil_conv_3x3")
 SMALL = {**TINY, "genotype": None, "epochs": 1, "num_train_images": 32}
+
+
+class EndsNowhere:
+    progress: Progress = Quiet()
+
+    def end(self, position: int, failure: NasiRayError | None) -> None:
+        """No training ends."""
 
 
 @pytest.fixture
@@ -41,6 +57,21 @@ def job(both: Path, out: Path, **settings: Any) -> TrainJob:
 def arguments(settings: dict[str, Any]) -> list[str]:
     given = {k: v for k, v in settings.items() if v is not None}
     return [part for k, v in given.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 0.25), ("cpu", 0.0)])
+def test_trainings_of_a_list_share_a_gpu(
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: float
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(cells, "connect", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(nodes, "live_nodes", lambda *_: [{"CPU": 8.0, "GPU": 1.0}])
+    monkeypatch.setattr(nodes, "has_autoscaler", lambda: False)
+    monkeypatch.setattr(cells, "run_trials", lambda *args: asked.append(args[3]))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    shared = job(both, tmp_path, num_workers=4, device=device, gpus_per_worker=0.25)
+    cells.on_workers(shared, print, (), (0, 1), EndsNowhere())
+    assert [(one.gpus, one.cpus, one.at_once) for one in asked] == [(gpus, 1, 4)]
 
 
 def test_the_table_has_every_cell_with_every_seed(both: Path, tmp_path: Path) -> None:

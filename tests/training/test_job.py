@@ -395,6 +395,18 @@ def test_a_cluster_is_not_taken_to_be_without_gpus(
     assert job.find_compute(tiny(tmp_path, num_workers=0)) == ("cpu", 0)
 
 
+def test_workers_of_one_training_have_a_gpu_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asked = tiny(tmp_path / "run", num_workers=2, device="cuda", gpus_per_worker=0.5)
+    with pytest.raises(ConfigError, match=r"gpus_per_worker is 0\.5, and the 2 workers of one"):
+        job.run_train(asked, Quiet())
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"gpus_per_worker is 2\.0; it must be above 0"):
+        tiny(tmp_path, gpus_per_worker=2)
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(900)
