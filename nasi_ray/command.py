@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from nasi_ray.display.formats import escaped, one_line
 from nasi_ray.errors import UnknownNameError
+from nasi_ray.files import user_path
 from nasi_ray.run.process import (
     EXIT_INCOMPLETE,
     EXIT_STATUSES,
@@ -236,7 +237,7 @@ def _describe(argv: Sequence[str]) -> int:
     content = describe(job)
     _print(json.dumps(content) if job.json else describe_lines(content))
     if job.picture is not None and not job.json:
-        _print(f"picture written to {job.picture}")
+        _print(f"picture written to {user_path(job.picture).absolute()}")
     return 0
 
 
@@ -298,8 +299,8 @@ def _replay(argv: Sequence[str]) -> int:
     grid = parse_grid(job.grid)
     result = run_replay(job.runs, grid, table=job.table, metric=job.metric, out=job.out)
     _print("\n".join(replay_lines(result.content)))
-    if job.out:
-        _print_line(f"written to {job.out}: {', '.join(result.files)}")
+    if result.uri is not None:
+        _print_line(f"written to {result.uri}: {', '.join(result.files)}")
     return 0
 
 

@@ -16,6 +16,7 @@ from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.files import user_path
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.run.plan import refuse_lost_place
 from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import (
@@ -66,6 +67,7 @@ def describe(job: DescribeJob) -> dict[str, Any]:
     """
     space, architecture = read_subject(job.genotype, job.space, job.architecture)
     if job.picture is not None:
+        refuse_lost_place("picture", job.picture)
         _draw(architecture, user_path(job.picture))
     if isinstance(architecture, Genotype):
         family = _final_networks(job, architecture)

@@ -22,6 +22,7 @@ from nasi_ray.export.programs import (
     python_program,
 )
 from nasi_ray.export.settings import ExportJob, Format
+from nasi_ray.run.plan import settle_beside
 from nasi_ray.run.provenance import versions
 from nasi_ray.spaces import Architecture
 from nasi_ray.storage import Storage, open_storage
@@ -62,7 +63,8 @@ def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> 
         NasiRayError: For every failure that a user can cause.
         ExportError: If a format does not compute what the network does; its file is not written.
     """
-    source, target = open_storage(job.run), open_storage(job.target)
+    source = open_storage(job.run)
+    target = open_storage(settle_beside(job.out, job.target))
     if source.uri == target.uri:
         raise ConfigError(
             f"out is the run directory {source.uri}; give another, so that its model stays whole"

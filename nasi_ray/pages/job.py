@@ -9,6 +9,7 @@ from nasi_ray.errors import RecordConflictError, StorageError
 from nasi_ray.pages.blocks import Figure, Part
 from nasi_ray.pages.files import read_json
 from nasi_ray.pages.settings import ReportJob
+from nasi_ray.run.plan import settle_beside, settle_uri
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training.result import TABLE
 
@@ -23,19 +24,21 @@ def run_report(job: ReportJob) -> list[str]:
         Addresses of the files written, the page first.
 
     Raises:
+        ConfigError: If what is written would be lost (``settle_uri``).
         RecordConflictError: If a directory holds nothing to report.
         RecordCorruptError: If its result cannot be read.
         NasiRayError: If the storage fails. What else is missing is said on the page.
     """
     from nasi_ray.pages.html import to_html  # starts a JavaScript engine
 
+    folder, _, name = settle_beside(job.out, job.target).rpartition("/")
+    drawn = None if job.figures is None else open_storage(settle_uri(job.figures))
     parts = [part for uri in job.runs for part in parts_of(uri, data=job.data)]
-    folder, _, name = job.target.rpartition("/")
     target = open_storage(folder or ".")
     target.write(name, to_html(parts))
     files = [f"{target.uri}/{name}"]
-    if job.figures is not None:
-        files += _write_figures(parts, open_storage(job.figures))
+    if drawn is not None:
+        files += _write_figures(parts, drawn)
     return files
 
 

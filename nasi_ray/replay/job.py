@@ -13,10 +13,11 @@ from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimates import refuse_impossible, selected_cells
 from nasi_ray.replay.grid import Grid, configs_of, points_of
 from nasi_ray.run.finish import to_json
+from nasi_ray.run.plan import settle_uri
 from nasi_ray.search.run import Run
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import Architecture
-from nasi_ray.storage import open_storage
+from nasi_ray.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     import pandas
@@ -34,6 +35,8 @@ class Replay:
     """The content of ``replay.json`` (``docs/replay.md``)."""
     cells: tuple[Architecture, ...]
     """Every cell once; those that are selected most often come first."""
+    uri: str | None = None
+    """Where the files are; None if none is written."""
     files: tuple[str, ...] = ()
     """Names of the files written."""
 
@@ -64,6 +67,7 @@ def run_replay(
         ConfigError: If the runs do not answer the grid, or are of several spaces.
         NasiRayError: If a run, the table or the storage fails.
     """
+    storage = open_storage(settle_uri(out)) if out else None
     points, runs = points_of(grid), open_runs(uris)
     space = get_space(runs[0].space)
     accuracies = None
@@ -79,8 +83,10 @@ def run_replay(
             run.check(config)
     cells = [selected_cells(run.records, space, configs, run.settings) for run in runs]
     content, found = _content(runs, points, cells, accuracies)
-    files = _write(out, content) if out else ()
-    return Replay(content=content, cells=found, files=files)
+    if storage is None:
+        return Replay(content=content, cells=found)
+    files = _write(storage, content)
+    return Replay(content=content, cells=found, uri=storage.uri, files=files)
 
 
 def open_runs(uris: Sequence[str]) -> list[Run]:
@@ -179,7 +185,7 @@ def _errors(cells: Sequence[Any], accuracies: Accuracies) -> dict[str, dict[str,
     }
 
 
-def _write(out: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+def _write(storage: Storage, content: Mapping[str, Any]) -> tuple[str, ...]:
     from nasi_ray.replay.map import map_files
 
     rows = rows_of(content)
@@ -192,7 +198,6 @@ def _write(out: str, content: Mapping[str, Any]) -> tuple[str, ...]:
         "replay.csv": text.getvalue().encode(),
         **map_files(content),
     }
-    storage = open_storage(out)
     for name, data in files.items():
         storage.write(name, data)
     return tuple(files)

@@ -133,17 +133,50 @@ def settle_uri(uri: str) -> str:
         ConfigError: If it is relative in a job that was submitted to Ray: the current directory is
             then a copy that Ray deletes.
     """
-    if "://" in uri or os.path.isabs(os.path.expanduser(uri)):
+    if _is_absolute(uri):
         return uri
     if base := os.environ.get(RUNS_VARIABLE):
         return f"{base.rstrip('/')}/{uri}"
-    if _RAY_JOB_VARIABLE in os.environ:
-        raise ConfigError(
-            f"out is {uri!r}, which is in the job's own copy of the working directory, and Ray "
-            f"deletes that; give --out an absolute path that all drivers see, or "
-            f"s3://bucket/prefix, or set {RUNS_VARIABLE} to one"
-        )
+    refuse_lost_place("out", uri, f", or s3://bucket/prefix, or set {RUNS_VARIABLE} to one")
     return uri
+
+
+def settle_beside(out: str | None, beside: str) -> str:
+    """Where to write what is made of a run.
+
+    Args:
+        out: As the user named it (``settle_uri``); None: beside the run.
+        beside: A place inside the run directory that is read.
+
+    Raises:
+        ConfigError: As ``settle_uri``, for either place.
+    """
+    if out is not None:
+        return settle_uri(out)
+    refuse_lost_place("out", beside, ", or s3://bucket/prefix")
+    return beside
+
+
+def refuse_lost_place(setting: str, path: str, others: str = "") -> None:
+    """Refuse a relative path to write to in a job that was submitted to Ray.
+
+    Args:
+        setting: Its name, for the message.
+        path: As the user named it.
+        others: What else may be given, for the message.
+
+    Raises:
+        ConfigError: If it is in the job's copy of the working directory.
+    """
+    if _RAY_JOB_VARIABLE in os.environ and not _is_absolute(path):
+        raise ConfigError(
+            f"{setting} is {path!r}, which is in the job's own copy of the working directory, and "
+            f"Ray deletes that; give an absolute path that all drivers see{others}"
+        )
+
+
+def _is_absolute(uri: str) -> bool:
+    return "://" in uri or os.path.isabs(os.path.expanduser(uri))
 
 
 def plan_run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from nasi_ray.display.formats import printable
 from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
 from nasi_ray.progress import LoopProgress, Progress
+from nasi_ray.run.plan import refuse_lost_place
 from nasi_ray.spaces.nb1shot1 import S1, S2, S3
 from nasi_ray.tables.nasbench101 import convert_nasbench101
 from nasi_ray.tables.natsbench import convert_natsbench
@@ -35,6 +36,7 @@ def run_convert(job: ConvertJob, progress: Progress) -> list[str]:
     """
     if isinstance(job, ShowJob):
         return table_lines(TabularBenchmark.open(job.table))
+    refuse_lost_place("target", job.target)
     written: list[Path] = []
     with _stopping(written):
         if isinstance(job, NASBench201Job):
@@ -47,7 +49,7 @@ def run_convert(job: ConvertJob, progress: Progress) -> list[str]:
         lines = []
         for path in written:
             lines += [*table_lines(TabularBenchmark.open(path)), ""]
-    return [*lines, *(printable(f"written: {path}") for path in written)]
+    return [*lines, *(printable(f"written: {path.absolute()}") for path in written)]
 
 
 def _convert_nasbench101(job: NASBench101Job, progress: Progress, written: list[Path]) -> None:

@@ -124,7 +124,7 @@ def test_a_relative_place_is_refused_in_a_submitted_job(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.delenv("NASI_RUNS", raising=False)
     for uri in ("runs/x", "./x", "x"):
-        with pytest.raises(ConfigError, match="Ray deletes that; give --out an absolute path"):
+        with pytest.raises(ConfigError, match="Ray deletes that; give an absolute path"):
             settle_uri(uri)
 
 
