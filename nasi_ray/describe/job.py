@@ -12,7 +12,7 @@ from nasi_ray.describe.counts import Counts, count
 from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.display.formats import wrapped
 from nasi_ray.display.tables import text_table
-from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.errors import ConfigError
 from nasi_ray.files import user_path
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
@@ -27,6 +27,7 @@ from nasi_ray.spaces.final_network import (
 )
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.network_costs import NetworkCost, costs_of
+from nasi_ray.storage import LocalStorage
 
 _MEANINGS = {
     "parameters": "without the auxiliary tower",
@@ -194,10 +195,8 @@ def _draw(architecture: TabularArchitecture, path: Path) -> None:
     drawn = save_architecture_plot(architecture)
     if drawn is None:
         raise ConfigError("cells of this space have no method `graph`; leave --picture out")
-    try:
-        path.write_bytes(drawn[path.suffix.lower().removeprefix(".")])
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
+    (kind,) = (kind for kind in drawn if path.name.lower().endswith(f".{kind}"))
+    LocalStorage(path.parent).write(path.name, drawn[kind])
 
 
 def describe_lines(content: dict[str, Any]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from nasi_ray.spaces.nb1shot1 import S1, S3
 from nasi_ray.spaces.nb201 import NB201
 from nasi_ray.spaces.network_costs import NetworkCost, costs_of
 from tests.spaces.cells import DARTS_V1, DARTS_V2, random_genotype
+from tests.storage.test_local_links import PLANTS, plant_hard_link
 from tests.training.models import tiny_config
 
 V2 = Genotype.parse(DARTS_V2)
@@ -176,7 +179,7 @@ def test_a_search_can_be_described(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_picture_is_of_the_kind_its_name_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, start in (("a.svg", b"<?xml"), ("b.PNG", b"\x89PNG")):
+    for name, start in (("a.svg", b"<?xml"), ("new/b.PNG", b"\x89PNG"), (".svg", b"<?xml")):
         path = tmp_path / name
         for cell in (
             ("--architecture", DARTS_V1, "--num-cells", "3"),
@@ -185,6 +188,22 @@ def test_the_picture_is_of_the_kind_its_name_says(
             assert status(*cell, "--picture", str(path)) == 0
             assert path.read_bytes().startswith(start)
             assert f"picture written to {path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_picture_is_written_through_no_link(
+    plant: Callable[[Path, Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    victim, place = tmp_path / "home" / "victim", tmp_path / "cell.png"
+    victim.write_bytes(b"precious")
+    plant(place, victim)
+    code = status("--architecture", DARTS_V1, "--num-cells", "3", "--picture", str(place))
+    # A new file takes the place of one name of a file and leaves the others.
+    assert code == (0 if plant is plant_hard_link else 1)
+    assert code == 0 or f"cannot write {place}: it is " in capsys.readouterr().err
+    assert victim.read_bytes() == b"precious"
+    assert os.listdir(tmp_path / "home") == ["victim"]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +220,7 @@ def test_the_picture_is_of_the_kind_its_name_says(
         (("--genotype", "{file}", "--num-cells", "0"), 2, "num_cells is 0; it must be"),
         (("--genotype", "{file}", "--max-madds", "1K"), 2, "narrowest network (C=1)"),
         (("--genotype", "{file}", "--max-madds", "99999G"), 2, "still within the limits"),
-        (("--genotype", "{file}", "--picture", "{none}/a.svg"), 1, "cannot be written"),
+        (("--genotype", "{file}", "--picture", "{bad}/a.svg"), 1, "cannot write"),
         (
             ("--genotype", "{file}", "--init-channels", "4", "--max-params", "4M"),
             2,

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import nasi_ray
 from nasi_ray.errors import NasiRayError, RecordCorruptError, StorageError, StorageRefusedError
 from nasi_ray.records import RecordStore, SampleRows, ScoreRows
 from nasi_ray.storage import LOCK_NAME, LocalStorage
@@ -248,3 +249,26 @@ def test_only_old_temporary_files_of_ours_go_and_only_beside_what_is_written(
         assert (OURS not in names) == (folder in (run, run / "samples")), folder
         assert {*FOREIGN, OURS.replace("123", "124")} <= set(names), folder
     assert LocalStorage(run).list("samples/deep/") == [f"samples/deep/{FOREIGN[-1]}"]
+
+
+WRITES = re.compile(
+    r"\.write_(text|bytes)\(|\.(touch|symlink_to|hardlink_to)\(|O_(WRONLY|RDWR|CREAT)"
+    r"|\bopen\([^()]*[\"'][wxa]b?\+?[\"']|\bFileHandler\("
+)
+OWN_WRITERS = {
+    "storage/local.py": "files of runs, pages, pictures",
+    "storage/lock_file.py": "locks",
+    "tables/table_file.py": "tables; tests/tables/test_table_file.py",
+    "pool/temp_dir.py": "locks in directories of its own",
+    "run/process.py": "/dev/null",
+}
+
+
+def test_nothing_else_opens_files_for_writing() -> None:
+    package = Path(nasi_ray.__file__).parent
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if WRITES.search(path.read_text())
+    }
+    assert found == OWN_WRITERS.keys()
