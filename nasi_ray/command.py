@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nasi_ray.display.formats import escaped, one_line
+from nasi_ray.display.formats import escaped, escaped_lines, one_line
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.files import user_path
 from nasi_ray.run.process import (
@@ -116,7 +116,7 @@ def _print_search(result: SearchResult) -> None:
     from nasi_ray.display.terminal import wants_color
     from nasi_ray.search.text import summary_lines
 
-    _print(summary_lines(result.content, color=wants_color(sys.stdout)))
+    _write(summary_lines(result.content, color=wants_color(sys.stdout)))
     if "cost" in result.content:
         _print_line(str(result.content["cost"]))
     genotype = "genotype.json, " if "genotype" in result.content else ""
@@ -462,7 +462,12 @@ def _print_line(line: str) -> None:
 
 
 def _print(text: str) -> None:
-    """Write lines that are printable."""
+    """Write lines; whatever else does not print becomes an escape."""
+    _write(escaped_lines(text))
+
+
+def _write(text: str) -> None:
+    """Write lines that are printable, but for codes of colours."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # ν and ± on a terminal without Greek
     sys.stdout.write(text.rstrip("\n") + "\n")

@@ -168,6 +168,13 @@ def answers(folder: Path) -> str:
     return "search of"
 
 
+def lines_of_a_command(folder: Path) -> str:
+    from nasi_ray.command import _print
+
+    _print(f"picture written to {HOSTILE}".replace("\r\n", "\r"))
+    return "picture written to"
+
+
 def shown(job: str, *argv: str | Path, said: str) -> str:
 
     _, out, err = command.call(job, *argv)
@@ -180,7 +187,7 @@ CHANNELS: dict[str, Callable[[Path], str]] = {
     function.__name__: function
     for function in (
         error, message, run_directory, foreign_file, lock_holder, image_name, stored_settings,
-        answers,
+        answers, lines_of_a_command,
     )
 }  # fmt: skip
 """Each gets hostile text out, and returns what is said beside it."""
