@@ -5,8 +5,8 @@
 AWS gives two minutes' notice, and Ray's cluster launcher does not look at these notices. The
 watcher asks the instance metadata service (IMDSv2) every few seconds. On a notice it has Ray's GCS
 drain the node, as ``ray drain-node`` does: the node gets no new work, and its losses count as
-preemptions. It ends by itself on instances that are not spot. But for its lock file, only the
-standard library is imported, and Ray once there is a notice.
+preemptions. It ends by itself on instances that are not spot. But for its lock file and its
+log, only the standard library is imported, and Ray once there is a notice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any
 
+from nasi_ray.display.formats import escaped
 from nasi_ray.errors import StorageRefusedError
 from nasi_ray.storage.lock_file import open_lock_file
 
@@ -40,6 +41,13 @@ _WARNING_S = 120.0
 """What AWS gives between notice and end."""
 
 Drain = Callable[["Notice"], None]
+
+
+class _Line(logging.Formatter):
+    """A record on one line, whatever the metadata service or Ray says in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
 
 
 class MetadataError(Exception):
@@ -261,7 +269,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--poll-s", type=float, default=POLL_S, help=f"seconds [{POLL_S:g}]")
     parser.add_argument("--lock", default="/tmp/nasi_spot_watcher.lock", help="one per node")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     metadata = Metadata(args.metadata_url)
 
     def drain(notice: Notice) -> None:

@@ -173,3 +173,17 @@ def test_a_lock_file_that_is_a_link_is_refused_and_its_target_kept(
     assert f"cannot lock {lock}: it" in caplog.text
     assert "remove it; or give another --lock" in caplog.text
     assert victim.read_text() == "precious"
+
+
+def test_whatever_the_service_says_is_one_line_of_the_log(
+    fake: FakeMetadata,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest's own
+    fake.values["instance-life-cycle"] = "none\x1b[2J\nerror: forged"
+    argv = ["--address=h:1", f"--metadata-url={fake.url}", f"--lock={tmp_path / 'lock'}"]
+    assert main(argv) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"the instance is none\x1b[2J\nerror: forged")
