@@ -23,7 +23,7 @@ _SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShowJob:
-    """List the answers of a search or ranking side by side."""
+    """List the answers of a search, ranking or sweep side by side."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Run directory, a path or s3://bucket/prefix."""
@@ -57,25 +57,41 @@ def show_lines(uri: str) -> list[str]:
 
     storage = open_storage(uri)
     names = sorted(name for name in storage.list(ANSWERS) if name.endswith(".json"))
-    latest = [n for n in storage.list("") if n in ("result.json", "ranking.json")]
+    latest = [n for n in storage.list("") if n in ("result.json", "ranking.json", "sweep.json")]
     answers = []
     for name in names or latest:
         try:
-            answers.append(json.loads(storage.read(name)))
-        except (ValueError, RecursionError):
-            raise RecordCorruptError(
-                f"{storage.uri}/{name} cannot be read (torn or altered); delete it and run the "
-                "same command again: the records answer at once"
-            ) from None
+            answers.append(dict(json.loads(storage.read(name))))
+        except (ValueError, TypeError, RecursionError):
+            raise _altered(f"{storage.uri}/{name}") from None
     if not answers:
         raise RecordConflictError(
-            f"{storage.uri} has no answers; name the --out of a search or ranking that is done"
+            f"{storage.uri} has no answers; name the --out of a search, ranking or sweep that is "
+            "done"
         )
+    try:
+        return _lines_of(storage.uri, answers)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _altered(f"an answer in {storage.uri}") from error
+
+
+def _altered(what: str) -> RecordCorruptError:
+    return RecordCorruptError(
+        f"{what} cannot be read (torn or altered); delete it and run the same command again: the "
+        "records answer at once"
+    )
+
+
+def _lines_of(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
     if "proxies" in answers[0]:
         from nasi_ray.ranking.text import ranking_lines
 
-        return "\n".join(ranking_lines(answer) for answer in answers).splitlines()
-    return _search_lines(storage.uri, answers)
+        return "\n".join(map(ranking_lines, answers)).splitlines()
+    if "combinations" in answers[0]:
+        from nasi_ray.sweep.text import sweep_lines
+
+        return "\n".join(map(sweep_lines, answers)).splitlines()
+    return _search_lines(uri, answers)
 
 
 def _search_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:

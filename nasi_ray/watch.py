@@ -120,11 +120,11 @@ def _reader_of(uri: str) -> Callable[[], ProgressState]:
         raise RecordConflictError(
             f"{storage.uri} holds no run; name the --out of a search, sweep or training"
         ) from None
-    except (yaml.YAMLError, AttributeError, KeyError, RecursionError):
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
         raise RecordCorruptError(
             f"{storage.uri}/settings.yaml cannot be read; run the same command again"
         ) from None
-    if kind not in _READERS:
+    if str(kind) not in _READERS:
         raise RecordConflictError(
             f"{storage.uri} is the run of a {str(kind)[:40]}; watch shows {', '.join(_READERS)}"
         )
@@ -195,7 +195,7 @@ def _ended_with(uri: str, stop: float) -> int | None:
     try:
         result = json.loads(open_storage(uri).read("result.json"))
         return int(result["num_samples"]) if result.get("stop_when_stable") == stop else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

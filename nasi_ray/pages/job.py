@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nasi_ray.errors import RecordConflictError, StorageError
+from nasi_ray.display.formats import one_line
+from nasi_ray.errors import RecordConflictError, RecordCorruptError, StorageError
 from nasi_ray.pages.blocks import Figure, Part
 from nasi_ray.pages.files import read_json
 from nasi_ray.pages.settings import ReportJob
@@ -56,6 +57,17 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
         StorageError: If the storage fails.
     """
     storage = open_storage(uri)
+    try:
+        return _parts_in(storage, data)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RecordCorruptError(
+            f"the result in {storage.uri} was altered, or another version wrote it "
+            f"({type(error).__name__}: {one_line(str(error))}); the command that wrote it writes "
+            "it again"
+        ) from error
+
+
+def _parts_in(storage: Storage, data: str | None) -> list[Part]:
     from nasi_ray.pages.study import study_parts
     from nasi_ray.pages.sweep import sweep_parts
 

@@ -161,7 +161,7 @@ def _finished(
     refuse_other_settings(storage, {**settings, **known}, _Kind())
     try:
         before = [DataSource(**s) for s in json.loads(storage.read(SOURCE_NAME))["sources"]]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
     is_same = all(map(DataSource.may_be, sources, before))
     return read_result(storage) if is_same else None

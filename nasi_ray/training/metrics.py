@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasi_ray.display.tensorboard import EVENTS, event_file
+from nasi_ray.errors import RecordCorruptError
 from nasi_ray.storage import Storage
 from nasi_ray.training.loader import Loader
 from nasi_ray.training.state import TrainState
@@ -114,13 +115,20 @@ def read_metrics(storage: Storage) -> list[dict[str, Any]]:
     """The rows of ``metrics.parquet``; none if it is not there.
 
     Raises:
+        RecordCorruptError: If it is torn or was altered.
         StorageError: If the storage fails.
     """
     try:
         data = storage.read("metrics.parquet")
     except FileNotFoundError:
         return []
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError):
+        raise RecordCorruptError(
+            f"{storage.uri}/metrics.parquet cannot be read (torn or altered); restore it, or "
+            "delete it to go on without the figures of the epochs"
+        ) from None
     return rows
 
 

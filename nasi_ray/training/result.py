@@ -114,7 +114,7 @@ def read_result(storage: Storage) -> TrainResult | None:
         content = json.loads(storage.read("result.json"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "top1" not in content:
         raise RecordCorruptError(
