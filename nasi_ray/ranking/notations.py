@@ -22,6 +22,10 @@ _HEADINGS = {"architecture", "arch", "arch_str", "given", "hash", "matrix", "gen
 # NAS-Bench-201's string within ``Structure(4 nodes with |...|+|...|+|...|)`` and the like.
 _NODE = r"(?:\|\s?\w{1,20}~\d\s?){1,3}\|"
 _NODES = re.compile(rf"{_NODE}(?:\s?\+\s?{_NODE}){{2}}")
+# NASLib's numbers of operations, edges by their source.
+_NASLIB = re.compile(r"[(\[]\s?([0-4](?:\s?,\s?[0-4]){5})\s?[)\]]")
+_NASLIB_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+_NASLIB_FORM = "|{0}~0|+|{1}~0|{3}~1|+|{2}~0|{4}~1|{5}~2|"
 _INDEX = re.compile(r"\A\d+\s?[:,\t ]\s?(?=\S)")
 _OP_NAMES = {
     "conv3x3": "conv3x3-bn-relu",
@@ -46,8 +50,9 @@ class Notations:
         """The position of a line's architecture, and how the line writes it.
 
         A line is the space's own string, also in quotes, after an index, before a comma, or as a
-        field of a CSV row; a NAS-Bench-201 string may have text around it. For spaces of
-        NAS-Bench-101 cells it may also be a hash, or matrix and operations.
+        field of a CSV row; a NAS-Bench-201 string may have text around it, and may be
+        NASLib's six numbers in brackets. For spaces of NAS-Bench-101 cells it may also be a hash,
+        or matrix and operations.
 
         Raises:
             InvalidGenotypeError: If it is none of these, or of another space.
@@ -68,6 +73,8 @@ class Notations:
                 return self._find(text.lower())
             if (cell := _matrix_and_ops(text)) is not None:
                 return self._find(hash_cell(*cell))
+        if self._space.key_column == "arch" and (match := _NASLIB.fullmatch(text)):
+            text = _NASLIB_FORM.format(*(_NASLIB_OPS[int(i)] for i in match[1].split(",")))
         found: int = self._space.index(self._space.parse(text))
         return found
 

@@ -52,6 +52,26 @@ def test_lines_of_nas_bench_201(tmp_path: Path, kind: str) -> None:
     assert [len(spellings) for spellings in given.values()] == [1]
 
 
+NASLIB_LINES = [
+    "(4, 3, 1, 0, 2, 3)", "[4, 3, 1, 0, 2, 3]", "7: (4,3,1,0,2,3)", '7,"(4, 3, 1, 0, 2, 3)",93.2',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", NASLIB_LINES)
+def test_the_numbers_of_naslib_are_edges_by_source(tmp_path: Path, line: str) -> None:
+    positions, given = read(tmp_path, "nb201", line)
+    # As convert_op_indices_to_str of naslib/search_spaces/nasbench201/conversions.py says.
+    text = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+    assert [NB201.architecture(p).to_string() for p in positions] == [text]
+    assert [spelling.strip("([])")[0] for (spelling,) in given.values()] == ["4"]
+
+
+@pytest.mark.parametrize("line", ["(4, 3, 1, 0, 2)", "(5, 3, 1, 0, 2, 3)", "4,3,1,0,2,3"])
+def test_other_numbers_are_no_cells(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DataError, match="lines that are not nb201 cells"):
+        read(tmp_path, "nb201", line)
+
+
 MATRIX = S1_CELL.matrix().tolist()
 OPS = list(S1_CELL.vertex_ops())
 S1_LINES = {
