@@ -58,7 +58,7 @@ PARAMETERS = {
         "nasi",
     ),
     "NASI_ACCOUNT": Parameter("[0-9]{12}", "AWS account, 12 digits (aws sts get-caller-identity)"),
-    "NASI_REGION": Parameter(_REGION, "AWS region, such as us-west-2"),
+    "NASI_REGION": Parameter(_REGION, "AWS region, not of China or GovCloud, such as us-west-2"),
     "NASI_ZONES": Parameter(
         f"{_REGION}[a-z](?:,{_REGION}[a-z])*",
         "availability zones in order of preference, such as us-west-2a,us-west-2b",

@@ -74,6 +74,11 @@ def test_malformed_values_are_refused_by_name(name: str, value: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_region_of_another_partition_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigError, match="not of China or GovCloud"):
+        resolve({"NASI_REGION": "us-gov-west-1"}, {})
+
+
 ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com/nasi@sha256:" + "a1" * 32
 
 
