@@ -161,6 +161,8 @@ def _sweep(argv: Sequence[str]) -> int:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_sweep(job, progress)
     _print(sweep_lines(result.content))
+    if "cost" in result.content:
+        _print_line(str(result.content["cost"]))
     parts = (name.partition("/") for name in result.files)
     named = dict.fromkeys(f"{top}{slash}" for top, slash, _ in parts)
     _print_line(f"written to {result.uri}: {', '.join(named)}, runs/")

@@ -13,6 +13,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from nasi_ray.errors import NasiRayError, RunLockedError, WorkerError
+from nasi_ray.pool.cost import CostMeter
+from nasi_ray.pool.metering import list_nodes
 from nasi_ray.pool.temp_dir import scratch_dir
 from nasi_ray.pool.train import Fit
 
@@ -65,6 +67,7 @@ def run_trials(
     resources: TrialResources,
     on_end: Callable[[int, NasiRayError | None], None],
     halving: Halving | None = None,
+    meter: CostMeter | None = None,
 ) -> None:
     """Call ``function(position, *shared)`` for every position.
 
@@ -79,6 +82,7 @@ def run_trials(
         on_end: Called with a position, and why it failed; None: it did not.
         halving: With it ``function`` also gets ``report``, to be called after each epoch with its
             number (from 1) and a value to be large, which ends the trial if it is to stop early.
+        meter: Observes the nodes while trials run.
 
     Raises:
         KeyboardInterrupt: If the driver was asked to stop; trials end with the Ray connection.
@@ -95,6 +99,8 @@ def run_trials(
         while True:
             # In this order, so that what ends last is taken.
             is_over = fit.wait(_POLL_S)
+            if meter is not None:
+                meter.observe(list_nodes(), time.monotonic())
             while not ended.empty():
                 on_end(*ended.get())
             if is_over:

@@ -190,11 +190,13 @@ def _run_trials(
         at_once=at_once,
         max_failures=_MAX_DEATHS,
     )
-    one = dataclasses.replace(compute, num_workers=resources.num_workers)
+    one = dataclasses.replace(compute, num_workers=resources.num_workers, price_list=None)
     shared = [dataclasses.replace(_absolute(job), compute=one) for job in ends.jobs]
     ends.show()
     args = (added(), shared, ends.groups, images)
-    run_trials(_search_group, args, range(len(ends.groups)), resources, ends.end)
+    positions = range(len(ends.groups))
+    meter = session.meter if compute.price_list else None
+    run_trials(_search_group, args, positions, resources, ends.end, meter=meter)
 
 
 def _search_group(

@@ -9,6 +9,7 @@ from typing import Any
 
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.nasi.consensus import Consensus, consensus_of
+from nasi_ray.pool.cost import load_prices
 from nasi_ray.progress import Progress
 from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import answer_name, to_json, write_results
@@ -43,6 +44,7 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
         NasiRayError: For failures that concern all searches. One that fails does not stop others.
     """
     start = time.perf_counter()
+    prices = load_prices(job.compute.price_list) if job.compute.price_list else None
     uri = settle_uri(job.run_uri)
     job = dataclasses.replace(job, out=uri)
     storage, points = open_storage(uri), combinations(job)
@@ -56,7 +58,9 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
             workers_per_search=job.compute.workers_per_search,
             on_result=SweepFigures(storage, points, tracking, progress),
         )
-    result = _result(job, points, found, uri, seconds=time.perf_counter() - start)
+    cost = {"cost": session.meter.summary(prices)} if prices else {}
+    run = {"seconds": time.perf_counter() - start, **cost}
+    result = _result(job, points, found, uri, run)
     files = _files(job, result)
     write_results(storage, files, label="samples")
     result = dataclasses.replace(result, files=("settings.yaml", *files))
@@ -67,7 +71,11 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
 
 
 def _result(
-    job: SweepJob, points: Sequence[Combination], found: Searched, uri: str, *, seconds: float
+    job: SweepJob,
+    points: Sequence[Combination],
+    found: Searched,
+    uri: str,
+    run: Mapping[str, Any],
 ) -> SweepResult:
     seeds, described, searches, agreed = seeds_of(job), [], [], []
     for number, point in enumerate(points):
@@ -95,7 +103,7 @@ def _result(
             if position in found.failures
         },
         "versions": versions(),
-        "seconds": seconds,
+        **run,
     }
     return SweepResult(content=content, uri=uri, searches=searches, consensus=agreed, files=())
 

@@ -27,8 +27,9 @@ def sweep_lines(content: Mapping[str, Any]) -> str:
     for point in content["combinations"]:
         lines += [*_point_lines(point), ""]
     legend = (
-        "cell: cells are numbered in the order of the seeds. stands: decisions that stay the same "
-        f"in at least {DECIDED_AT:.0%} of resamples of the seed's own samples."
+        "cell: cells are numbered in the order of the seeds. stands: decisions that another seed "
+        f"makes the same with a probability of {DECIDED_AT:.0%} or more, by bootstrap of the "
+        "seed's own samples."
     )
     lines += wrapped(legend)
     return "".join(f"{line}\n" for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,7 @@ def test_the_text_fits_a_terminal(tmp_path: Path) -> None:
     cell_lines = [line for line in text.splitlines() if "conv" not in line and "~" not in line]
     assert max(map(len, cell_lines)) <= 80
     assert text.count("The consensus of 2 seeds is") == 2
+    assert "another seed makes the same with a probability of 95% or more" in " ".join(text.split())
     assert "batch_size=3" in text
 
 
@@ -228,8 +230,13 @@ def test_trials_on_ray_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # Trials run in folders of their own.
     monkeypatch.chdir(tmp_path)
     near = {**settings, "set": "batch_size=2,3", "data": "images", "num_workers": 2}
-    code, out, err = run("sweep.py", *arguments(Path("ray"), **near))
+    Path("prices.json").write_text('{"local": 36.0}')
+    line = [*arguments(Path("ray"), **near), "--price-list", "prices.json"]
+    code, out, err = run("sweep.py", *line)
     assert code == 0, err
+    assert re.search(
+        r"^cost: local [\d.]+ min: about \$0\.\d\d \(prices: prices.json\)$", out, re.M
+    )
     assert "Trial" not in out + err
     progress = Quiet()
     run_sweep(job(Path("ray"), **{**settings, "data": "images"}), progress)
