@@ -115,10 +115,9 @@ def grid_figure(points: Sequence[GridPoint], *, title: str, error_name: str) -> 
         panel.set_title(f"NASI-{method.upper()}", fontsize=9.5)
         panel.set_xticks(range(len(nus)), [plain(value) for value in nus])
         panel.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
-        panel.set_xlabel(
-            f"{nu}: a number, auto, sweep, or a percentile of the seed's e", fontsize=8
-        )
+        panel.set_xlabel(nu, fontsize=9)
         panel.set_ylabel("penalty μ", fontsize=9)
+    figure.supxlabel("ν, ν₀: a number, auto, sweep, or a percentile of the seed's e", fontsize=8)
     bar = figure.colorbar(image, ax=axes, shrink=0.85)
     bar.set_label(f"mean {error_name} of the selected cells, %", fontsize=8)
     bar.ax.tick_params(labelsize=7.5)

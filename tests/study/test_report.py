@@ -116,9 +116,11 @@ def test_figures_are_drawn_when_everything_is_tied(reference: SpaceReference) ->
         method="fix", nu="q25", mu=1.0, selections=(TIE,), statistics=over_seeds([TIE])
     )
     failed = Variation(factor="loss", value="mse", is_base=False, failure="overflow")
+    grid = grid_figure([point], title="t", error_name="test error")
+    assert max(len(panel.get_xlabel()) for panel in grid.axes) < 3  # narrow, what ν is below all
     figures = (
         effectiveness_figure(curve, reference, title="t", seeds=[0, 1]),
-        grid_figure([point], title="t", error_name="test error"),
+        grid,
         ablation_figure([failed], reference, title="t"),
     )
     for figure in figures:
