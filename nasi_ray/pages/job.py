@@ -73,14 +73,14 @@ def _parts_in(storage: Storage, data: str | None) -> list[Part]:
 
     sweep = read_json(storage, "sweep.json")
     if sweep is not None:
-        return sweep_parts(storage, sweep)
+        return sweep_parts(storage, sweep, data=data)
     result = read_json(storage, "result.json")
     if result is not None:
         return _of_result(storage, result, data)
     if storage.list("metrics.parquet"):
         from nasi_ray.pages.training import train_part
 
-        return [train_part(storage, None)]
+        return [train_part(storage, None, data=data)]
     if (ranking := read_json(storage, "ranking.json")) is not None:
         from nasi_ray.pages.ranking import ranking_part
 
@@ -103,11 +103,13 @@ def _of_result(storage: Storage, result: dict[str, Any], data: str | None) -> li
     from nasi_ray.pages.training import train_part
 
     if str(result.get("schema", "")).startswith("nasi_ray.training/"):
-        return [train_part(storage, result)]
+        return [train_part(storage, result, data=data)]
     parts = [search_part(storage, result, data=data)]
     below = open_storage(f"{storage.uri}/train")
     trained = read_json(below, "result.json")
-    return [*parts, train_part(below, trained)] if trained is not None else parts
+    if trained is None:
+        return parts
+    return [*parts, train_part(below, trained, has_data=False)]
 
 
 def _write_figures(parts: Sequence[Part], storage: Storage) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.pages.blocks import Figure, Spec
-from nasi_ray.pages.specs import BLUE, GREEN, GREY, ORANGE, PALETTE, chart
+from nasi_ray.pages.specs import BLUE, GREEN, GREY, ORANGE, PINK, PURPLE, chart
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.spaces.darts import CELL_TYPES, NUM_NODES, input_names
 from nasi_ray.spaces.nb1shot1 import node_names
@@ -23,7 +23,8 @@ Slot = dict[str, Any]
 """A row of the diagram: ``cell``, ``target``; ``op``: [decision, rank] or None; ``sources``:
 [decision, ranks], or names where there is no choice."""
 
-KINDS = {"sep_conv": BLUE, "dil_conv": GREEN, "conv": ORANGE, "pool": PALETTE[4], "none": GREY}
+KINDS = {"sep_conv": BLUE, "dil_conv": GREEN, "conv": PURPLE, "pool": PINK, "none": GREY}
+"""Part of an operation's name -> its colour; orange is what is open."""
 _PITCH = 30
 
 
@@ -157,7 +158,8 @@ def drawn(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[
                            f"{percent(row['sourceShare'])}"})  # fmt: skip
         kind = next((c for part, c in KINDS.items() if part in row["op"]), GREY)
         shown = f" {percent(row['opShare'])}" if row["opShare"] is not None else ""
-        shapes.append({"part": "op", "x": end, "y": y, "text": (row["op"] or "output") + shown,
+        name = row["op"].removesuffix("-bn-relu") or "output"
+        shapes.append({"part": "op", "x": end, "y": y, "text": name + shown,
                        "color": kind, "open": is_open[1],
                        "tip": f"{row['target']}: {row['op'] or 'output'}{shown}"})  # fmt: skip
         if y + 1 == len(rows) or rows[y + 1]["target"] != row["target"]:
@@ -174,63 +176,82 @@ def _short(lane: str) -> str:
 
 def _spec(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Spec:
     span = len(lanes) + 6.2
-    x_scale = {"domain": [-0.6, span], "nice": False, "zero": False}
-    y_scale = {"domain": [-1.7, len(rows) - 0.4], "reverse": True, "nice": False, "zero": False}
-    x: Spec = {"field": "x", "type": "quantitative", "axis": None, "scale": x_scale}
-    y: Spec = {"field": "y", "type": "quantitative", "axis": None, "scale": y_scale}
-    tip = {"field": "tip", "type": "nominal", "title": None}
-    dashed = {"condition": {"test": "datum.open", "value": [3, 3]}, "value": [1, 0]}
-    faint = {"condition": {"test": "datum.open", "value": ORANGE}, "value": "currentColor"}
-
-    def part(name: str) -> list[dict[str, str]]:
-        return [{"filter": f"datum.part === '{name}'"}]
-
+    x = _place("x", {"domain": [-0.6, span]})
+    y = _place("y", {"domain": [-1.7, len(rows) - 0.4], "reverse": True})
     starts = [
         next((i for i, row in enumerate(rows) if row["target"] == lane), -1) for lane in lanes
     ]
     columns = [{"x": i, "text": _short(lane),
                 "y": start + 0.5 if start >= 0 else -0.7, "end": len(rows) - 0.6}
                for i, (lane, start) in enumerate(zip(lanes, starts, strict=True))]  # fmt: skip
-    return chart(
-        drawn(lanes, rows),
-        _PITCH * (len(rows) + 1),
+    layers = [*_lane_marks(columns, x, y), *_choice_marks(x, y), _node_marks(x, y, span)]
+    return chart(drawn(lanes, rows), _PITCH * (len(rows) + 1), *layers)
+
+
+def _place(field: str, scale: Mapping[str, Any]) -> Spec:
+    """A channel without an axis, whose scale ends where it is told to."""
+    return {"field": field, "type": "quantitative", "axis": None,
+            "scale": {"nice": False, "zero": False, **scale}}  # fmt: skip
+
+
+def _lane_marks(columns: Sequence[Mapping[str, Any]], x: Spec, y: Spec) -> list[Spec]:
+    """The vertical lines, and the name of each above it."""
+    heads = [{**column, "y": -1.2} for column in columns]
+    return [
         {
-            "data": {"values": columns},
+            "data": {"values": list(columns)},
             "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.25, "color": GREY},
             "encoding": {"x": x, "y": y, "y2": {"field": "end"}},
         },
         {
-            "data": {"values": [{**c, "y": -1.2} for c in columns]},
+            "data": {"values": heads},
             "mark": {"type": "text", "fontWeight": "bold"},
             "encoding": {"x": x, "y": y, "text": {"field": "text"}},
         },
+    ]
+
+
+def _choice_marks(x: Spec, y: Spec) -> list[Spec]:
+    """What each row takes, and its operation; what is open has a colour, and is dashed."""
+    tip = {"field": "tip", "type": "nominal", "title": None}
+    dashed = {"condition": {"test": "datum.open", "value": [3, 3]}, "value": [1, 0]}
+    open_colour = {"condition": {"test": "datum.open", "value": ORANGE}, "value": "currentColor"}
+    place = {"x": x, "y": y, "tooltip": tip}
+    of_op = {"field": "color", "type": "nominal", "scale": None}
+    return [
         {
-            "transform": part("tap"),
+            "transform": _only("tap"),
             "mark": {"type": "rule", "strokeWidth": 2},
-            "encoding": {"x": x, "x2": {"field": "x2"}, "y": y, "strokeDash": dashed,
-                         "color": faint, "tooltip": tip},
+            "encoding": {**place, "x2": {"field": "x2"}, "strokeDash": dashed,
+                         "color": open_colour},
         },
         {
-            "transform": part("tap"),
+            "transform": _only("tap"),
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-            "encoding": {"x": x, "y": y, "color": faint, "tooltip": tip},
+            "encoding": {**place, "color": open_colour},
         },
         {
-            "transform": part("op"),
+            "transform": _only("op"),
             "mark": {"type": "square", "size": 150, "opacity": 1},
-            "encoding": {"x": x, "y": y, "tooltip": tip,
-                         "color": {"field": "color", "type": "nominal", "scale": None}},
+            "encoding": {**place, "color": of_op},
         },
         {
-            "transform": part("op"),
+            "transform": _only("op"),
             "mark": {"type": "text", "align": "left", "dx": 11, "fontSize": 12},
-            "encoding": {"x": x, "y": y, "text": {"field": "text"}, "tooltip": tip,
-                         "color": faint},
+            "encoding": {**place, "text": {"field": "text"}, "color": open_colour},
         },
-        {
-            "transform": part("target"),
-            "mark": {"type": "text", "align": "right", "fontWeight": "bold"},
-            "encoding": {"x": {"datum": span, "type": "quantitative", "axis": None,
-                               "scale": x_scale}, "y": y, "text": {"field": "text"}},
-        },
-    )  # fmt: skip
+    ]  # fmt: skip
+
+
+def _node_marks(x: Spec, y: Spec, end: float) -> Spec:
+    """The nodes' names at the right end."""
+    right = {"datum": end, **{k: v for k, v in x.items() if k != "field"}}
+    return {
+        "transform": _only("target"),
+        "mark": {"type": "text", "align": "right", "fontWeight": "bold"},
+        "encoding": {"x": right, "y": y, "text": {"field": "text"}},
+    }
+
+
+def _only(part: str) -> list[dict[str, str]]:
+    return [{"filter": f"datum.part === '{part}'"}]

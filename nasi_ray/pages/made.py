@@ -57,9 +57,17 @@ def _millions(*counts: float) -> list[str]:
     return [f"{count / 1e6:,.3f} M" for count in counts]
 
 
-def work_blocks(storage: Storage, answer: Mapping[str, Any]) -> list[Block]:
-    """Who evaluated the samples, when, how fast, and at what cost."""
-    by_worker = _evaluations(storage)
+def work_blocks(runs: Sequence[Storage], answer: Mapping[str, Any]) -> list[Block]:
+    """Who evaluated the samples, when, how fast, and at what cost.
+
+    Args:
+        runs: Directories of one or more searches.
+        answer: With the ``seconds`` of the last command, and its ``cost`` if that is known.
+
+    Raises:
+        DataError: If no run has records.
+    """
+    by_worker = _evaluations(runs)
     busy = {name: sum(row["seconds"] for row in own) for name, own in by_worker.items()}
     num, total = sum(map(len, by_worker.values())), sum(busy.values())
     numbers = [
@@ -87,8 +95,20 @@ def work_blocks(storage: Storage, answer: Mapping[str, Any]) -> list[Block]:
     ]  # fmt: skip
 
 
-def _evaluations(storage: Storage) -> dict[str, list[dict[str, Any]]]:
-    """Worker -> ``index``, ``seconds`` and ``ended`` of its samples, by index."""
+def _evaluations(runs: Sequence[Storage]) -> dict[str, list[dict[str, Any]]]:
+    """Worker -> ``run``, ``index``, ``seconds`` and ``ended`` of its samples, in that order."""
+    by_worker: dict[str, list[dict[str, Any]]] = {}
+    for storage in runs:
+        run = storage.uri.rpartition("/")[2] if len(runs) > 1 else ""
+        for row in _rows_of(storage):
+            by_worker.setdefault(str(row["worker"]), []).append({ENDED: None, "run": run, **row})
+    if not by_worker:
+        raise DataError(f"the records of {runs[0].uri} are gone")
+    return by_worker
+
+
+def _rows_of(storage: Storage) -> list[dict[str, Any]]:
+    """Samples of a run that were evaluated, by index."""
     parts = [n for n in storage.list("samples/") if n.endswith(".parquet")]
     parts = parts or [n for n in storage.list("measurements/path/") if n.endswith(".parquet")]
     rows = []
@@ -97,12 +117,7 @@ def _evaluations(storage: Storage) -> dict[str, list[dict[str, Any]]]:
         known = ("index", "status", "worker", "seconds", ENDED)
         rows += table.select([c for c in known if c in table.column_names]).to_pylist()
     found = {int(row["index"]): row for row in rows if row["status"] != "lost"}
-    if not found:
-        raise DataError(f"the records of {storage.uri} are gone")
-    by_worker: dict[str, list[dict[str, Any]]] = {}
-    for _, row in sorted(found.items()):
-        by_worker.setdefault(str(row["worker"]), []).append({ENDED: None, **row})
-    return by_worker
+    return [row for _, row in sorted(found.items())]
 
 
 def _since_the_first(by_worker: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -153,7 +168,11 @@ def _bars(by_worker: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]
     for worker, own in by_worker.items():
         group: list[dict[str, Any]] = []
         for row in sorted(own, key=lambda row: float(row["start"])):
-            if group and (len(group) == step or row["start"] - group[-1]["end"] > visible_s):
+            if group and (
+                len(group) == step
+                or row["run"] != group[-1]["run"]
+                or row["start"] - group[-1]["end"] > visible_s
+            ):
                 found.append(_bar(worker, group))
                 group = []
             group.append(row)
@@ -165,11 +184,12 @@ def _bar(worker: str, group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, last = group[0]["index"], group[-1]["index"]
     which = f"sample {first}" if len(group) == 1 else f"{len(group)} samples, {first} to {last}"
     seconds = sum(row["seconds"] for row in group)
+    where = f"{worker}, {group[0]['run']}" if group[0]["run"] else worker
     return {
         "worker": worker,
         "start": round(group[0]["start"], 4),
         "end": round(group[-1]["end"], 4),
-        "tip": f"{worker}: {which}, {seconds:.3g} s",
+        "tip": f"{where}: {which}, {seconds:.3g} s",
     }
 
 

@@ -67,7 +67,7 @@ function shapes(lanes, rows, colours) {
     for (const source of row.sources) {
       found.push({ part: "tap", x: lanes.indexOf(source), x2: end, y, open: false, tip: `${row.target} takes ${source}` });
     }
-    found.push({ part: "op", x: end, y, text: row.op || "output", color: colours(row.op), open: false, tip: `${row.target}: ${row.op}` });
+    found.push({ part: "op", x: end, y, text: row.op.replace(/-bn-relu$/, "") || "output", color: colours(row.op), open: false, tip: `${row.target}: ${row.op}` });
     if (y + 1 === rows.length || rows[y + 1].target !== row.target) {
       const first = rows.findIndex((other) => other.target === row.target);
       found.push({ part: "target", y: (first + y) / 2, text: row.target });

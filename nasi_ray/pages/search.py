@@ -143,7 +143,7 @@ def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None
             *([section("ν and μ", lambda: _map_blocks(run))] if run.has_map else []),
             section("Size of the network", lambda: size_blocks(answer)),
             section("Data", lambda: data_blocks(settings, source, data)),
-            section("Work", lambda: work_blocks(storage, answer)),
+            section("Work", lambda: work_blocks([storage], answer)),
             section("How it was made", lambda: made_blocks(storage, "search", answer)),
         ],
     )

@@ -13,7 +13,8 @@ from nasi_ray.pages.blocks import Spec
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 BLUE, ORANGE, GREEN, PINK, GREY = "#3A8FCF", "#D9680F", "#12996E", "#C46A9F", "#8A8F98"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, "#B58900", "#7A6BD1", "#C0392B")
+PURPLE = "#7A6BD1"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, "#B58900", PURPLE, "#C0392B")
 ROW = 22
 """Height of a row of text, pixels."""
 CONFIG: Spec = {
@@ -34,6 +35,7 @@ CONFIG: Spec = {
         "labelOverlap": True,
         "labelSeparation": 4,
     },
+    "axisX": {"tickCount": {"signal": "ceil(width / 80)"}},
     "legend": {
         "orient": "top",
         "labelColor": "currentColor",
@@ -208,7 +210,7 @@ def bars(rows: Sequence[Row], x: Spec, y: Spec, *, until: str = "") -> Spec:
         {
             "mark": {"type": "bar", "height": {"band": 0.7}, "color": BLUE},
             "encoding": {
-                "x": {**x, "scale": {"zero": True}}, **ends, "y": y,
+                "x": {**x, "scale": {**x["scale"], "zero": True}}, **ends, "y": y,
                 "tooltip": {"field": "tip", "type": "nominal", "title": None},
             },
         },

@@ -1,4 +1,4 @@
-"""The parts of a page about studies: their text and figures as they are."""
+"""The parts of a page about studies: their figures, and their text with its tables."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.pages.blocks import Block, Code, Note, Part, Picture, Table
 from nasi_ray.pages.files import read_json, section
 from nasi_ray.pages.made import versions_table
+from nasi_ray.pages.markdown import markdown_sections
 from nasi_ray.storage import Storage
 
 _SCHEMA = "nasi_ray.study/"
@@ -44,15 +46,17 @@ def _part(storage: Storage, name: str, content: Mapping[str, Any]) -> Part:
     runs = content.get("runs", [])
     return Part(
         title=title,
-        verdict=f"{title}: {len(runs)} runs; the tables are below as text, all numbers in "
-        f"{name}.json.",
+        verdict=f"{title}: {plural(len(runs), 'run')}; all numbers are in {name}.json.",
         sections=[
             section("Figures", lambda: _pictures(storage, name)),
-            section("Results", lambda: [Code(title=f"{name}.md", text=text)] if text else
-                    [Note(text=f"{storage.uri}/{name}.md is gone.")]),
-            section("How it was made", lambda: _made(content)),
+            *markdown_sections(text or f"{storage.uri}/{name}.md is gone.", "Results"),
+            section("The command", lambda: [*_made(content), *_whole(name, text)]),
         ],
-    )  # fmt: skip
+    )
+
+
+def _whole(name: str, text: str) -> list[Block]:
+    return [Code(title=f"All of it as Markdown ({name}.md)", text=text, is_folded=True)]
 
 
 def _pictures(storage: Storage, name: str) -> list[Block]:
@@ -75,7 +79,7 @@ def _made(content: Mapping[str, Any]) -> list[Block]:
             for run in content.get("runs", []) if isinstance(run, dict)]  # fmt: skip
     headings = ("run", "samples left out", "seconds")
     return [
-        *([Code(title="The command", text=command)] if command else []),
+        *([Code(title="To run it again", text=command)] if command else []),
         Table(title="Runs", headings=headings, rows=rows, is_folded=True),
         *versions_table(content),
     ]

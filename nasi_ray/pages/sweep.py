@@ -12,8 +12,9 @@ from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Explorer, Figure, Note, Part, Table
 from nasi_ray.pages.explore import explorer_of
 from nasi_ray.pages.files import read_json, read_settings, section
+from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.lanes import orders_of, slots_of
-from nasi_ray.pages.made import made_blocks, size_blocks
+from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
 from nasi_ray.pages.search import (
     alpha_of,
     candidate_figures,
@@ -29,12 +30,15 @@ from nasi_ray.statistics import DECIDED_AT
 from nasi_ray.storage import Storage, open_storage
 
 
-def sweep_parts(storage: Storage, content: Mapping[str, Any]) -> list[Part]:
+def sweep_parts(
+    storage: Storage, content: Mapping[str, Any], *, data: str | None = None
+) -> list[Part]:
     """Describe a sweep.
 
     Args:
         storage: Its run directory.
         content: Of ``sweep.json``.
+        data: Where the images are now, if they have moved.
 
     Raises:
         NasiRayError: If the space is not known, or a run cannot be read.
@@ -42,7 +46,7 @@ def sweep_parts(storage: Storage, content: Mapping[str, Any]) -> list[Part]:
     pairing = str(read_settings(storage).get("pairing", "rank"))
     points = content["combinations"]
     return [
-        _Point(storage, content, point, pairing, number if len(points) > 1 else 0).part()
+        _Point(storage, content, point, pairing, number if len(points) > 1 else 0, data).part()
         for number, point in enumerate(points, start=1)
     ]
 
@@ -57,8 +61,9 @@ class _Point:
         point: Mapping[str, Any],
         pairing: str,
         number: int,
+        data: str | None,
     ) -> None:
-        self.storage, self.content, self.number = storage, content, number
+        self.storage, self.content, self.number, self.data = storage, content, number, data
         self.searches: Sequence[Mapping[str, Any]] = point["searches"]
         self.changed = ", ".join(f"{name}={value}" for name, value in point["set"].items())
         self.consensus: Mapping[str, Any] = {**(point["consensus"] or {}), "pairing": pairing}
@@ -77,6 +82,8 @@ class _Point:
             section("Decisions", self._decision_blocks),
             section("Candidates", lambda: candidate_figures(self.space, self._alpha())),
             section("Size of the network", lambda: size_blocks(self.consensus)),
+            section("Data", self._data_blocks),
+            section("Work", lambda: work_blocks(self._runs(), self.content)),
             section("How it was made", lambda: made_blocks(self.storage, "sweep", self._made())),
         ]
         if self.content["failures"]:
@@ -106,7 +113,10 @@ class _Point:
         about = "Choose a seed to see its cell and its candidates in the figures."
         if len(own) < len(self.searches):
             about += f" The answers of {len(self.searches) - len(own)} runs are gone."
-        note = "Percent: how likely as many other seeds make the same choice together."
+        note = (
+            "Percent: how likely as many other seeds make the same choice together; what is below "
+            "95 % is open: orange, dashed."
+        )
         folder = f"consensus/{self.number}/" if self.number else ""
         picture = picture_blocks(self.storage, f"{folder}cell.svg", "Drawing of the consensus.")
         explorer = Explorer(content={**content, "choose": "cell of"}, about=about)
@@ -117,7 +127,7 @@ class _Point:
 
     def _answer(self, one: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The answer of a run that the sweep used; its last one may be to other settings."""
-        run = open_storage(f"{self.storage.uri}/runs/{str(one['run']).rpartition('/')[2]}")
+        run = self._run(one)
         for name in ("result.json", *run.list(ANSWERS)):
             found = read_json(run, name)
             keys = ("seed", "architecture", "genotype", "kept_probabilities")
@@ -125,11 +135,23 @@ class _Point:
                 return found
         return None
 
+    def _run(self, one: Mapping[str, Any]) -> Storage:
+        """The run directory of a search, which may have moved with the sweep."""
+        return open_storage(f"{self.storage.uri}/runs/{str(one['run']).rpartition('/')[2]}")
+
+    def _runs(self) -> list[Storage]:
+        return [self._run(one) for one in self.searches]
+
+    def _data_blocks(self) -> list[Block]:
+        source = (read_json(self._runs()[0], "config.json") or {}).get("source")
+        return data_blocks(read_settings(self.storage), source, self.data)
+
     def _agreement_blocks(self) -> list[Block]:
         num = self.consensus["num_searches"]
         votes = [{"name": name, "count": count, "tip": f"{name}: {count} of {num}"}
                  for name, count in self.consensus["votes"].items()]  # fmt: skip
-        x = specs.quantity("count", f"seeds of {num}", axis={"tickMinStep": 1})
+        x = specs.quantity("count", f"seeds of {num}", axis={"tickMinStep": 1},
+                           scale={"domain": [0, num]})  # fmt: skip
         bars = Figure(
             name="votes",
             title="Seeds that choose as the consensus",

@@ -9,7 +9,8 @@ from typing import Any
 from nasi_ray.display.formats import format_seconds
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Figure, Note, Part, Picture, Table
-from nasi_ray.pages.files import section
+from nasi_ray.pages.files import read_json, read_settings, section
+from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.made import made_blocks
 from nasi_ray.run.subject import read_subject
 from nasi_ray.search.cell_plot import save_architecture_plot
@@ -26,12 +27,20 @@ _CURVES = (
 """Name, title and unit of a figure; column -> line."""
 
 
-def train_part(storage: Storage, result: Mapping[str, Any] | None) -> Part:
+def train_part(
+    storage: Storage,
+    result: Mapping[str, Any] | None,
+    *,
+    has_data: bool = True,
+    data: str | None = None,
+) -> Part:
     """Describe a training.
 
     Args:
         storage: Its run directory.
         result: The content of ``result.json``; None if it is not done.
+        has_data: Whether to show its images, which another part of the page may show already.
+        data: Where the images are now, if they have moved.
 
     Raises:
         NasiRayError: If the metrics cannot be read.
@@ -48,6 +57,7 @@ def train_part(storage: Storage, result: Mapping[str, Any] | None) -> Part:
             section("Curves", lambda: _curves(storage, rows)),
             section("The cell", lambda: _cell(storage)),
             section("Facts", lambda: _facts(rows, result or {})),
+            *([section("Data", lambda: _data(storage, data))] if has_data else []),
             section("How it was made", lambda: made_blocks(storage, "train", result or {})),
         ],
     )
@@ -80,6 +90,11 @@ def _cell(storage: Storage) -> list[Block]:
         return [Note(text=architecture.to_string())]
     address = f"data:image/svg+xml;base64,{base64.b64encode(drawn['svg']).decode()}"
     return [Picture(title="The cell as a graph", data=address, alt=architecture.to_string())]
+
+
+def _data(storage: Storage, data: str | None) -> list[Block]:
+    sources = (read_json(storage, "config.json") or {}).get("sources")
+    return data_blocks(read_settings(storage), sources[0]["source"] if sources else None, data)
 
 
 def _facts(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any]) -> list[Block]:

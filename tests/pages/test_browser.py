@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from nasi_ray.spaces import Genotype
 from nasi_ray.spaces.base import Architecture
 from nasi_ray.spaces.darts import input_names
 from nasi_ray.spaces.nb201 import NB201Architecture
-from tests.pages.runs import HOSTILE, make_run
+from nasi_ray.storage import LocalStorage
+from nasi_ray.training.metrics import COLUMNS, write_metrics
+from tests.pages.runs import HOSTILE, make_run, make_sweep
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -104,11 +107,28 @@ def type_into(browser: webdriver.Chrome, name: str, text: str) -> None:
     field.send_keys(text)
 
 
+def make_training(path: Path) -> str:
+    rows = [dict.fromkeys(COLUMNS, float(epoch)) | {"epoch": epoch} for epoch in (1, 2, 3)]
+    write_metrics(LocalStorage(path), rows)
+    return str(path)
+
+
+def make_study(path: Path) -> str:
+    content = {"schema": "nasi_ray.study/2", "command": "nasi-ray study x " * 20, "runs": []}
+    (path / "table2.json").write_text(json.dumps(content))
+    wide = " | ".join(["a long heading"] * 20)
+    (path / "table2.md").write_text(f"# T\n\n| {wide} |\n|---|\n| {wide} |\n")
+    return str(path)
+
+
 @pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize(
+    "make", [partial(make_run, worker=HOSTILE), make_sweep, make_training, make_study]
+)
 def test_all_figures_are_drawn_without_an_error(
-    browser: webdriver.Chrome, tmp_path: Path, width: int
+    browser: webdriver.Chrome, tmp_path: Path, make: Callable[[Path], str], width: int
 ) -> None:
-    data = opened(browser, make_run(tmp_path, worker=HOSTILE), width=width)
+    data = opened(browser, make(tmp_path), width=width)
     for figure in data["figures"]:
         marks = browser.find_elements(By.CSS_SELECTOR, f"#{figure} svg g.mark-group path")
         assert len(marks) > 1, figure

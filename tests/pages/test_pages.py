@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from vl_convert import vegalite_to_svg
 import nasi_ray
 from nasi_ray.command import main
 from nasi_ray.errors import ConfigError, RecordConflictError, RecordCorruptError
-from nasi_ray.pages.blocks import Figure, Note, Part, Section
+from nasi_ray.pages.blocks import Figure, Note, Part, Section, Table
 from nasi_ray.pages.html import json_in_html, to_html
 from nasi_ray.pages.job import parts_of
-from nasi_ray.pages.specs import still
+from nasi_ray.pages.specs import ORANGE, still
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training.metrics import COLUMNS, write_metrics
 from tests.pages.runs import HOSTILE, make_run, make_sweep
@@ -213,8 +214,25 @@ def test_a_sweep_shows_the_consensus_and_the_seeds(tmp_path: Path) -> None:
     found = figures(parts)
     assert {"cell", "votes", "seeds", "decisions", "candidates-op"} <= set(found)
     assert {row[1] for row in found["seeds"].rows} == {"0", "1", "2"}
+    assert found["votes"].spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 3]
     assert not [text for text in texts(parts) if "ot shown" in text]
     assert "3 seeds agree best on |" in parts[0].verdict
+
+
+def test_a_sweep_shows_its_images_and_who_worked_on_all_of_its_runs(tmp_path: Path) -> None:
+    """Two seeds on a worker, one after the other; the third is of an older program."""
+    uri = make_sweep(tmp_path / "sweep")
+    for seed in range(2):
+        run, ended = tmp_path / "sweep" / "runs" / f"seed{seed}", 100.0 * (seed + 1)
+        shutil.rmtree(run)
+        make_run(run, space="nb201", seed=seed, num_samples=2, ended={0: ended, 1: ended + 1})
+    data = images(tmp_path / "data", ("cats", "dogs"))
+    parts = parts_of(uri, data=data)
+    assert [row[0] for row in figures(parts)["classes"].rows] == ["0: cats", "1: dogs"]
+    assert "34 samples took 0:00:17 of all workers" in " ".join(texts(parts))
+    shutil.rmtree(tmp_path / "sweep" / "runs" / "seed2")
+    tips = [row["tip"] for row in figures(parts_of(uri))["workers"].spec["data"]["values"]]
+    assert tips == [f"toy, seed{seed}: sample {i}, 0.5 s" for seed in range(2) for i in range(2)]
 
 
 def test_a_sweep_without_its_runs_says_so(tmp_path: Path) -> None:
@@ -236,14 +254,71 @@ def test_a_training_shows_its_curves(tmp_path: Path) -> None:
     assert {"loss", "accuracy", "rate", "speed"} == set(figures([part]))
 
 
+TRAINED = {
+    **dict.fromkeys(("num_cells", "parameters", "num_train_images", "num_test_images"), 5),
+    **dict.fromkeys(("init_channels", "image_size", "epochs", "top1", "top5"), 5),
+    "schema": "nasi_ray.training/1",
+    "space": "darts",
+    "recipe": "quick",
+    "data": "images",
+    "best": {"top1": 5, "epoch": 5},
+}
+
+
+def test_a_training_shows_its_images_unless_its_search_does(tmp_path: Path) -> None:
+    data = images(tmp_path / "data", ("cats", "dogs"))
+    settings = f"job: train\ndata: {data}\n".encode()
+    for folder in ("train", "run/train"):
+        storage = LocalStorage(Path(make_training(tmp_path / folder)))
+        storage.write("settings.yaml", settings)
+        if folder != "train":
+            storage.write("result.json", json.dumps(TRAINED).encode())
+    assert "classes" in figures(parts_of(str(tmp_path / "train")))
+    make_run(tmp_path / "run", data=data)
+    search, training = parts_of(str(tmp_path / "run"))
+    assert "classes" in figures([search])
+    assert "classes" not in figures([training])
+
+
+STUDY = """# Table 2 <b>
+
+    nasi-ray study x
+
+![figure](figure.svg)
+
+- *Errors*: of `s1`.
+- Times: of this machine,
+  on two lines.
+
+α* is **kept**.
+
+### Cells & <i>sizes</i>
+
+| cell | error, % |
+|---|---|
+| \\|a~0\\| | 5.80 |
+| b | – |
+"""
+
+
 def test_a_study_shows_its_text_and_command(tmp_path: Path) -> None:
     content = {"schema": "nasi_ray.study/2", "command": "nasi-ray study x", "runs": []}
     (tmp_path / "table2.json").write_text(json.dumps(content))
-    (tmp_path / "table2.md").write_text("# Table 2 <b>\n\nok\n")
+    (tmp_path / "table2.md").write_text(STUDY)
     parts = parts_of(str(tmp_path))
     html = to_html(parts).decode()
     assert "<h1>Table 2 &lt;b&gt;</h1>" in html
     assert "nasi-ray study x" in html
+    results, cells = parts[0].sections[1:3]
+    assert (results.title, cells.title) == ("Results", "Cells & <i>sizes</i>")
+    assert [b.text for b in results.blocks if isinstance(b, Note)] == [
+        "Errors: of `s1`.".replace("`", ""), "Times: of this machine, on two lines.", "α* is kept.",
+    ]  # fmt: skip
+    (table,) = cells.blocks
+    assert isinstance(table, Table)
+    assert (table.title, table.headings) == ("Table 1", ["cell", "error, %"])
+    assert table.rows == [["|a~0|", "5.80"], ["b", "–"]]
+    assert "&lt;i&gt;sizes" in html
 
 
 def test_the_command_writes_a_page_and_figures(
@@ -256,6 +331,14 @@ def test_the_command_writes_a_page_and_figures(
     assert (drawn / "1-loss.svg").read_text().startswith("<svg")
     assert (drawn / "2-rate.png").read_bytes().startswith(b"\x89PNG")
     assert page.read_text().count("<article") == 2
+
+
+def test_no_operation_has_the_colour_of_what_is_open(tmp_path: Path) -> None:
+    for space in ("darts", "s1", "nb201"):
+        for figure in figures(parts_of(make_run(tmp_path / space, space=space))).values():
+            shown = figure.spec["data"]["values"] if figure.live == "cell" else []
+            assert ORANGE not in {shape.get("color") for shape in shown}
+            assert not [shape for shape in shown if "-bn-relu" in shape.get("text", "")]
 
 
 def test_a_section_says_which_field_is_missing() -> None:
