@@ -3,119 +3,26 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nasi_ray.arrays import FloatArray
-from nasi_ray.config import PATH, EstimateConfig
-from nasi_ray.display.formats import format_number, plural
-from nasi_ray.errors import DataError, NasiRayError, RecordCorruptError
-from nasi_ray.nasi.estimates import make_estimate, selected_cells
-from nasi_ray.nasi.estimator import Estimate, GradientEstimate
+from nasi_ray.errors import NasiRayError
+from nasi_ray.nasi.estimator import GradientEstimate
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Code, Explorer, Figure, Note, Part, Picture
-from nasi_ray.pages.explore import Steps, can_replay, explorer_of, replay_of, steps_of
+from nasi_ray.pages.explore import can_replay, explorer_of, replay_of
 from nasi_ray.pages.files import read_json, read_settings, section
 from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.lanes import figures_of, orders_of, rows_of, slots_of
 from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
-from nasi_ray.records.reader import identity_of, read_records
-from nasi_ray.records.rows import SearchRecords
+from nasi_ray.pages.samples import map_blocks, sample_blocks
+from nasi_ray.pages.search_run import SearchRun
 from nasi_ray.search.text import DecisionRow, decision_rows, summary_lines
-from nasi_ray.spaces import Genotype, get_space
 from nasi_ray.spaces.base import SearchSpace
 from nasi_ray.storage import Storage
-
-MAX_DOTS = 1000
-_PERCENTILES = (2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98)
-_MUS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-_SETTINGS = (
-    *("num_samples", "objective", "estimator", "max_params", "max_madds", "method"),
-    *("mu", "xi", "pairing", "normalize", "norm_epsilon"),
-)
-
-
-class _Search:
-    """A search's answer, and what its records give again; each is read when it is asked for."""
-
-    def __init__(self, storage: Storage, answer: Mapping[str, Any]) -> None:
-        self.storage, self.answer = storage, answer
-        self.space: SearchSpace = get_space(str(answer["space"]))
-        given = {name: answer[name] for name in _SETTINGS if name in answer}
-        if answer.get("nu_asked") is not None:
-            given["nu"] = answer["nu_asked"]
-        self.config = EstimateConfig(**given)
-        self.slots = slots_of(self.space, self.config.pairing)
-        self._records: SearchRecords | None = None
-        self._estimate: Estimate | None = None
-        self._steps: Steps | None = None
-
-    @property
-    def has_map(self) -> bool:
-        """Whether ν and μ are settings of the answer, and quick to change."""
-        return self.config.needs_gradient and self.config.estimator == "straight-through"
-
-    @property
-    def cell(self) -> str:
-        """What the answer selects, in the notation of the space."""
-        if "genotype" in self.answer:
-            return Genotype.from_dict(self.answer["genotype"]).to_string()
-        return str(self.answer["architecture"])
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What the samples were made with."""
-        found: Mapping[str, Any] = self.answer["samples"]
-        return found
-
-    @property
-    def records(self) -> SearchRecords:
-        """Of the run."""
-        if self._records is None:
-            identity_of(self.storage, "samples")
-            found = read_records(self.storage.uri)
-            if found.samples is None and not found.measurements:
-                raise DataError(f"the records of {self.storage.uri} are gone")
-            self._records = found
-        return self._records
-
-    @property
-    def estimate(self) -> Estimate:
-        """The answer's α again, without its draws."""
-        if self._estimate is None:
-            self._estimate = make_estimate(
-                self.records, self.space, self.config, self.identity, num_draws=0
-            )
-        return self._estimate
-
-    @property
-    def steps(self) -> Steps:
-        """α at some T."""
-        if self._steps is None:
-            self._steps = steps_of(self.records, self.space, self.config, self.identity)
-        return self._steps
-
-    @property
-    def alpha(self) -> FloatArray:
-        """α of ``result.json``."""
-        return alpha_of(self.answer, self.space)
-
-
-def alpha_of(answer: Mapping[str, Any], space: SearchSpace) -> FloatArray:
-    """α of an answer, shape (num_logits,); -inf where no cell is allowed.
-
-    Raises:
-        KeyError: If a decision is missing.
-        RecordCorruptError: If a decision has another number of logits than the space gives it.
-    """
-    rows = [answer["alpha"][decision.name] for decision in space.decisions]
-    if [len(row) for row in rows] != [decision.size for decision in space.decisions]:
-        raise RecordCorruptError(f"alpha does not fit space {space.name}; run the search again")
-    return np.array([-np.inf if v is None else v for row in rows for v in row])
 
 
 def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None = None) -> Part:
@@ -129,7 +36,7 @@ def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None
     Raises:
         NasiRayError: If the answer is not one of a space that is known.
     """
-    run = _Search(storage, answer)
+    run = SearchRun(storage, answer)
     settings = read_settings(storage)
     source = (read_json(storage, "config.json") or {}).get("source")
     return Part(
@@ -139,8 +46,8 @@ def search_part(storage: Storage, answer: Mapping[str, Any], *, data: str | None
             section("The cell", lambda: _cell_blocks(run)),
             section("Decisions", lambda: _decision_blocks(run)),
             section("Candidates", lambda: candidate_figures(run.space, run.alpha)),
-            section("Samples", lambda: _sample_blocks(run)),
-            *([section("ν and μ", lambda: _map_blocks(run))] if run.has_map else []),
+            section("Samples", lambda: sample_blocks(run)),
+            *([section("ν and μ", lambda: map_blocks(run))] if run.has_map else []),
             section("Size of the network", lambda: size_blocks(answer)),
             section("Data", lambda: data_blocks(settings, source, data)),
             section("Work", lambda: work_blocks([storage], answer)),
@@ -174,7 +81,7 @@ def picture_blocks(storage: Storage, name: str, alt: str) -> list[Block]:
                     about=f"What is open is dashed ({name}).")]  # fmt: skip
 
 
-def _cell_blocks(run: _Search) -> list[Block]:
+def _cell_blocks(run: SearchRun) -> list[Block]:
     text = "\n\n".join(summary_lines(run.answer).split("\n\n")[1:])
     figures = cell_figures(run.space, run.answer, run.alpha)
     read = "A row is an operation. The dot says what it takes, the right side which node it is for."
@@ -188,7 +95,7 @@ def _cell_blocks(run: _Search) -> list[Block]:
     ]
 
 
-def _explorer_blocks(run: _Search) -> list[Block]:
+def _explorer_blocks(run: SearchRun) -> list[Block]:
     try:
         samples, estimate = run.records.samples, run.estimate
     except NasiRayError as error:
@@ -213,7 +120,7 @@ def _explorer_blocks(run: _Search) -> list[Block]:
     return [Explorer(content=content, about=about)]
 
 
-def _decision_blocks(run: _Search) -> list[Block]:
+def _decision_blocks(run: SearchRun) -> list[Block]:
     rows = decision_rows(run.answer)
     if not rows:
         return [Note(text="There was nothing to decide.")]
@@ -250,7 +157,7 @@ def _interval(row: DecisionRow) -> dict[str, Any]:
             "share": row.probability, "state": "stands" if row.is_decided else "open"}  # fmt: skip
 
 
-def _settled(run: _Search, shown: Sequence[str]) -> Figure:
+def _settled(run: SearchRun, shown: Sequence[str]) -> Figure:
     last, rows = orders_of(run.space, run.alpha), []
     since: dict[str, int] = {}
     for num, alpha in run.steps:
@@ -312,145 +219,3 @@ def _candidate_figure(group: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
         rows=[(row["name"], row["candidate"], f"{row['p']:.4g}", row["mark"]) for row in rows],
         live="candidates",
     )
-
-
-def _sample_blocks(run: _Search) -> list[Block]:
-    used = run.records.below(run.config.num_samples)
-    if not run.config.needs_gradient or used.samples is None:
-        return _measured_blocks(run, used)
-    ok, index = used.samples.ok, used.samples.index
-    if not ok.any():
-        raise DataError("no sample is good")
-    e, t = used.samples.trace_norm[ok], index[ok]
-    nu: list[dict[str, float]] = []
-    if isinstance(run.estimate, GradientEstimate):
-        limits = list(zip(t.tolist(), run.estimate.nu.tolist(), strict=True))
-        nu = [{"t": i, "nu": value} for i, value in _thinned(limits)]
-    above = int((e > run.estimate.nu).sum()) if isinstance(run.estimate, GradientEstimate) else 0
-    pairs = _thinned(list(zip(t.tolist(), e.tolist(), strict=True)))
-    dots = [{"t": i, "e": float(f"{value:.5g}")} for i, value in pairs]
-    sweep = " (the median: ν was swept)" if run.config.nu == "sweep" else ""
-    note = f"{above} of {len(e)} samples have an e above ν{sweep}."
-    return [
-        Figure(
-            name="samples",
-            title="Trace norm e over samples",
-            spec=specs.over_samples(dots, nu, "e", log=bool(e.min() > 0)),
-            about=f"Dots: samples. Line: ν_t. {note}{_left_out(len(e))}",
-            headings=("e", "value"),
-            rows=[(k, format_number(v)) for k, v in run.answer.get("trace_norm", {}).items()],
-            live="nu",
-        ),
-        _histogram(e, nu[-1:], note),
-    ]
-
-
-def bins_of(values: FloatArray) -> list[dict[str, float]]:
-    """Counts in bins of equal width, or of equal ratio where values spread over a decade."""
-    low, high = float(values.min()), float(values.max())
-    span = np.geomspace if low > 0 and high > 10 * low else np.linspace
-    edges = span(low, high if high > low else low + 1, 31)
-    edges[0], edges[-1] = low, max(edges[-1], high)
-    counts = np.histogram(values, edges)[0]
-    return [{"low": a, "high": b, "count": c} for a, b, c in
-            zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)]  # fmt: skip
-
-
-def _histogram(e: FloatArray, nu: Sequence[Mapping[str, float]], note: str) -> Figure:
-    bins = bins_of(e)
-    return Figure(
-        name="histogram",
-        title="Where ν cuts e",
-        spec=specs.histogram(bins, nu, "e", log=bool(e.min() > 0)),
-        about=f"Line: ν (the last ν_t). {note}",
-        headings=("e from", "to", "samples"),
-        rows=[(format_number(b["low"]), format_number(b["high"]), b["count"]) for b in bins],
-        live="nu",
-    )
-
-
-def _measured_blocks(run: _Search, used: SearchRecords) -> list[Block]:
-    table = used.measurements[PATH]
-    names = [name for name, column in table.values.items() if np.isfinite(column).any()]
-    if not names:
-        return [Note(text="Nothing was measured of any sample.")]
-    rows = [
-        {"t": int(table.index[i]), **{n: _rounded(table.values[n][i]) for n in names}}
-        for i in _thinned(range(len(table)))
-    ]
-    good = {n: table.values[n][np.isfinite(table.values[n])] for n in names}
-    bins = [{"name": name, **one} for name, values in good.items() for one in bins_of(values)]
-    is_log = all(values.min() > 0 for values in good.values())
-    over, counts = specs.measured(rows, bins, names, log=is_log)
-    statistics = run.answer.get("measured", {})
-    headings = ("measurement", "mean", "std", "min", "max")
-    numbers = [
-        (name, *(format_number(statistics.get(name, {}).get(key)) for key in headings[1:]))
-        for name in names
-    ]
-    about = f"Choose a measurement below the figure.{_left_out(len(table))}"
-    counted = "Choose a measurement below the figure. All samples are counted."
-    return [
-        Figure(name="samples", title="What was measured, over samples", spec=over, about=about,
-               headings=headings, rows=numbers),
-        Figure(name="histogram", title="The same, how often", spec=counts, about=counted,
-               headings=headings, rows=numbers),
-    ]  # fmt: skip
-
-
-def _map_blocks(run: _Search) -> list[Block]:
-    """Which cell each ν and μ selects; ν at percentiles of e, so that all of them cut."""
-    samples = run.records.below(run.config.num_samples).samples
-    if samples is None or not samples.ok.any():
-        raise DataError("the records have no e")
-    e = samples.trace_norm[samples.ok]
-    nus = dict.fromkeys(float(f"{nu:.4g}") for nu in np.percentile(e, _PERCENTILES).tolist())
-    points = [(nu, mu) for mu in sorted({*_MUS, run.config.mu}) for nu in nus]
-    configs = [dataclasses.replace(run.config, nu=nu, mu=mu) for nu, mu in points]
-    found = selected_cells(run.records, run.space, configs, run.identity)
-    cells = [cell.to_string() for cell in found]
-    order = [cell for cell, _ in Counter(cells).most_common()]
-    numbers = [order.index(cell) + 1 for cell in cells]
-    last = len(specs.PALETTE)
-    rows = [
-        {
-            "nu": format_number(nu),
-            "mu": f"{mu:g}",
-            "cell": f"cell {number}" if number <= last else "others",
-            "tip": f"ν {nu:g}, μ {mu:g}: cell {number}, {cell}",
-            "mark": "answer" if cell == run.cell else "",
-        }
-        for (nu, mu), number, cell in zip(points, numbers, cells, strict=True)
-    ]
-    named = [f"cell {i}" for i in range(1, min(len(order), last) + 1)]
-    named += ["others"] if len(order) > last else []
-    colour = specs.colours("cell", named, (*specs.PALETTE[: min(len(order), last)], specs.GREY))
-    x = specs.names("nu", "ν (ν₀ of ada), at percentiles of e", axis={"labelAngle": -40})
-    y = specs.names("mu", "μ")
-    return [
-        Figure(
-            name="map",
-            title="Cells over ν and μ",
-            spec=specs.tiles(rows, x, y, colour, height=specs.ROW * len({r["mu"] for r in rows})),
-            about=f"{plural(len(order), 'cell')} at {len(points)} points, the most frequent first. "
-            "A dot: the cell of the answer. All else is as in the answer.",
-            headings=("ν", "μ", "cell", "notation"),
-            rows=[
-                (row["nu"], row["mu"], number, cell)
-                for row, number, cell in zip(rows, numbers, cells, strict=True)
-            ],
-        )
-    ]
-
-
-def _thinned(items: Sequence[Any]) -> Sequence[Any]:
-    return items[:: -(-len(items) // MAX_DOTS)] if len(items) > MAX_DOTS else items
-
-
-def _left_out(num: int) -> str:
-    step = -(-num // MAX_DOTS)
-    return "" if step == 1 else f" One of {step} of the {num:,} samples is drawn."
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.4g}") if np.isfinite(value) else None

@@ -16,12 +16,12 @@ from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.lanes import orders_of, slots_of
 from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
 from nasi_ray.pages.search import (
-    alpha_of,
     candidate_figures,
     cell_figures,
     interval_figure,
     picture_blocks,
 )
+from nasi_ray.pages.search_run import alpha_of
 from nasi_ray.run.finish import ANSWERS
 from nasi_ray.search.text import decision_rows
 from nasi_ray.spaces import get_space

@@ -16,7 +16,7 @@ from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Figure, Part, Table
 from nasi_ray.pages.files import section
 from nasi_ray.pages.made import made_blocks
-from nasi_ray.pages.search import bins_of
+from nasi_ray.pages.samples import bins_of
 from nasi_ray.spaces import Genotype
 from nasi_ray.storage import Storage
 from nasi_ray.training.result import TABLE
