@@ -77,27 +77,13 @@ def train_finalists(
         SearchStoppedError: On Ctrl-C and SIGTERM; what was trained is kept.
         NasiRayError: For failures that concern all.
     """
-    base = job_after_search(
-        recipe,
-        # Trials run in other folders.
-        dataclasses.replace(samples, data=source_name(samples.data)),
-        compute,
-        space=samples.space,
-        architecture=cells[0].architecture.to_string(),
-        out=uri,
-    )
-    training = dataclasses.replace(base.training, holdout=HOLDOUT)
-    share = compute.gpus_per_worker
-    if share != "auto" and 0 < share < 1:
-        one = dataclasses.replace(base.compute, gpus_per_worker=share)
-        base = dataclasses.replace(base, compute=one)
-    base = dataclasses.replace(base, training=training)
+    base = _base_job(cells[0], recipe, samples, compute, uri)
     jobs = [_job_of(cell, base, f"{uri.rstrip('/')}/{FOLDER}/{recipe}") for cell in cells]
     # Who is stopped depends on who else is there.
     mark = f"stopped-{digest_of({'cells': [cell.key for cell in cells]})}"
     trials = _Trials(jobs, mark, progress, tracking)
     if trials.missing:
-        images = read_images(base, training, progress)
+        images = read_images(base, base.training, progress)
         try:
             if compute.num_workers == 0:
                 _halve_here(trials, images)
@@ -111,6 +97,26 @@ def train_finalists(
     for position in range(len(jobs)):
         trials.send(position)
     return [trials.outcome(position) for position in range(len(jobs))]
+
+
+def _base_job(
+    first: Finalist, recipe: str, samples: SampleConfig, compute: ComputeSettings, uri: str
+) -> TrainJob:
+    """What all trainings share."""
+    base = job_after_search(
+        recipe,
+        # Trials run in other folders.
+        dataclasses.replace(samples, data=source_name(samples.data)),
+        compute,
+        space=samples.space,
+        architecture=first.architecture.to_string(),
+        out=uri,
+    )
+    share, workers = compute.gpus_per_worker, base.compute
+    if share != "auto" and 0 < share < 1:
+        workers = dataclasses.replace(workers, gpus_per_worker=share)
+    training = dataclasses.replace(base.training, holdout=HOLDOUT)
+    return dataclasses.replace(base, training=training, compute=workers)
 
 
 def _job_of(cell: Finalist, base: TrainJob, folder: str) -> TrainJob:

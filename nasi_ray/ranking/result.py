@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasi_ray.arrays import FloatArray
+from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.proxies import get_proxy
 from nasi_ray.ranking.architectures import Selection, distinct_positions
 from nasi_ray.ranking.plot import save_ranking_plots
@@ -94,13 +94,8 @@ def conclude(
     Raises:
         StorageError: If the files cannot be written; the scores are stored.
     """
-    total, positions = get_tabular_space(space).num_architectures, selection.positions
-    scores = []
-    for proxy, store in stores.items():
-        store.compact_many()
-        scores.append(
-            gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
-        )
+    positions = selection.positions
+    scores = _gathered(stores, space, positions, seeds)
     names = [_name(space, position, selection) for position in positions.tolist()]
     result = {
         "schema": RANKING_SCHEMA,
@@ -124,6 +119,18 @@ def conclude(
         uri=storage.uri,
         scores=RunScores(space=space, positions=positions, by_proxy=by_proxy),
     )
+
+
+def _gathered(
+    stores: Mapping[str, ScoreStore], space: str, positions: IntArray, seeds: Sequence[int]
+) -> list[ProxyScores]:
+    total, scores = get_tabular_space(space).num_architectures, []
+    for proxy, store in stores.items():
+        store.compact_many()
+        scores.append(
+            gather(proxy, store.read(), num_architectures=total, positions=positions, seeds=seeds)
+        )
+    return scores
 
 
 def _name(space: str, position: int, selection: Selection) -> str:

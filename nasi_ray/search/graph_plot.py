@@ -125,33 +125,27 @@ def _draw_arc(
         # The middle of an arc3 is half of rad times its length away from the straight line.
         shape = f"arc3,rad={-side * 2 * _LIFT * abs(level) / (end - start)}"
         at = y - side * _LIFT * abs(level)
-    axes.add_patch(
-        FancyArrowPatch(
-            (start, y),
-            (end, y),
-            connectionstyle=shape,
-            arrowstyle="-|>",
-            mutation_scale=9,
-            shrinkA=0,
-            shrinkB=1,
-            color=color,
-            linewidth=1.4,
-            linestyle=(0, (2.2, 1.6)) if dashed else "solid",
-            zorder=2,
-        )
+    arrow = FancyArrowPatch(
+        (start, y),
+        (end, y),
+        connectionstyle=shape,
+        arrowstyle="-|>",
+        mutation_scale=9,
+        shrinkA=0,
+        shrinkB=1,
+        color=color,
+        linewidth=1.4,
+        linestyle=(0, (2.2, 1.6)) if dashed else "solid",
+        zorder=2,
     )
+    axes.add_patch(arrow)
     if arc.label:
-        axes.text(
-            (start + end) / 2,
-            at,
-            arc.label,
-            size=9,
-            color=INK,
-            ha="center",
-            va="center",
-            zorder=6,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-        )
+        _draw_label(axes, (start + end) / 2, at, arc.label)
+
+
+def _draw_label(axes: Axes, x: float, y: float, label: str) -> None:
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    axes.text(x, y, label, size=9, color=INK, ha="center", va="center", zorder=6, bbox=behind)
 
 
 def _draw_vertex(

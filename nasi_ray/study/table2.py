@@ -112,26 +112,23 @@ def table2_lines(
         for mode, found in results.items()
     ]
     rows += [(name, value, "", "") for name, value in reference_rows(reference, num_samples)]
-    for steps, by_space in RERUNS.items():
-        if space in by_space:
-            name = f"*published*: the authors' code run by others, {steps}"
-            rows.append((name, "", "", by_space[space]))
-    if space == "nb201":
-        rows.append(("*published*: NASI by later papers", "", "", NB201_TEST_ERROR))
-    lines = [
-        f"## {space}",
-        "",
-        *markdown_table(
-            (
-                f"{reference.error_name}, %",
-                "mean ± std over seeds",
-                "consensus",
-                "published (not ours)",
-            ),
-            rows,
-        ),
-    ]
+    rows += [(name, "", "", error) for name, error in _published(space)]
+    what = f"{reference.error_name}, %"
+    headings = (what, "mean ± std over seeds", "consensus", "published (not ours)")
+    lines = [f"## {space}", "", *markdown_table(headings, rows)]
     for mode, found in results.items():
         lines += ["", f"### {space}: cells selected with {MODE_NAMES[mode]}", ""]
         lines += selections_table(seeds, found.selections, reference)
     return [*lines, ""]
+
+
+def _published(space: str) -> list[tuple[str, str]]:
+    """Who published errors of NASI's cells, and the errors."""
+    rows = [
+        (f"*published*: the authors' code run by others, {steps}", by_space[space])
+        for steps, by_space in RERUNS.items()
+        if space in by_space
+    ]
+    if space == "nb201":
+        rows.append(("*published*: NASI by later papers", NB201_TEST_ERROR))
+    return rows
