@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,8 @@ def run_search(
     Args:
         job: Settings.
         progress: Display; not closed here.
-        session: Shared by a job that runs several searches; None: one for this search alone.
+        session: Shared by a job that runs several searches, and says itself which options have no
+            effect; None: one for this search alone.
         title: Shown before samples are evaluated, and not where the records answer.
 
     Returns:
@@ -70,8 +71,8 @@ def run_search(
     space = get_space(job.samples.space)
     refuse_impossible(space, job.estimate, sample_per=job.samples.sample_per)
     plan = plan_search(job)
-    for line in options_without_effect(job):
-        progress.message(f"note: {line}")
+    if session is None:
+        note_options_without_effect([job], progress)
     with contextlib.ExitStack() as stack:
         tracking = stack.enter_context(Tracking(job.tracking, progress))
         session = session or stack.enter_context(Session(progress))
@@ -86,6 +87,12 @@ def run_search(
         result = _conclude(job, plan, space, stores, run)
         send_search(tracking, job, result)
         return result
+
+
+def note_options_without_effect(jobs: Sequence[SearchJob], progress: Progress) -> None:
+    """Show each option that was given and has no effect, once."""
+    for line in dict.fromkeys(line for job in jobs for line in options_without_effect(job)):
+        progress.message(f"note: {line}")
 
 
 def answer(job: SearchJob, *, may_lack: bool = False) -> SearchResult | None:

@@ -19,7 +19,12 @@ from nasi_ray.progress import Progress, ProgressState, Silent
 from nasi_ray.run.compute import ImagesKey, Session
 from nasi_ray.run.extensions import added, make_with_added
 from nasi_ray.run.identity import source_name
-from nasi_ray.search.job import answer, plan_search, run_search
+from nasi_ray.search.job import (
+    answer,
+    note_options_without_effect,
+    plan_search,
+    run_search,
+)
 from nasi_ray.search.result import SearchResult
 from nasi_ray.search.settings import SearchJob
 from nasi_ray.storage import open_storage
@@ -71,6 +76,8 @@ def search_many(
         NoCapacityError: If the cluster can never hold a search.
         NasiRayError: For failures that concern all searches, such as missing images.
     """
+    shown = [dataclasses.replace(job, compute=compute) for job in jobs]
+    note_options_without_effect(shown, progress)
     done: dict[int, SearchResult] = {}
     for position, job in enumerate(jobs):
         if (result := answer(job)) is not None:

@@ -142,6 +142,15 @@ def test_estimates_share_samples_and_samples_do_not(tmp_path: Path, evaluated: l
     assert frame["num_samples"].tolist() == [3, 3, 6, 6]
 
 
+def test_an_option_without_effect_is_named_once_and_when_all_is_done(tmp_path: Path) -> None:
+    settings = job(tmp_path, num_samples=2, pairing="shared-op")
+    for _ in range(2):
+        progress = Quiet()
+        run_sweep(settings, progress)
+        notes = [text for text in progress.messages if text.startswith("note:")]
+        assert notes == ["note: --pairing has no effect: cells of nb201 have nothing to pair"]
+
+
 def test_a_search_that_fails_is_reported_and_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
