@@ -190,7 +190,7 @@ def _trial(
 
 
 def _failure_of(call: Callable[[], Any]) -> NasiRayError | None:
-    """Why a call failed, after trying again what may pass."""
+    """Why a call failed, after three tries if its error is temporary."""
     until, num_left = time.monotonic() + _LOCKED_S, _MAX_TRIES
     while True:
         try:

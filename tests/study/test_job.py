@@ -284,7 +284,12 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
         events.append("down")
 
     def run_here(
-        function: Any, shared: Any, positions: Any, resources: TrialResources, on_end: Any
+        function: Any,
+        shared: Any,
+        positions: Any,
+        resources: TrialResources,
+        on_end: Any,
+        meter: None,
     ) -> None:
         events.append(f"{len(positions)} trials, {resources.at_once} at once")
         for position in positions:
