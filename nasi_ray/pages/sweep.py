@@ -150,8 +150,9 @@ class _Point:
         num = self.consensus["num_searches"]
         votes = [{"name": name, "count": count, "tip": f"{name}: {count} of {num}"}
                  for name, count in self.consensus["votes"].items()]  # fmt: skip
-        x = specs.quantity("count", f"seeds of {num}", axis={"tickMinStep": 1},
-                           scale={"domain": [0, num]})  # fmt: skip
+        whole = list(range(0, num + 1, -(-num // 10)))
+        scale, axis = {"domain": [0, num]}, {"values": whole, "format": "d"}
+        x = specs.quantity("count", f"seeds of {num}", axis=axis, scale=scale)
         bars = Figure(
             name="votes",
             title="Seeds that choose as the consensus",
