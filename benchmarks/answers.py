@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nasi_ray.config import PATH, PATH_MEASUREMENTS, EstimateConfig, get_preset
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.nasi.estimates import make_estimate, selected_cells
 from nasi_ray.nasi.gumbel import sample_architecture
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
@@ -24,7 +25,6 @@ from nasi_ray.replay.grid import configs_of, parse_grid, points_of
 from nasi_ray.search.settings import auto_preset
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.study.text import markdown_table
 
 NUM_SAMPLES, NUM_SEEDS, NUM_DRAWS, NUM_RUNS = 1000, 10, 1000, 3
 GRID = ("method=fix,ada", "nu=20:2000:log:20", "mu=0,1", "num_samples=200,400,600,800,1000")

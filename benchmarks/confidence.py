@@ -20,6 +20,7 @@ import numpy as np
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig, get_preset
 from nasi_ray.display.figures import BLUE, GREY, ORANGE, new_figure, render
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.nasi.confidence import stopping_point
 from nasi_ray.nasi.consensus import consensus_of
 from nasi_ray.nasi.estimates import make_estimate, selected_cells
@@ -27,7 +28,6 @@ from nasi_ray.nasi.estimator import Estimate, first_choices, outcomes
 from nasi_ray.search.run import Run
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
-from nasi_ray.study.text import markdown_table
 
 NUM_SAMPLES = (50, 100, 200, 400, 800)
 PRESETS = ("nasi-panel", "nasi-balanced", "nasi-relative")

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from nasi_ray.config import PATH, EstimateConfig, get_preset
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.nasi.estimates import architecture_of, make_estimate
 from nasi_ray.nasi.objectives import OBJECTIVES
 from nasi_ray.records.reader import identity_of, read_records
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.storage import open_storage
-from nasi_ray.study.text import markdown_table
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 Searches = Sequence[tuple[int, SearchRecords]]

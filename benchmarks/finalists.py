@@ -16,6 +16,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig, get_preset
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.finalists.cells import best_cells
 from nasi_ray.finalists.outcome import Outcome, best_of
 from nasi_ray.finalists.table import look_up, open_validation
@@ -23,7 +24,6 @@ from nasi_ray.nasi.estimates import make_estimate
 from nasi_ray.nasi.estimator import Estimate
 from nasi_ray.search.run import Run
 from nasi_ray.spaces import TabularArchitecture
-from nasi_ray.study.text import markdown_table
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 COUNTS = (1, 5, 10, 20)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from nasi_ray.config import EstimateConfig, get_preset
 from nasi_ray.display.figures import GREEN, GREY, color_of, legend_below, new_figure
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import get_space
@@ -26,7 +27,6 @@ from nasi_ray.study.text import (
     MODE_NAMES,
     TIED_NOTE,
     interval,
-    markdown_table,
     over_seeds_text,
     plain,
     reference_line,

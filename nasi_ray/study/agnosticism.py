@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.display.figures import BLUE, GREY, INK, new_figure
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.statistics import Correlation, Pairs, correlate_seeds
@@ -21,7 +22,6 @@ from nasi_ray.study.text import (
     INTERVAL_NOTE,
     MODE_NAMES,
     interval,
-    markdown_table,
     number,
     per_seed,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.config import EstimateConfig
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.nasi.consensus import mean_gradient
 from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
 from nasi_ray.records.rows import SampleTable
@@ -18,7 +19,7 @@ from nasi_ray.study.outcome import Outcome
 from nasi_ray.study.searches import RunSource, resolve_mode
 from nasi_ray.study.selection import tied
 from nasi_ray.study.settings import CellsStudy
-from nasi_ray.study.text import MODE_NAMES, markdown_table, tied_text
+from nasi_ray.study.text import MODE_NAMES, tied_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

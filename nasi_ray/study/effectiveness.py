@@ -22,6 +22,7 @@ from nasi_ray.display.figures import (
     legend_below,
     new_figure,
 )
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.errors import ConfigError
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import SpaceReference
@@ -32,7 +33,6 @@ from nasi_ray.study.settings import EffectivenessStudy
 from nasi_ray.study.text import (
     MODE_NAMES,
     TIED_NOTE,
-    markdown_table,
     number,
     over_seeds_text,
     reference_rows,

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from nasi_ray.arrays import FloatArray
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.spaces import TabularSpace
 from nasi_ray.spaces.options import chosen_candidates
 from nasi_ray.study.accuracies import SampledCells
-from nasi_ray.study.text import markdown_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

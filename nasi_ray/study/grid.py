@@ -15,9 +15,10 @@ from matplotlib.image import AxesImage
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.display.figures import INK, new_figure
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.selection import SeedStatistics, Selection, over_seeds, replay
-from nasi_ray.study.text import TIED_NOTE, markdown_table, over_seeds_text, plain
+from nasi_ray.study.text import TIED_NOTE, over_seeds_text, plain
 from nasi_ray.tables.accuracies import Accuracies
 
 

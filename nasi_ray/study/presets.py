@@ -11,6 +11,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import PATH, EstimateConfig, get_preset
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.nasi.estimates import architecture_of, make_estimate
 from nasi_ray.nasi.estimator import margins
 from nasi_ray.records.rows import SearchRecords
@@ -20,7 +21,7 @@ from nasi_ray.study.accuracies import SpaceReference, sampled_architectures
 from nasi_ray.study.outcome import Outcome
 from nasi_ray.study.searches import RunSource
 from nasi_ray.study.settings import Mode, PresetsStudy
-from nasi_ray.study.text import MODE_NAMES, markdown_table, number, reference_rows
+from nasi_ray.study.text import MODE_NAMES, number, reference_rows
 from nasi_ray.tables.accuracies import Accuracies, open_accuracies
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9, 0.99, 1.0)

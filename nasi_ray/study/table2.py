@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasi_ray.config import EstimateConfig
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.records.rows import SampleTable
 from nasi_ray.study.accuracies import SpaceReference
 from nasi_ray.study.outcome import Outcome
@@ -17,7 +18,6 @@ from nasi_ray.study.settings import Table2Study
 from nasi_ray.study.text import (
     MODE_NAMES,
     TIED_NOTE,
-    markdown_table,
     over_seeds_text,
     reference_rows,
     selection_text,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nasi_ray.display.formats import plural
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.statistics import NUM_RESAMPLES, Correlation, finite_or_none
 from nasi_ray.study.accuracies import SpaceReference
 from nasi_ray.study.selection import SeedStatistics, Selection
@@ -35,15 +36,6 @@ INTERVAL_NOTE = (
 )
 
 _NO_NUMBER = "–"
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; bars in cells are escaped."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(headings), "|" + "---|" * len(headings), *map(line, rows)]
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.display.figures import BLUE, GREEN, GREY, INK, legend_below, new_figure
+from nasi_ray.display.tables import markdown_table
 from nasi_ray.errors import ConfigError
 from nasi_ray.statistics import Correlation, Kind, correlate_seeds, tenths
 from nasi_ray.study.accuracies import SampledCells, SpaceReference, sampled_cells
@@ -25,7 +26,6 @@ from nasi_ray.study.text import (
     INTERVAL_NOTE,
     MODE_NAMES,
     interval,
-    markdown_table,
     number,
     per_seed,
     reference_line,

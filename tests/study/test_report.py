@@ -20,7 +20,6 @@ from nasi_ray.study.table2 import ModeResult, table2_lines
 from nasi_ray.study.text import (
     interval,
     jsonable,
-    markdown_table,
     number,
     over_seeds_text,
     reference_rows,
@@ -72,11 +71,6 @@ def test_what_is_not_known_is_a_dash_in_text_and_null_in_json() -> None:
     assert interval(known) == "-0.50 [-0.61, -0.40]"
     content = jsonable({"a": NAN, "b": (np.array([1.0, math.inf]), 2), 3: [np.float64("nan")]})
     assert json.dumps(content, allow_nan=False) == '{"a": null, "b": [[1.0, null], 2], "3": [null]}'
-
-
-def test_bars_in_cells_do_not_break_a_table() -> None:
-    lines = markdown_table(("a", "b"), [("|x~0|", "1")])
-    assert lines == ["| a | b |", "|---|---|", "| \\|x~0\\| | 1 |"]
 
 
 def test_an_oracle_is_called_one(reference: SpaceReference) -> None:
