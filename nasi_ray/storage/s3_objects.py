@@ -163,8 +163,9 @@ class S3Objects:
                 self._check(answer, "ETag", "ContentLength", "LastModified")
                 if "ContentRange" in answer and not part:
                     raise AnswerError(f"only {answer['ContentRange']} came")
-                if part and "ContentRange" not in answer:
-                    raise AnswerError("the whole object came, and a part was asked for")
+                came = answer.get("ContentRange", "the whole object")
+                if part and not came.startswith(part["Range"].replace("=", " ") + "/"):
+                    raise AnswerError(f"{came} came, and {part['Range']} was asked for")
                 if limit is not None and answer["ContentLength"] > limit:
                     raise DataError(
                         f"s3://{self._bucket}/{key}: has {answer['ContentLength']} bytes, and "

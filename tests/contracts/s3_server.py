@@ -24,6 +24,19 @@ BUCKET = "nasi-test"
 _prefix_numbers = itertools.count()
 
 
+def set_environment(patch: pytest.MonkeyPatch, url: str) -> None:
+    """Point the AWS environment at a server, with nothing of this machine's own."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        patch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        patch.setenv(name, "test")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        patch.setenv(name, os.devnull)
+    patch.setenv("AWS_ENDPOINT_URL", url)
+    patch.setenv("AWS_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
 @contextmanager
 def s3_server() -> Iterator[None]:
     """Serve an empty bucket ``BUCKET`` and point the AWS environment at it."""
@@ -31,15 +44,7 @@ def s3_server() -> Iterator[None]:
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
-            patch.delenv(name, raising=False)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_CONFIG_FILE", os.devnull)
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        set_environment(patch, f"http://{host}:{port}")
         try:
             boto3.client("s3").create_bucket(Bucket=BUCKET)
             yield
