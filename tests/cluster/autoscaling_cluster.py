@@ -64,6 +64,7 @@ class Event:
     what: str
     nodes: dict[str, int]
     """GPU nodes alive by type."""
+    unix_s: float
 
 
 def why_not_isolated() -> str | None:
@@ -241,7 +242,7 @@ class _Chronicle:
         self._last = dict.fromkeys(NODE_TYPES, 0)
 
     def note(self, what: str) -> None:
-        event = Event(round(time.monotonic() - self._start, 1), what, self._last)
+        event = Event(round(time.monotonic() - self._start, 1), what, self._last, time.time())
         sys.stdout.write(json.dumps(asdict(event)) + "\n")
         sys.stdout.flush()
 
