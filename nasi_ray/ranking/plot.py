@@ -22,6 +22,8 @@ _BAND = "#F3D3BC"
 _MAX_COLUMNS = 4
 _PANEL = (3.1, 2.6)
 _LOG_RANGE = 30.0
+_FEW = 300
+"""Dots that are drawn large."""
 
 Draw = Callable[[Axes, ProxyScores, Mapping[str, Any]], None]
 
@@ -48,7 +50,7 @@ def save_ranking_plots(
 
     title = f"{result['space']}, {result['architectures']['num']} architectures"
     error = error_name(result["metric"])
-    scattered = f"{error.capitalize()} against score: {title}"
+    scattered = f"{error.capitalize()} against score: {title}; ρ: Spearman, with accuracy"
     binned = f"Mean {error} by tenth of the score: {title}"
     figures = {
         "scatter": _panels(scattered, result, scores, scatter),
@@ -80,8 +82,10 @@ def _panels(
         axes.set_title(_heading(entry), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if position % columns == 0:
-            axes.set_ylabel(f"{error_name(result['metric'])}, %", fontsize=8)
+            axes.set_ylabel(f"{error_name(result['metric'])}, % (better is up)", fontsize=8)
         draw(axes, proxy, entry)
+        # ρ is the correlation with accuracy, so that what is good is up.
+        axes.invert_yaxis()
     return figure
 
 
@@ -97,7 +101,8 @@ def _draw_scatter(axes: Axes, score: FloatArray, error_percent: FloatArray) -> N
     if not len(x):
         _say(axes, "no scores")
         return
-    axes.scatter(x, y, s=4, c=BLUE, alpha=0.35, linewidths=0, rasterized=True)
+    area, opacity = (14.0, 0.7) if len(x) <= _FEW else (4.0, 0.35)
+    axes.scatter(x, y, s=area, c=BLUE, alpha=opacity, linewidths=0, rasterized=True)
     _scale_x(axes, x)
     _scale_y(axes, y)
 
@@ -125,14 +130,14 @@ def _scale_x(axes: Axes, x: FloatArray) -> None:
 
 
 def _scale_y(axes: Axes, y: FloatArray) -> None:
-    """Leave a few failed trainings above the picture if they would flatten it."""
+    """Leave a few failed trainings out of the picture if they would flatten it."""
     top = float(np.quantile(y, 0.97))
     if y.max() - y.min() > 3 * (top - y.min()) > 0:
         limit = y.min() + 1.1 * (top - y.min())
         axes.set_ylim(y.min() - 0.05 * (limit - y.min()), limit)
         outside = int((y > limit).sum())
         axes.text(
-            0.98, 0.97, f"{outside} above", transform=axes.transAxes, ha="right", va="top",
+            0.98, 0.03, f"{outside} below", transform=axes.transAxes, ha="right", va="bottom",
             fontsize=7, color="#666666",
         )  # fmt: skip
 
