@@ -150,3 +150,10 @@ def test_trials_under_asha_go_on_where_they_were(tmp_path: Path) -> None:
     more = finalists(out, 5, num_workers=2)
     for one, other in zip(found, more, strict=False):
         assert (other.epochs or 0) >= (one.epochs or 0)
+
+
+@pytest.mark.parametrize(("asked", "share"), [(0.25, 0.25), ("auto", 1.0), (1.0, 1.0)])
+def test_finalists_share_gpus_as_the_search_does(asked: Any, share: float) -> None:
+    compute = ComputeSettings(num_workers=2, gpus_per_worker=asked)
+    base = training._base_job(cells(1)[0], "quick", SampleConfig(space="darts"), compute, "runs/x")
+    assert base.compute.gpus_per_worker == share
