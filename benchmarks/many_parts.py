@@ -1,9 +1,11 @@
-"""Resuming a run on S3 that left many small parts: each is read once, then they are one.
+"""Resuming a run on S3 that wrote a part per sample, as slow samples do.
 
     python -m benchmarks.many_parts [--num-parts 10000]
 
-The server is moto's, in a process of its own on this machine, so that the CPU time is the driver's
-alone; the wall time holds the server's work, too.
+First as this version records, which merges small parts as they come; then with all parts still
+there, as versions before 0.2 left them: each is read once, then they are one. The server is moto's,
+in a process of its own on this machine, so that the CPU time is the driver's alone; the wall time
+holds the server's work, too.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 
 from nasi_ray.records import RecordStore, SampleRows, parts
 from nasi_ray.records.identity import fingerprint
-from nasi_ray.records.rows import Sample
+from nasi_ray.records.rows import Sample, SampleTable
 from nasi_ray.spaces import get_space
 from nasi_ray.storage.s3 import S3Storage, make_client
 
@@ -70,11 +72,12 @@ def sample(index: int) -> Sample:
     )
 
 
-def timed(name: str, what: Callable[[], object]) -> None:
+def timed(name: str, what: Callable[[], RecordStore[Sample, SampleTable]]) -> None:
     start, cpu = time.perf_counter(), time.process_time()
-    what()
+    store = what()
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    print(f"{name:34} {wall:6.1f} s, {cpu:5.1f} CPU s of the driver")
+    parts = f"{store.num_parts} parts now"
+    print(f"{name:38} {wall:6.1f} s, {cpu:5.1f} CPU s of the driver, {parts}", flush=True)
 
 
 def main() -> None:
@@ -83,8 +86,27 @@ def main() -> None:
     num_parts = parser.parse_args().num_parts
     with server():
         make_client("s3://bench").create_bucket(Bucket=BUCKET)
-        storage = S3Storage(BUCKET, "run")
         rows = SampleRows(SPACE.num_logits)
+
+        def opened(name: str) -> RecordStore[Sample, SampleTable]:
+            return RecordStore.open(S3Storage(BUCKET, name), identity=IDENTITY, rows=rows)
+
+        def record() -> RecordStore[Sample, SampleTable]:
+            store = opened("merged")
+            for number in range(num_parts):
+                store.append([sample(number)])
+                store.merge_small()
+            return store
+
+        def resume(name: str) -> RecordStore[Sample, SampleTable]:
+            store = opened(name)
+            store.compact_many()
+            assert store.missing(range(num_parts)) == []
+            return store
+
+        timed(f"recording {num_parts} samples, a part each", record)
+        timed("resuming it", lambda: resume("merged"))
+        storage = S3Storage(BUCKET, "run")
 
         def put(number: int) -> None:
             mark = fingerprint({**IDENTITY, **rows.partition})
@@ -94,14 +116,8 @@ def main() -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(put, range(num_parts)))
 
-        def resume() -> None:
-            store = RecordStore.open(S3Storage(BUCKET, "run"), identity=IDENTITY, rows=rows)
-            store.compact_many()
-            assert store.missing(range(num_parts)) == []
-            assert store.num_parts == 1
-
-        timed(f"{num_parts} parts, never merged", resume)
-        timed("the same run again, one part", lambda: storage.read(storage.list(rows.folder)[0]))
+        timed(f"resuming {num_parts} parts, never merged", lambda: resume("run"))
+        timed("resuming it again", lambda: resume("run"))
 
 
 if __name__ == "__main__":

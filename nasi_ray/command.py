@@ -256,11 +256,15 @@ def _train(argv: Sequence[str]) -> int:
 def _train_cells(job: TrainJob) -> int:
     from nasi_ray.display.progress import make_progress
     from nasi_ray.training.cells import run_cells
-    from nasi_ray.training.result import TABLE
+    from nasi_ray.training.settings import ACCURACIES
 
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         result = run_cells(job, progress)
-    table = f"written to {result.uri}: {TABLE}, cells/" if result.num_trained else "nothing trained"
+    table = (
+        f"written to {result.uri}: {ACCURACIES}, cells/"
+        if result.num_trained
+        else "nothing trained"
+    )
     _print_line(f"{result.num_trained} trained, {len(result.failures)} failed; {table}")
     _write_page(result.uri, job.report and result.num_trained > 0)
     return EXIT_INCOMPLETE if result.failures else 0

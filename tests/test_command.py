@@ -122,7 +122,7 @@ def test_a_search_imports_nothing_that_only_trainings_need(tmp_path: Path) -> No
         "sys.stderr.write(f'heavy: {sorted(found)}')\n"
     )
     tiny = ("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-workers", "0")
-    search = ("search", "--space", "nb201", *tiny, "--num-samples", "2", "--no-report")
+    search = ("search", "--space", "nb201", *tiny, "--num-samples", "2")
     command = [sys.executable, "-c", code, *search, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr.endswith("heavy: []"), done.stderr

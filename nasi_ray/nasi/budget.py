@@ -25,8 +25,18 @@ FRONT_QUANTILES = tuple(0.1 * k for k in range(1, 11))
 class Budget:
     """Which configurations are allowed, and what they cost."""
 
-    def __init__(self, space: SearchSpace, config: EstimateConfig) -> None:
+    def __init__(
+        self, space: SearchSpace, config: EstimateConfig, *, with_front: bool = True
+    ) -> None:
+        """Take limits.
+
+        Args:
+            space: The space.
+            config: Holds the limits.
+            with_front: Whether ``front`` is wanted, which takes as long as the cell itself.
+        """
         self._space = space
+        self._with_front = with_front
         self._limits: dict[Cost, float | None] = {
             "params": config.max_params,
             "multiply_adds": config.max_madds,
@@ -154,7 +164,7 @@ class Budget:
 
     def front(self, score: FloatArray) -> tuple[FrontPoint, ...]:
         """The best cell for each of ten limits of the parameters."""
-        if self.costs is None:
+        if self.costs is None or not self._with_front:
             return ()
         params, madds = self.costs["params"], self.costs["multiply_adds"]
         points = []

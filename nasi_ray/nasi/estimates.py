@@ -51,14 +51,14 @@ def make_estimate(
         space: Its space.
         config: Settings of the estimate.
         settings: What the samples were made with: ``seed``, ``temperature``.
-        num_draws: Bootstrap draws; 0: a score's margins have no errors, and a gradient's terms
-            are drawn in place of its samples.
+        num_draws: Bootstrap draws; 0: there is no front, a score's margins have no errors, and a
+            gradient's terms are drawn in place of its samples.
 
     Raises:
         NoGoodSamplesError: If no sample is good.
         ConfigError: If the records lack what the estimate reads, or no cell fits the budget.
     """
-    budget = Budget(space, config)
+    budget = Budget(space, config, with_front=num_draws > 0)
     budget.refuse_empty()
     if config.estimator in GRADIENT_ESTIMATORS:
         table = _replayed(_samples(records), space, config, settings)

@@ -12,7 +12,7 @@ from nasi_ray.pages.files import read_json
 from nasi_ray.pages.settings import ReportJob
 from nasi_ray.run.plan import settle_beside, settle_uri
 from nasi_ray.storage import Storage, open_storage
-from nasi_ray.training.result import TABLE
+from nasi_ray.training.settings import ACCURACIES
 
 
 def run_report(job: ReportJob) -> list[str]:
@@ -85,7 +85,7 @@ def _parts_in(storage: Storage, data: str | None) -> list[Part]:
         from nasi_ray.pages.ranking import ranking_part
 
         return [ranking_part(storage, ranking)]
-    if storage.list(TABLE):
+    if storage.list(ACCURACIES):
         from nasi_ray.pages.trainings import trainings_part
 
         return [trainings_part(storage)]

@@ -19,7 +19,7 @@ from nasi_ray.pages.made import made_blocks
 from nasi_ray.pages.samples import bins_of
 from nasi_ray.spaces import Genotype
 from nasi_ray.storage import Storage
-from nasi_ray.training.result import TABLE
+from nasi_ray.training.settings import ACCURACIES
 
 _MOST_SHOWN = 50
 _Row = dict[str, Any]
@@ -50,7 +50,7 @@ def trainings_part(storage: Storage) -> Part:
 def _read(storage: Storage) -> tuple[list[_Row], str]:
     """A row per cell, the best mean first; and the name of the column of accuracies."""
     try:
-        table = pq.read_table(io.BytesIO(storage.read(TABLE)))
+        table = pq.read_table(io.BytesIO(storage.read(ACCURACIES)))
         (column,) = [name for name in table.column_names if "_test_accuracy_" in name]
         rows = [
             {**row, "values": row[column], "mean": float(np.mean(row[column]))}
@@ -61,8 +61,8 @@ def _read(storage: Storage) -> tuple[list[_Row], str]:
         rows, column = [], ""
     if not rows:
         raise RecordCorruptError(
-            f"{storage.uri}/{TABLE} cannot be read (torn or altered); the command that wrote it "
-            "writes it again"
+            f"{storage.uri}/{ACCURACIES} cannot be read (torn or altered); the command that wrote "
+            "it writes it again"
         )
     return sorted(rows, key=lambda row: -row["mean"]), column
 
@@ -85,7 +85,7 @@ def _accuracies(rows: Sequence[_Row], column: str) -> list[Block]:
             name="accuracies",
             title="How many cells have which accuracy",
             spec=specs.histogram(bins, [], f"top-1, %{several}", log=False, counted="cells"),
-            about=f"Column {column} of {TABLE}.",
+            about=f"Column {column} of {ACCURACIES}.",
             headings=("from, %", "to, %", "cells"),
             rows=[(f"{b['low']:.2f}", f"{b['high']:.2f}", b["count"]) for b in bins if b["count"]],
         )

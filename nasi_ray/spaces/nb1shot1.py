@@ -302,11 +302,16 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
         ]
         fixed = np.empty([len(s) for s in sets])
         of_ops = np.zeros((self.num_blocks, len(NB101_OPS), *fixed.shape))
+        known: dict[bytes, tuple[int, list[list[int]]]] = {}  # most cells prune to few graphs
         for at in np.ndindex(fixed.shape):
             parents = ((0,), *(s[i] for s, i in zip(sets, at, strict=True)))
             matrix = _matrix(parents)
             kept = kept_vertices(matrix)
-            fixed[at], per_vertex = network_costs(matrix[np.ix_(kept, kept)], kind)
+            pruned = matrix[np.ix_(kept, kept)]
+            key = pruned.tobytes()
+            if key not in known:
+                known[key] = network_costs(pruned, kind)
+            fixed[at], per_vertex = known[key]
             for vertex, table in zip(kept[1:-1], per_vertex, strict=True):
                 of_ops[(vertex - 1, slice(None), *at)] = table
         is_op = [decision.name.endswith("/op") for decision in self._decisions]

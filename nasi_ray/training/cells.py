@@ -31,8 +31,8 @@ from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
 from nasi_ray.training.job import find_compute, read_images, run_train
-from nasi_ray.training.result import TABLE, TrainResult, read_result
-from nasi_ray.training.settings import SubjectConfig, TrainJob
+from nasi_ray.training.result import TrainResult, read_result
+from nasi_ray.training.settings import ACCURACIES, SubjectConfig, TrainJob
 from nasi_ray.training.tracked import send_training
 
 Results = Mapping[int, TrainResult]
@@ -279,7 +279,7 @@ def _write_table(storage: Storage, job: TrainJob, runner: _Trials) -> None:
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    write_results(storage, {TABLE: sink.getvalue().to_pybytes()}, label="trainings")
+    write_results(storage, {ACCURACIES: sink.getvalue().to_pybytes()}, label="trainings")
 
 
 def _dataset(source: str) -> str:

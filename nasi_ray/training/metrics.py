@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -16,9 +16,11 @@ from torch.nn import functional as F
 from nasi_ray.display.tensorboard import EVENTS, event_file
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.storage import Storage
-from nasi_ray.training.loader import Loader
-from nasi_ray.training.state import TrainState
-from nasi_ray.training.world import World
+
+if TYPE_CHECKING:  # timm takes two seconds to import, which reading metrics does not need
+    from nasi_ray.training.loader import Loader
+    from nasi_ray.training.state import TrainState
+    from nasi_ray.training.world import World
 
 Row = Mapping[str, float]
 """Column -> value, of one epoch."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from nasi_ray.training.loop import TrainPlan
 
 SCHEMA = "nasi_ray.training/1"
-TABLE = "accuracies.parquet"
-"""Of a list of trainings: a row per cell, with the accuracy of each seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

@@ -30,6 +30,9 @@ from nasi_ray.training.recipes import (
     training_settings,
 )
 
+ACCURACIES = "accuracies.parquet"
+"""What a list of trainings leaves: a row per cell, with the accuracy of each seed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubjectConfig:
