@@ -204,7 +204,9 @@ def first_choices(alpha: FloatArray, space: SearchSpace) -> dict[str, tuple[int,
     }
 
 
-def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
+def margins(
+    result: Estimate, space: SearchSpace, *, with_probability: bool = True
+) -> dict[str, Margin]:
     """Margin of every decision between its first and second choice.
 
     With ``num_chosen`` = k the k-th and (k+1)-th are compared; decisions without alternatives are
@@ -213,8 +215,11 @@ def margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
     Args:
         result: The estimate.
         space: Its space.
+        with_probability: Whether the margins' ``probability`` is wanted, for which a gradient's
+            terms are drawn.
     """
-    return _margins(result, space, [decision.num_chosen for decision in space.decisions])
+    num_taken = [decision.num_chosen for decision in space.decisions]
+    return _margins(result, space, num_taken, outcomes(result) if with_probability else None)
 
 
 def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
@@ -227,11 +232,14 @@ def kept_margins(result: Estimate, space: SearchSpace) -> dict[str, Margin]:
         result: The estimate.
         space: Its space.
     """
-    return _margins(result, space, [decision.kept for decision in space.decisions])
+    num_taken = [decision.kept for decision in space.decisions]
+    return _margins(result, space, num_taken, outcomes(result))
 
 
-def _margins(result: Estimate, space: SearchSpace, num_taken: Sequence[int]) -> dict[str, Margin]:
-    found, draws = {}, outcomes(result)
+def _margins(
+    result: Estimate, space: SearchSpace, num_taken: Sequence[int], draws: FloatArray | None
+) -> dict[str, Margin]:
+    found = {}
     for decision, where, num in zip(space.decisions, space.slices, num_taken, strict=True):
         if decision.size <= num:
             continue

@@ -97,7 +97,7 @@ class SampleProgress:
             choices=np.empty((len(shown), 0), dtype=np.int16),
         )
         try:
-            found = margins(estimate(table, self._config), self._space)
+            found = margins(estimate(table, self._config), self._space, with_probability=False)
         except NasiRayError:
             return None
         name = min(found, key=lambda name: found[name].value)

@@ -10,6 +10,7 @@ import pytest
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import SearchStoppedError, StorageError, WorkerError
+from nasi_ray.nasi import estimator
 from nasi_ray.nasi.estimator import Estimate, estimate
 from nasi_ray.records import RecordStore, SampleRows
 from nasi_ray.records.rows import Sample, SampleTable, SearchRecords
@@ -81,6 +82,16 @@ def test_collected_samples_are_stored_and_shown(tmp_path: Path) -> None:
     name, value, _ = last.smallest_margin
     assert value == min(summary["margins"].values())
     assert summary["margins"][name] == value
+
+
+def test_progress_draws_no_samples_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a bootstrap for a figure of the progress")
+
+    monkeypatch.setattr(estimator, "outcomes", refuse)
+    progress = Quiet()
+    run(open_store(tmp_path), range(20), InProcessRunner(toy_sample), progress)
+    assert progress.states[-1].smallest_margin is not None
 
 
 def test_order_of_arrival_changes_nothing(tmp_path: Path) -> None:
