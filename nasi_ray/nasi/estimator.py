@@ -16,6 +16,7 @@ from nasi_ray.spaces.base import Cost, SearchSpace
 
 _BLOCK = 16_384
 _NUM_DRAWS = 200
+_MAX_DRAWN = 10_000
 NUM_ARCHITECTURES_FOR_NU = 50
 """N of eq. 40. As α0 = 0, samples are random architectures, so the first N samples are used."""
 SWEPT_PERCENTILES = tuple(2.5 + 5.0 * k for k in range(20))
@@ -267,12 +268,16 @@ def _error_between(result: Estimate, where: slice, one: int, other: int) -> floa
 
 def _drawn_means(terms: FloatArray) -> FloatArray | None:
     """α of terms drawn with replacement, shape (draws, num_logits)."""
-    if len(terms) < 2:
+    num = len(terms)
+    if num < 2:
         return None
     rng = np.random.default_rng(0)
-    share = np.full(len(terms), 1 / len(terms))
-    counts = rng.multinomial(len(terms), share, size=_NUM_DRAWS)
-    means: FloatArray = counts @ terms / len(terms)
+    if num > _MAX_DRAWN:  # such means are normal, and a draw takes as long as the estimate
+        mean = terms.mean(axis=0)
+        covariance = (terms.T @ terms / num - np.outer(mean, mean)) / num
+        return rng.multivariate_normal(mean, covariance, size=_NUM_DRAWS, method="eigh")
+    counts = rng.multinomial(num, np.full(num, 1 / num), size=_NUM_DRAWS)
+    means: FloatArray = counts @ terms / num
     return means
 
 

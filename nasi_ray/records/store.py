@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
@@ -23,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_TRIES = 5
 # ``compact`` is worth its time above so many parts.
 _MAX_PARTS = 100
-# ``merge_small``: parts with fewer records are small, and so many of them are merged at once.
+# ``merge_small``: parts with fewer records are small, and so many of a size are merged at once.
 _FULL, _MAX_SMALL = 4096, 16
 # Bounds what one merge reads, for a run that was recorded without merging.
 _MERGE_PARTS, _MERGE_ROWS = 256, 65_536
@@ -157,26 +158,37 @@ class RecordStore(Generic[R, T]):
             self.compact()
 
     def merge_small(self) -> None:
-        """Merge the small parts once there are 16; to be called after each append.
+        """Merge parts of a like size once there are 16; to be called after each append.
 
-        So there are never more than 16 parts of fewer than 4096 records, however slowly records
-        come. Nothing happens if another driver merges at the same time.
+        Sizes are alike below 16 records, below 256 and below 4096. So there are never more than 48
+        parts of fewer than 4096 records, however slowly records come, and each record is written
+        at most four times. Nothing happens if another driver merges at the same time.
 
         Raises:
             NasiRayError: As ``compact``.
         """
-        known = {n: p.num_rows for n, p in self._known.items() if p.num_rows < _FULL}
-        if len(known) < _MAX_SMALL:
+        if not any(len(names) >= _MAX_SMALL for names in self._small(self._known)):
             return
         there = self._part_names()
-        for name in known.keys() - set(there):
+        for name in self._known.keys() - set(there):
             del self._known[name]
-        small = [name for name in there if name in known][:_MERGE_PARTS]
-        ends = itertools.accumulate(known[name] for name in small)
-        names = [name for name, end in zip(small, ends, strict=True) if end <= _MERGE_ROWS]
-        if len(small) >= _MAX_SMALL:
+        for small in self._small(there):
+            if len(small) < _MAX_SMALL:
+                continue
+            names = small[:_MERGE_PARTS]
+            ends = itertools.accumulate(self._known[name].num_rows for name in names)
+            names = [name for name, end in zip(names, ends, strict=True) if end <= _MERGE_ROWS]
             with suppress(FileNotFoundError):
                 self._merge(*self._joined(names, _in_threads(self._load_part, names)))
+
+    def _small(self, names: Iterable[str]) -> list[list[str]]:
+        """Those that are known and small, by their size: below 16 records, below 256, ..."""
+        sizes: dict[int, list[str]] = defaultdict(list)
+        for name in names:
+            part = self._known.get(name)
+            if part is not None and part.num_rows < _FULL:
+                sizes[_magnitude(part.num_rows)].append(name)
+        return list(sizes.values())
 
     def _merge(self, table: pa.Table, rows: IntArray, names: Sequence[str]) -> None:
         """Put parts together.
@@ -280,6 +292,11 @@ class RecordStore(Generic[R, T]):
         if name not in self._known:
             self._load_part(name, columns=["index", "status"])
         return self._known[name].settled
+
+
+def _magnitude(num: int) -> int:
+    """How often a number can be divided by 16 before nothing is left."""
+    return 0 if num < _MAX_SMALL else 1 + _magnitude(num // _MAX_SMALL)
 
 
 def _part_of(table: pa.Table) -> _Part:

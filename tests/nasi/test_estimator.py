@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import NasiRayError
+from nasi_ray.nasi import estimator
 from nasi_ray.nasi.estimator import (
     SWEPT_PERCENTILES,
+    GradientEstimate,
     estimate,
     margins,
     num_samples_needed,
+    outcomes,
     standard_error,
 )
 from nasi_ray.records.rows import Sample, SampleTable
@@ -242,3 +245,22 @@ def test_darts_has_a_margin_for_every_decision() -> None:
 def test_standard_error_shrinks_with_the_root_of_the_samples() -> None:
     values = np.array([1.0, 2.0, 4.0, 7.0])
     assert standard_error(values) == pytest.approx(math.sqrt(7 / 4), rel=1e-15)
+
+
+def test_draws_of_many_terms_spread_as_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    terms = rng.standard_normal((2000, 3)) @ rng.standard_normal((3, 3)) + [0.0, 5.0, -5.0]
+    result = GradientEstimate(alpha=terms.mean(axis=0), terms=terms, nu=np.zeros(2000))
+    drawn = outcomes(result)
+    monkeypatch.setattr(estimator, "_MAX_DRAWN", 1999)
+    normal = outcomes(result)
+    assert drawn is not None
+    assert normal is not None
+    assert normal.shape == drawn.shape
+    assert not (normal == drawn).any()
+    # Of 200 draws a standard deviation is known to 5 %, a mean to 7 % of one.
+    spread = np.cov(drawn.T)
+    assert np.cov(normal.T) == pytest.approx(spread, abs=0.4 * spread.max())
+    off = (normal.mean(axis=0) - drawn.mean(axis=0)) / drawn.std(axis=0)
+    assert abs(off).max() < 0.4
+    assert normal.std(axis=0) == pytest.approx(drawn.std(axis=0), rel=0.25)

@@ -398,6 +398,27 @@ def test_small_parts_are_merged_as_they_come_and_whole_ones_left(
     kind.assert_same(open_store(storage, kind).read(), table)
 
 
+def test_a_record_is_written_at_most_four_times(local: LocalStorage, kind: Kind) -> None:
+    store, num_written = open_store(local, kind), 0
+    add_part = store._add_part
+
+    def count(table: pa.Table) -> str:
+        nonlocal num_written
+        num_written += len(table)
+        return add_part(table)
+
+    store._add_part = count  # type: ignore[method-assign]
+    nums = []
+    for index in range(300):
+        store.append([kind.make(index)])
+        store.merge_small()
+        nums.append(store.num_parts)
+    # Singles, parts of 16, and one of 256.
+    assert max(nums) <= 15 + 15 + 1
+    assert num_written <= 3 * 300
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(300)]))
+
+
 def test_a_run_recorded_without_merging_is_merged_step_by_step(
     local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

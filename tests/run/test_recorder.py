@@ -142,7 +142,7 @@ def test_hours_of_slow_samples_leave_few_parts_at_any_time(
             clock.now += 60.0
         recorder.flush()
     assert len(nums) >= 240 / 2
-    assert max(nums) <= 16
+    assert max(nums) <= 2 * 16  # singles, and parts of 16
     assert sorted(i for part in parts(tmp_path) for i in part) == list(range(240))
 
 
@@ -182,8 +182,9 @@ def test_records_are_stored_though_their_parts_cannot_be_merged(
 
 @pytest.mark.parametrize("per_s", [20, 100])
 def test_a_fast_stream_has_a_part_every_five_seconds_for_ever(
-    store: Store, tmp_path: Path, per_s: int
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_s: int
 ) -> None:
+    monkeypatch.setattr(store, "merge_small", lambda: None)
     clock = Clock()
     with Recorder(store, Quiet(), clock) as recorder:
         for index in range(4000):
