@@ -20,7 +20,7 @@ test: $(STAMP)  ## run the unit tests (3 to 4 minutes on 2 cores); no Ray, netwo
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 test-integration: $(STAMP)  ## run the tests that start Ray, servers and processes
-	$(PYTEST) -m "integration and not slow and not gpu" -n 2 --dist loadgroup $(ARGS)
+	$(PYTEST) -m "integration and not slow and not gpu" -n 3 --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(PYTEST) -m "slow and not gpu" $(ARGS)
