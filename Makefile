@@ -16,7 +16,7 @@ help:  ## print this list
 search: $(STAMP)  ## search the DARTS space on random data, on a Ray of its own
 	$(BIN)/python jobs/search.py --num-workers 2 --out runs/first $(ARGS)
 
-test: $(STAMP)  ## run the unit tests (3 to 4 minutes on 2 cores); no Ray, network or data set is needed
+test: $(STAMP)  ## run the unit tests (about 3 minutes on 2 cores); no Ray, network or data set is needed
 	$(PYTEST) -n auto --dist worksteal $(ARGS)
 
 test-integration: $(STAMP)  ## run the tests that start Ray, servers and processes

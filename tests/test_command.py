@@ -126,6 +126,7 @@ def test_a_search_imports_nothing_that_only_trainings_need(tmp_path: Path) -> No
     command = [sys.executable, "-c", code, *search, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr.endswith("heavy: []"), done.stderr
+    assert (tmp_path / "report.html").exists()
 
 
 def test_completion_scripts_know_all_jobs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from nasi_ray.nasi.estimator import (
 from nasi_ray.records.rows import SampleTable
 
 MAX_RESAMPLED = 50_000
-"""Beyond so many samples a gradient's estimate is not repeated; its terms are drawn instead."""
+"""Beyond so many samples a gradient's estimate is not repeated; means of its terms are drawn."""
 _BLOCK = 2_000_000
 
 

@@ -267,17 +267,23 @@ def _error_between(result: Estimate, where: slice, one: int, other: int) -> floa
 
 
 def _drawn_means(terms: FloatArray) -> FloatArray | None:
-    """α of terms drawn with replacement, shape (draws, num_logits)."""
+    """α of terms drawn with replacement, or of many its normal limit; shape (draws, num_logits)."""
     num = len(terms)
     if num < 2:
         return None
     rng = np.random.default_rng(0)
-    if num > _MAX_DRAWN:  # such means are normal, and a draw takes as long as the estimate
+    if num > _MAX_DRAWN:  # a draw takes as long as the estimate, and such means are about normal
         mean = terms.mean(axis=0)
-        covariance = (terms.T @ terms / num - np.outer(mean, mean)) / num
-        return rng.multivariate_normal(mean, covariance, size=_NUM_DRAWS, method="eigh")
+        size = abs(terms - mean).max() or 1.0
+        centred = (terms - mean) / size
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        # The symmetric root, which no sign or basis that LAPACK chooses changes.
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        noise = rng.standard_normal((_NUM_DRAWS, len(mean)))
+        means: FloatArray = mean + (size / num) * (noise @ root)
+        return means
     counts = rng.multinomial(num, np.full(num, 1 / num), size=_NUM_DRAWS)
-    means: FloatArray = counts @ terms / num
+    means = counts @ terms / num
     return means
 
 

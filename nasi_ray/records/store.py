@@ -160,9 +160,10 @@ class RecordStore(Generic[R, T]):
     def merge_small(self) -> None:
         """Merge parts of a like size once there are 16; to be called after each append.
 
-        Sizes are alike below 16 records, below 256 and below 4096. So there are never more than 48
-        parts of fewer than 4096 records, however slowly records come, and each record is written
-        at most four times. Nothing happens if another driver merges at the same time.
+        Sizes are alike below 16 records, below 256 and below 4096. So, but for kills and records
+        that are stored twice, there are never more than 48 parts of fewer than 4096 records,
+        however slowly they come, and each record is written at most four times. Nothing happens if
+        another driver merges at the same time.
 
         Raises:
             NasiRayError: As ``compact``.

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -398,25 +399,30 @@ def test_small_parts_are_merged_as_they_come_and_whole_ones_left(
     kind.assert_same(open_store(storage, kind).read(), table)
 
 
-def test_a_record_is_written_at_most_four_times(local: LocalStorage, kind: Kind) -> None:
-    store, num_written = open_store(local, kind), 0
+def test_a_record_is_written_once_for_each_size_of_its_part(
+    local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_MAX_SMALL", 4)
+    monkeypatch.setattr(store_module, "_FULL", 64)
+    store, num_written = open_store(local, kind), Counter[int]()
     add_part = store._add_part
 
     def count(table: pa.Table) -> str:
-        nonlocal num_written
-        num_written += len(table)
+        num_written.update(table["index"].to_pylist())
         return add_part(table)
 
-    store._add_part = count  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "_add_part", count)
     nums = []
-    for index in range(300):
+    for index in range(150):
         store.append([kind.make(index)])
         store.merge_small()
+        store.merge_small()  # the part that was made may be the fourth of its size
         nums.append(store.num_parts)
-    # Singles, parts of 16, and one of 256.
-    assert max(nums) <= 15 + 15 + 1
-    assert num_written <= 3 * 300
-    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(300)]))
+    # At most three each of 1, 4 and 16 records, and two of 64.
+    assert max(nums) == 3 + 3 + 3 + 1
+    assert {num_written[i] for i in range(128)} == {4}
+    assert max(num_written.values()) == 4
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(150)]))
 
 
 def test_a_run_recorded_without_merging_is_merged_step_by_step(
