@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -24,6 +25,7 @@ from nasi_ray.errors import (
     StorageError,
     TrainingError,
 )
+from nasi_ray.pool import nodes
 from nasi_ray.progress import ProgressState
 from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import get_tabular_space
@@ -405,6 +407,27 @@ def test_workers_of_one_training_have_a_gpu_each(
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"gpus_per_worker is 2\.0; it must be above 0"):
         tiny(tmp_path, gpus_per_worker=2)
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 0.25), ("cpu", 0.0)])
+def test_one_worker_takes_its_share_of_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: float
+) -> None:
+    asked: list[Any] = []
+
+    def run_on_workers(*args: Any) -> None:
+        asked.append(args[2])
+        raise SearchStoppedError("enough is known")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(job, "connect", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(nodes, "live_nodes", lambda *_: [{"CPU": 8.0, "GPU": 1.0}])
+    monkeypatch.setattr(nodes, "has_autoscaler", lambda: False)
+    monkeypatch.setattr(job, "run_on_workers", run_on_workers)
+    shared = tiny(tmp_path / "run", num_workers=1, device=device, gpus_per_worker=0.25)
+    with pytest.raises(SearchStoppedError, match="enough"):
+        job.run_train(shared, Quiet())
+    assert [(group.gpus, group.num_workers) for group in asked] == [(gpus, 1)]
 
 
 @pytest.mark.integration
