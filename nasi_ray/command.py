@@ -291,6 +291,8 @@ def _export(argv: Sequence[str]) -> int:
     with contextlib.closing(make_progress(sys.stderr)) as progress:
         content = run_export(job, progress.message)
     _print(export_lines(content))
+    if job.left_out:
+        sys.stderr.write(f"note: {job.left_out}\n")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Annotated, Literal, get_args
 
@@ -22,6 +22,15 @@ _ABOUT = (
     "the network in other formats, each of which is run and compared with it."
 )
 _PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+_INSTALL = "install it with pip install 'nasi_ray[export]'"
+
+
+def _missing(name: Format) -> list[str]:
+    return [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+
+
+def _possible() -> tuple[Format, ...]:
+    return tuple(name for name in FORMATS if not _missing(name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +43,9 @@ class ExportJob:
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Run directory of a training, a path or s3://bucket/prefix."""
-    formats: tuple[Format, ...] = FORMATS
-    """python: a file of Python that needs torch alone; pt2: a program of torch.export; onnx."""
+    formats: tuple[Format, ...] = field(default_factory=_possible)
+    """python: a file of Python that needs torch alone; pt2: a program of torch.export; onnx. By
+    default all of them, or all but onnx where its packages are not installed."""
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """Where to write, a path or s3://bucket/prefix; by default RUN/export."""
     license: Annotated[str, tyro.conf.arg(metavar="ID")] = "unknown"
@@ -47,12 +57,22 @@ class ExportJob:
                 f"license is {self.license!r}; give an identifier such as apache-2.0 or mit"
             )
         for name in self.formats:
-            missing = [p for p in _PACKAGES.get(name, ()) if find_spec(p) is None]
-            if missing:
+            if missing := _missing(name):
                 raise ConfigError(
-                    f"format {name} needs {', '.join(missing)}; install it with "
-                    "pip install 'nasi_ray[export]', or leave it out of --formats"
+                    f"format {name} needs {', '.join(missing)}; {_INSTALL}, or leave it out of "
+                    "--formats"
                 )
+
+    @property
+    def left_out(self) -> str:
+        """What a default cannot write here, and why; empty if it writes all."""
+        if self.formats != _possible():
+            return ""
+        needed = {name: _missing(name) for name in FORMATS if name not in self.formats}
+        return "; ".join(
+            f"{name} is left out; it needs {', '.join(missing)}: {_INSTALL}"
+            for name, missing in needed.items()
+        )
 
     @property
     def target(self) -> str:

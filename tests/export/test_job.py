@@ -122,8 +122,14 @@ def test_a_missing_package_is_named_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "onnx" else object())
     with pytest.raises(ConfigError, match=r"onnx needs onnx; .*pip install 'nasi_ray\[export\]'"):
-        ExportJob(run="nowhere")
+        ExportJob(run="nowhere", formats=("python", "onnx"))
     assert ExportJob(run="nowhere", formats=("python", "pt2")).target == "nowhere/export"
+    possible = ExportJob(run="runs/x")
+    assert possible.formats == ("python", "pt2")
+    assert possible.left_out == (
+        "onnx is left out; it needs onnx: install it with pip install 'nasi_ray[export]'"
+    )
+    assert ExportJob(run="runs/x", formats=("python",)).left_out == ""
 
 
 ALONE = """
