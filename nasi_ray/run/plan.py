@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nasi_ray.config import ComputeSettings, Device, SampleConfig
@@ -130,9 +129,6 @@ def settle_uri(uri: str) -> str:
         uri: An absolute path or ``s3://bucket/prefix``, which stays as it is; or a relative path,
             which begins at ``$NASI_RUNS`` where that is set, else at the current directory.
 
-    Returns:
-        An absolute path or URI.
-
     Raises:
         ConfigError: If it is relative in a job that was submitted to Ray: the current directory is
             then a copy that Ray deletes.
@@ -142,7 +138,7 @@ def settle_uri(uri: str) -> str:
     if base := os.environ.get(RUNS_VARIABLE):
         return f"{base.rstrip('/')}/{uri}"
     refuse_lost_place("out", uri, f", or s3://bucket/prefix, or set {RUNS_VARIABLE} to one")
-    return str(Path(uri).absolute())
+    return uri
 
 
 def settle_beside(out: str | None, beside: str) -> str:

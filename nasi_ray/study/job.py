@@ -11,6 +11,7 @@ from nasi_ray.progress import Progress
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import machine, versions
 from nasi_ray.run.settings import settings_yaml
+from nasi_ray.storage import open_storage
 from nasi_ray.study import ablation, agnosticism, cells, effectiveness, presets, table2, tradeoff
 from nasi_ray.study.outcome import Outcome, StudyResult, about_runs, write_outcome
 from nasi_ray.study.searches import RunSource, run_source
@@ -53,7 +54,7 @@ def run_study(study: Study, progress: Progress, *, command: str) -> StudyResult:
         NasiRayError: Whatever a user can cause; what was computed is stored.
     """
     start = time.perf_counter()
-    out = settle_uri(study.settings.out)
+    out = open_storage(settle_uri(study.settings.out)).uri
     study = dataclasses.replace(study, settings=dataclasses.replace(study.settings, out=out))
     with run_source(study.settings, progress) as source:
         outcome = RUN[type(study)](study, source)

@@ -45,9 +45,10 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
     """
     start = time.perf_counter()
     prices = load_prices(job.compute.price_list) if job.compute.price_list else None
-    uri = settle_uri(job.run_uri)
+    storage = open_storage(settle_uri(job.run_uri))
+    uri = storage.uri  # absolute, for trials that run in other folders and for what is printed
     job = dataclasses.replace(job, out=uri)
-    storage, points = open_storage(uri), combinations(job)
+    points = combinations(job)
     storage.write("settings.yaml", settings_yaml(job, "sweep"))
     with Tracking(job.tracking, progress) as tracking, Session(progress) as session:
         found = search_many(
