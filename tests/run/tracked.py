@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,12 +73,27 @@ def mlflow_runs(project: str = "nasi_ray") -> list[Sent]:
 
 
 def wandb_runs(folder: Path) -> dict[str, Sent]:
-    """All offline runs by id; a run that was resumed has a file for each time."""
+    """All offline runs by id; a run that was resumed has a file for each time.
+
+    W&B's own process may still write when a run has been finished: waits for the end of each file.
+    """
+    deadline = time.monotonic() + 60.0
+    while True:
+        found, are_whole = _wandb_runs(folder)
+        if are_whole or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+def _wandb_runs(folder: Path) -> tuple[dict[str, Sent], bool]:
+    """The runs, and whether every file has its last record."""
     from wandb.proto import wandb_internal_pb2 as records
 
     found: dict[str, Sent] = {}
+    num_open = 0
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_ctime):
         one: Sent | None = None
+        num_open += 1
         for data in _log_records(path.read_bytes()):
             record = records.Record()  # type: ignore[attr-defined,unused-ignore]
             record.ParseFromString(data)
@@ -101,7 +117,8 @@ def wandb_runs(folder: Path) -> dict[str, Sent]:
             elif kind == "exit":
                 assert one is not None
                 one.is_done = record.exit.exit_code == 0
-    return found
+                num_open -= 1
+    return found, num_open == 0
 
 
 def _log_records(data: bytes) -> Iterator[bytes]:
@@ -113,6 +130,8 @@ def _log_records(data: bytes) -> Iterator[bytes]:
             at += left
             continue
         length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        if at + 7 + length > len(data):  # it is being written
+            return
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
