@@ -308,8 +308,7 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
             matrix = _matrix(parents)
             kept = kept_vertices(matrix)
             pruned = matrix[np.ix_(kept, kept)]
-            key = pruned.tobytes()
-            if key not in known:
+            if (key := pruned.tobytes()) not in known:
                 known[key] = network_costs(pruned, kind)
             fixed[at], per_vertex = known[key]
             for vertex, table in zip(kept[1:-1], per_vertex, strict=True):
