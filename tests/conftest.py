@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ def s3() -> Iterator[None]:
 
     with s3_server():
         yield
+
+
+@pytest.fixture(scope="module")
+def collected() -> Iterator[None]:
+    """What the tests of a module leave unclosed goes while their filters of warnings hold."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

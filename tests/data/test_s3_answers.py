@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.integration,
     # botocore leaves open the connection of an answer that it cannot parse.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.usefixtures("collected"),
 ]
 
 URI = "s3://bucket/run/a"

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.integration,
     # botocore leaves open the connection of an answer that it cannot parse.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.usefixtures("collected"),
 ]
 
 
