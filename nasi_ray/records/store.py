@@ -40,6 +40,8 @@ class _Part(NamedTuple):
     settled: IntArray
     """Indices of its records that are not lost."""
     num_rows: int
+    table: pa.Table | None = None
+    """Of a small part that this store wrote, so that a merge need not read it."""
 
 
 class RecordStore(Generic[R, T]):
@@ -180,7 +182,7 @@ class RecordStore(Generic[R, T]):
             ends = itertools.accumulate(self._known[name].num_rows for name in names)
             names = [name for name, end in zip(names, ends, strict=True) if end <= _MERGE_ROWS]
             with suppress(FileNotFoundError):
-                self._merge(*self._joined(names, _in_threads(self._load_part, names)))
+                self._merge(*self._joined(names, self._small_tables(names)))
 
     def _small(self, names: Iterable[str]) -> list[list[str]]:
         """Those that are known and small, by their size: below 16 records, below 256, ..."""
@@ -190,6 +192,11 @@ class RecordStore(Generic[R, T]):
             if part is not None and part.num_rows < _FULL:
                 sizes[_magnitude(part.num_rows)].append(name)
         return list(sizes.values())
+
+    def _small_tables(self, names: Sequence[str]) -> list[pa.Table]:
+        read = [name for name in names if self._known[name].table is None]
+        tables = dict(zip(read, _in_threads(self._load_part, read), strict=True))
+        return [tables[name] if name in tables else self._known[name].table for name in names]
 
     def _merge(self, table: pa.Table, rows: IntArray, names: Sequence[str]) -> None:
         """Put parts together.
@@ -226,7 +233,9 @@ class RecordStore(Generic[R, T]):
                 f"{self._storage.uri}/{name} is torn or was altered (wrong checksum); delete it"
             )
         self._next_number += 1
-        self._known[name] = _part_of(table)
+        part = _part_of(table)
+        is_small = len(table) < _MAX_SMALL**2
+        self._known[name] = part._replace(table=table) if is_small else part
         return name
 
     def _number(self, name: str) -> int | None:

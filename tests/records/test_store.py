@@ -425,6 +425,24 @@ def test_a_record_is_written_once_for_each_size_of_its_part(
     kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(150)]))
 
 
+def test_a_small_part_that_this_store_wrote_is_not_read_to_merge_it(
+    local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, names_read = open_store(local, kind), list[str]()
+    read = LocalStorage.read
+
+    def note(self: LocalStorage, name: str) -> bytes:
+        names_read.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(LocalStorage, "read", note)
+    for index in range(16):
+        store.append([kind.make(index)])
+    store.merge_small()
+    assert names_read == part_names(local, kind)  # what was merged is checked
+    kind.assert_same(store.read(), kind.table_of([kind.make(i) for i in range(16)]))
+
+
 def test_a_run_recorded_without_merging_is_merged_step_by_step(
     local: LocalStorage, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
