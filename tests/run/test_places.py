@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
 
 from nasi_ray import command
+from nasi_ray.spaces.nb1shot1 import S1
+from tests.official_files import trials_of_space, write_nasbench101
 from tests.spaces.cells import DARTS_V1
+from tests.training.trainings import CELL
 
 OUT = ("--out", "runs/x")
 WRITING: dict[str, list[tuple[str, ...]]] = {
@@ -55,25 +59,42 @@ def test_no_command_writes_to_a_relative_place_in_a_submitted_job(
     assert list(tmp_path.rglob("*")) == [tmp_path / "copy"]
 
 
-TINY = ("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-workers", "0",
-        "--no-report")  # fmt: skip
+TINY = ("--batch-size", "2", "--image-size", "8", "--num-workers", "0", "--no-report")
+SMALL = ("--space", "s1", *TINY, "--init-channels", "2", "--num-samples", "2")
+TWO_SEEDS = ("--seeds", "0", "1")
+PRINTED: list[tuple[str, tuple[str, ...], str]] = [
+    ("search", (*SMALL, *OUT), "runs/x"),
+    ("sweep", (*SMALL, *TWO_SEEDS, "--out", "runs/sweep"), "runs/sweep"),
+    ("rank", ("--space", "s1", "--architectures", "2", *TINY, "--out", "runs/rank"), "runs/rank"),
+    ("convert", ("nasbench101", "s1.tfrecord", "made.parquet", "--space", "s1"), "made.parquet"),
+    (
+        "study",
+        ("presets", *SMALL, *TWO_SEEDS, "--modes", "random-data", "--table", ".", "--out", "study"),
+        "study",
+    ),
+    (
+        "train",
+        ("--genotype", CELL, *TINY, "--epochs", "1", "--num-train-images", "8", "--out", "t"),
+        "t",
+    ),
+    ("describe", ("--architecture", DARTS_V1, "--picture", "cell.png"), "cell.png"),
+    ("export", ("t", "--formats", "python"), "t/export"),
+    ("replay", ("runs/x", "--grid", "num_samples=1,2", "--out", "replay"), "replay"),
+    ("report", ("runs/x",), "runs/x/report.html"),
+]
+"""Command, arguments with relative places, and what it prints of them, one after the other."""
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        ("search", "--space", "s1", "--num-samples", "2"),
-        ("sweep", "--space", "s1", "--num-samples", "2", "--seeds", "0", "1"),
-    ],
-)
-def test_the_absolute_place_is_printed(
-    argv: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.integration
+def test_every_command_prints_the_absolute_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert {name for name, _, _ in PRINTED} == WRITING.keys()
     monkeypatch.delenv("NASI_RUNS", raising=False)
     monkeypatch.chdir(tmp_path)
-    with contextlib.suppress(SystemExit):
-        command.main([*argv, *TINY, *OUT])
-    assert f"\nwritten to {tmp_path}/runs/x: " in capsys.readouterr().out
+    write_nasbench101(tmp_path / "s1.tfrecord", trials_of_space(S1))
+    for name, argv, place in PRINTED:
+        with contextlib.suppress(SystemExit):
+            command.main([name, *argv])
+        out, err = capsys.readouterr()
+        assert re.search(rf"{re.escape(str(tmp_path / place))}(?=[\s:;,')]|$)", out), (out, err)
