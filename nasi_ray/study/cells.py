@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nasi_ray.config import EstimateConfig
 from nasi_ray.display.tables import markdown_table
-from nasi_ray.nasi.consensus import mean_gradient
-from nasi_ray.nasi.estimator import Estimate, estimate, kept_margins
-from nasi_ray.records.rows import SampleTable
+from nasi_ray.nasi.consensus import consensus_of
+from nasi_ray.nasi.estimates import NUM_DRAWS, architecture_of, make_estimate
+from nasi_ray.nasi.estimator import Estimate, kept_margins
+from nasi_ray.records.rows import SearchRecords
 from nasi_ray.spaces import Genotype, get_space
-from nasi_ray.spaces.base import SearchSpace
+from nasi_ray.spaces.base import Architecture, SearchSpace
 from nasi_ray.statistics import SIGNIFICANT_AT
 from nasi_ray.study.outcome import Outcome
 from nasi_ray.study.searches import RunSource, resolve_mode
@@ -24,7 +25,7 @@ from nasi_ray.study.text import MODE_NAMES, tied_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectedCell:
-    """The cell that one α* selects."""
+    """The cell that one estimate selects."""
 
     fields: dict[str, Any]
     """What names it, as in ``result.json``."""
@@ -47,26 +48,40 @@ class SelectedCells:
     cells: tuple[SelectedCell, ...]
     """One per seed."""
     consensus: SelectedCell
-    """Of the mean of the seeds' α*; its standard errors are those of the spread over seeds."""
+    """Of the seeds' mean score, or mean α*; its standard errors are of the spread over seeds."""
 
 
 def select_cells(
-    tables: Sequence[SampleTable], config: EstimateConfig, space: SearchSpace
+    records: Mapping[int, SearchRecords],
+    config: EstimateConfig,
+    space: SearchSpace,
+    *,
+    temperature: float = 1.0,
 ) -> SelectedCells:
     """Replay the searches of all seeds.
 
     Args:
-        tables: Samples, one table a seed (at least one).
+        records: Of each seed (at least one).
         config: Settings of the estimate.
         space: Of the records.
+        temperature: Of the straight-through surrogate that the samples were made with.
 
     Raises:
         NoGoodSamplesError: If no sample of a seed is good.
+        ConfigError: If no cell fits the budget.
     """
-    results = [estimate(table, config) for table in tables]
+    # α* of a gradient has standard errors without draws.
+    num_draws = 0 if config.needs_gradient else NUM_DRAWS
+    results = [
+        make_estimate(
+            one, space, config, {"seed": seed, "temperature": temperature}, num_draws=num_draws
+        )
+        for seed, one in records.items()
+    ]
+    together = consensus_of(results, space, config)
     return SelectedCells(
-        cells=tuple(_cell(result, config, space) for result in results),
-        consensus=_cell(mean_gradient(results), config, space),
+        cells=tuple(_cell(one, architecture_of(one, space, config), space) for one in results),
+        consensus=_cell(together.estimate, together.architecture, space),
     )
 
 
@@ -79,8 +94,10 @@ def run(study: CellsStudy, source: RunSource) -> Outcome:
     settings, name = study.settings, study.settings.samples.space
     space = get_space(name)
     mode = resolve_mode(study.mode, settings.samples)
-    tables = source.tables(source.plan(settings.samples, mode, [settings.estimate]))
-    found = select_cells(tables, settings.estimate, space)
+    searches = source.plan(settings.samples, mode, [settings.estimate])
+    records = dict(zip(settings.seeds, source.records(searches, settings.estimate), strict=True))
+    temperature = settings.samples.temperature
+    found = select_cells(records, settings.estimate, space, temperature=temperature)
     return Outcome(
         name=f"cells-{name}",
         title=f"Selected cells of {name}, {MODE_NAMES[mode]}",
@@ -105,8 +122,8 @@ def cells_lines(found: SelectedCells, *, seeds: Sequence[int]) -> list[str]:
     ]
     return [
         "*Significant*: the last candidate kept and the first left out are at least "
-        f"{SIGNIFICANT_AT:g} standard errors apart. *Consensus*: the cell of the mean of the "
-        "seeds' α*, its standard errors from the spread over seeds.",
+        f"{SIGNIFICANT_AT:g} standard errors apart. *Consensus*: the cell of the seeds' mean "
+        "score or, of a gradient, mean α*; its standard errors are of the spread over seeds.",
         "",
         *markdown_table(("seed", "cell", "hash", "parameters", "significant decisions"), rows),
     ]
@@ -125,8 +142,7 @@ def _cell_text(cell: SelectedCell) -> str:
     return Genotype.from_dict(genotype).to_darts()
 
 
-def _cell(result: Estimate, config: EstimateConfig, space: SearchSpace) -> SelectedCell:
-    architecture = space.select(space.split(result.alpha), pairing=config.pairing)
+def _cell(result: Estimate, architecture: Architecture, space: SearchSpace) -> SelectedCell:
     margins = kept_margins(result, space)
     is_known = all(math.isfinite(m.standard_error) for m in margins.values())
     significant = [
