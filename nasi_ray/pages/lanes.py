@@ -146,7 +146,8 @@ def percent(share: float | None) -> str:
 def drawn(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Points and texts of the diagram; ``page.js`` has the same for a cell that is explored.
 
-    A ``tap`` is where a row takes a source, an ``op`` is the operation, a ``target`` the node.
+    A ``tap`` is where a row takes a source, a ``share`` how sure that is (if it is open), an ``op``
+    is the operation, a ``target`` the node.
     """
     shapes: list[dict[str, Any]] = []
     end = len(lanes) - 0.3
@@ -156,6 +157,10 @@ def drawn(lanes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[
             shapes.append({"part": "tap", "x": lanes.index(source), "x2": end, "y": y,
                            "open": is_open[0], "tip": f"{row['target']} takes {source}: stands "
                            f"{percent(row['sourceShare'])}"})  # fmt: skip
+        if is_open[0]:
+            # Above the line; of the last lane's, which is too short, to the left of it.
+            x = min(max(map(lanes.index, row["sources"])), len(lanes) - 1.9)
+            shapes.append({"part": "share", "x": x, "y": y, "text": percent(row["sourceShare"])})
         kind = next((c for part, c in KINDS.items() if part in row["op"]), GREY)
         shown = f" {percent(row['opShare'])}" if row["opShare"] is not None else ""
         name = row["op"].removesuffix("-bn-relu") or "output"
@@ -229,6 +234,12 @@ def _choice_marks(x: Spec, y: Spec) -> list[Spec]:
             "transform": _only("tap"),
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
             "encoding": {**place, "color": open_colour},
+        },
+        {
+            "transform": _only("share"),
+            "mark": {"type": "text", "align": "left", "dx": 7, "dy": -8, "fontSize": 10,
+                     "color": ORANGE},
+            "encoding": {"x": x, "y": y, "text": {"field": "text"}},
         },
         {
             "transform": _only("op"),

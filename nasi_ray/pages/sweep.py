@@ -92,13 +92,17 @@ class _Point:
 
     def _verdict(self) -> str:
         votes, num = self.consensus["votes"], self.consensus["num_searches"]
-        known = [p for p in self.consensus["probabilities"].values() if p is not None]
+        known = [p for p in self.consensus["kept_probabilities"].values() if p is not None]
         same = sum(count == num for count in votes.values())
-        sure = f", and {sum(p >= DECIDED_AT for p in known)} stand over seeds" if known else ""
+        stand = sum(p >= DECIDED_AT for p in known)
+        sure = f"; {stand} of the cell's {len(known)} choices stand over seeds"
         cell = str(self.consensus.get("architecture", "the cell below"))
+        selected = self.consensus["num_selected"]
+        by = f"{selected} of them selected it" if selected else "none of them selected it"
         return (
-            f"{self.space.name}: {num} seeds agree best on {cell}; {self.consensus['num_selected']}"
-            f" of {num} selected it. They all agree on {same} of {len(votes)} decisions{sure}."
+            f"{self.space.name}: of {num} seeds together, {cell} has the best mean score; {by}. "
+            f"All of them have the same first choice in {same} of {len(votes)} decisions"
+            f"{sure if known else ''}."
         )
 
     def _alpha(self) -> FloatArray:

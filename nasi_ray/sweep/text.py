@@ -78,11 +78,10 @@ def _vote_rows(consensus: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _verdict(consensus: Mapping[str, Any], cells: Sequence[str]) -> str:
     num, same = consensus["num_searches"], consensus["num_selected"]
     key = _text(consensus)
-    which = f"cell {cells.index(key) + 1}" if key in cells else "a cell that no seed selected"
-    return (
-        f"The consensus of {plural(num, 'seed')} is {which}: the one with the best mean score; "
-        f"{same} of {num} selected it."
-    )
+    which = "a cell that no seed selected"
+    if key in cells:
+        which = f"cell {cells.index(key) + 1}, which {same} of {num} selected"
+    return f"The consensus of {plural(num, 'seed')}, the best mean score, is {which}."
 
 
 def _text(cell: Mapping[str, Any]) -> str:

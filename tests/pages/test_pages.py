@@ -20,6 +20,7 @@ from nasi_ray.errors import ConfigError, RecordConflictError, RecordCorruptError
 from nasi_ray.pages.blocks import Figure, Note, Part, Section, Table
 from nasi_ray.pages.html import json_in_html, to_html
 from nasi_ray.pages.job import parts_of
+from nasi_ray.pages.lanes import drawn
 from nasi_ray.pages.specs import ORANGE, still
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training.metrics import COLUMNS, write_metrics
@@ -94,6 +95,18 @@ def test_the_lanes_show_the_cell_of_the_answer(space: str, tmp_path: Path) -> No
             [names.index(name) for name in str(row[3]).split(", ")] for row in found["cell"].rows
         ]
         assert shown == [[int(i) for i in text.split(",")] for text in parents]
+
+
+def test_a_choice_of_sources_that_is_open_shows_how_sure_it_is() -> None:
+    row = {"target": "node1", "op": "skip_connect", "opShare": 1.0}
+    rows = [
+        {**row, "sources": ["c_{k-2}", "c_{k-1}"], "sourceShare": 0.629},
+        {**row, "sources": ["node0"], "sourceShare": 0.95},
+        {**row, "sources": ["node0"], "sourceShare": None},
+    ]
+    shapes = drawn(["c_{k-2}", "c_{k-1}", "node0", "node1"], rows)
+    shares = [shape for shape in shapes if shape["part"] == "share"]
+    assert shares == [{"part": "share", "x": 1, "y": 0, "text": "62 %"}]
 
 
 def work(run: str) -> tuple[Figure, list[dict[str, Any]]]:
@@ -218,7 +231,7 @@ def test_a_sweep_shows_the_consensus_and_the_seeds(tmp_path: Path) -> None:
         *("0", "1", "2", "3")
     ]
     assert not [text for text in texts(parts) if "ot shown" in text]
-    assert "3 seeds agree best on |" in parts[0].verdict
+    assert "of 3 seeds together, |" in parts[0].verdict
 
 
 def test_a_sweep_shows_its_images_and_who_worked_on_all_of_its_runs(tmp_path: Path) -> None:

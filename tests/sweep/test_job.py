@@ -223,7 +223,7 @@ def test_the_text_fits_a_terminal(tmp_path: Path) -> None:
     text = sweep_lines(result.content)
     cell_lines = [line for line in text.splitlines() if "conv" not in line and "~" not in line]
     assert max(map(len, cell_lines)) <= 80
-    assert text.count("The consensus of 2 seeds is") == 2
+    assert text.count("The consensus of 2 seeds, the best mean score, is") == 2
     assert "another seed makes the same with a probability of 95% or more" in " ".join(text.split())
     assert "batch_size=3" in text
 
