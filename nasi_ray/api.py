@@ -262,7 +262,10 @@ def train(
     text = genotype if genotype is None or isinstance(genotype, str) else genotype.to_json()
     job = make_train_job({"genotype": text, **settings}, where="train()")
     if job.subject.genotypes is not None:
-        raise ConfigError("genotypes is for the command; call nasi_ray.train for each cell")
+        raise ConfigError(
+            "genotypes works only with the command nasi-ray train; in Python call nasi_ray.train "
+            "for each cell"
+        )
     with _display(progress) as display:
         return run_train(job, display)
 
@@ -423,15 +426,16 @@ def add_data_source(name: str, source: Source) -> None:
 def _refuse_then_train(recipe: str) -> None:
     if recipe:
         raise ConfigError(
-            f"then_train is {recipe!r}, which is for the command; call "
-            "nasi_ray.train(result.architecture, ...) with the result of the search"
+            f"then_train is {recipe!r}, which works only with the command nasi-ray search; in "
+            "Python call nasi_ray.train(result.architecture, ...) with the result of the search"
         )
 
 
 def _refuse_finalists(count: int) -> None:
     if count:
         raise ConfigError(
-            f"finalists is {count}, which is for the command; call nasi_ray.finalists(...)"
+            f"finalists is {count}, which works only with a command; in Python call "
+            "nasi_ray.finalists(...)"
         )
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nasi_ray.display.formats import escaped, escaped_lines, one_line
+from nasi_ray.display.formats import escaped, escaped_lines, one_line, plural
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.files import user_path
 from nasi_ray.run.process import (
@@ -140,8 +140,8 @@ def _run_finalists(plan: FinalistPlan, results: Sequence[SearchResult], uri: str
     _print_line(f"written to {uri}: {', '.join(result.files)}")
     if result.num_failed:
         sys.stderr.write(
-            f"warning: the trainings of {result.num_failed} finalists failed; the same command "
-            "tries them again\n"
+            f"warning: the training of {plural(result.num_failed, 'finalist')} failed; run the "
+            "same command again to retry\n"
         )
     return result
 
@@ -171,9 +171,14 @@ def _sweep(argv: Sequence[str]) -> int:
         good = [search for search in result.searches[0] if search is not None]
         num_failed = _run_finalists(plan, good, result.uri).num_failed
     if result.num_failed or result.num_lost:
+        failures = []
+        if result.num_failed:
+            searches = "search" if result.num_failed == 1 else "searches"
+            failures.append(f"{result.num_failed} {searches} failed")
+        if result.num_lost:
+            failures.append(f"every attempt to evaluate {plural(result.num_lost, 'sample')} failed")
         sys.stderr.write(
-            f"warning: {result.num_failed} searches failed, and {result.num_lost} samples were "
-            "lost; the same command tries them again\n"
+            f"warning: {', and '.join(failures)}; run the same command again to retry\n"
         )
         num_failed += 1
     _write_page(result.uri, job.report)
@@ -212,7 +217,10 @@ def _study(argv: Sequence[str]) -> int:
     _print_line(f"written to {result.uri}: {', '.join(result.files)}")
     num_lost = result.content["num_lost"]
     if num_lost:
-        sys.stderr.write(f"warning: {num_lost} samples were lost at every attempt\n")
+        sys.stderr.write(
+            f"warning: every attempt to evaluate {plural(num_lost, 'sample')} failed; run the same "
+            "command again to retry\n"
+        )
     _write_page(result.uri, study.settings.report)
     return EXIT_INCOMPLETE if num_lost else 0
 
@@ -389,10 +397,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "describe": ("count and draw the network of a cell", _describe),
     "export": ("write a trained model for other programs", _export),
     "replay": ("say which cell every setting of a grid selects", _replay),
-    "confidence": ("say how sure the cell of one or more runs is", _confidence),
+    "confidence": ("say how certain the cell of one or more runs is", _confidence),
     "show": ("list the answers of a run side by side", _show),
     "report": ("write a page about runs: one HTML file", _report),
-    "watch": ("show the progress of a run that others make", _watch),
+    "watch": ("show the progress of a run that another process makes", _watch),
     "cluster": ("render and check cluster files, submit jobs", _cluster),
 }
 """Name -> description, and the function that runs it."""

@@ -113,13 +113,14 @@ class EstimateConfig:
     num_samples: int = 100
     """Monte-Carlo samples T."""
     objective: Objective = "trace-norm"
-    """What an architecture is to have. trace-norm: the paper's, a large e up to ν. Others need no
-    labels: panel: most parameters, corrected by NASWOT and a small relative trace norm; balanced:
-    most parameters and a small variance of the logits; relative, size-relative, expressive: see
-    docs/selection.md."""
+    """What makes an architecture good. trace-norm: as in the paper, a large trace norm e, up to ν.
+    Others need no labels: panel: most parameters, corrected by NASWOT and a small relative trace
+    norm; balanced: most parameters and a small variance of the logits; relative, size-relative,
+    expressive: see docs/selection.md."""
     estimator: Estimator = "straight-through"
-    """How samples become a score. Of e's gradient: straight-through (the paper's), reinmax,
-    gumbel-rao. Of values alone: score-function (main effects), second-order (pairs as well)."""
+    """How samples become a score. From the gradient of the trace norm e: straight-through (the
+    paper's), reinmax, gumbel-rao. From values alone: score-function (main effects), second-order
+    (pairs as well)."""
     max_params: float | None = None
     """Largest number of parameters of the final network; None: any."""
     max_madds: float | None = None
@@ -173,8 +174,8 @@ class ComputeSettings:
 
     num_workers: int | Auto = "auto"
     """Workers (Ray actors); auto: as many as the cluster's GPUs, or else CPUs, allow; a search on
-    this machine's CPUs begins in this process, and starts Ray only if that ends it earlier; 0: this
-    process evaluates, without Ray."""
+    this machine's CPUs begins in this process, and starts Ray only if the search then ends
+    earlier; 0: this process evaluates, without Ray."""
     gpus_per_worker: float | Auto = "auto"
     """GPUs of one worker, fractions allowed; auto: 1 where the cluster has GPUs, else 0."""
     threads_per_worker: int = 1
@@ -187,7 +188,7 @@ class ComputeSettings:
     in(A,B) or !in(A,B); several are separated by commas; "": any node."""
 
     address: str | None = None
-    """Address of a Ray cluster; default: RAY_ADDRESS, or else a Ray started for this job."""
+    """Address of a Ray cluster; default: RAY_ADDRESS; otherwise Ray is started for this job."""
     price_list: str | None = None
     """JSON file, node type to USD per hour; the summary then says what the nodes cost."""
 
@@ -230,8 +231,8 @@ def labels_of(selector: str) -> dict[str, str]:
     labels: dict[str, str] = dict(pairs)
     if not re.fullmatch(f"(?:{term}(?:,{term})*)?", selector) or len(labels) < len(pairs):
         raise ConfigError(
-            f"label_selector is {selector!r}; it must be KEY=VALUE, with VALUE, !VALUE, in(A,B) or "
-            "!in(A,B), each key once, several separated by commas"
+            f"label_selector is {selector!r}; give KEY=VALUE, or several of them separated by "
+            "commas, each key once; VALUE may also be !VALUE, in(A,B) or !in(A,B)"
         )
     return labels
 

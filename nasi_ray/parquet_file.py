@@ -81,8 +81,8 @@ def read_batches(
         text, numbers = _sizes(file.metadata.row_group(number), file.schema, columns)
         if numbers > _TABLE_BYTES:
             raise DataError(
-                f"row group {number} takes {numbers / 1e9:.1f} GB of memory, and "
-                f"{_TABLE_BYTES / 1e9:.1f} GB are allowed; write smaller row groups"
+                f"row group {number} takes {numbers / 1e9:.1f} GB of memory; at most "
+                f"{_TABLE_BYTES / 1e9:.1f} GB is allowed: write smaller row groups"
             )
         rows = max(1, min(most_rows, most_bytes // max(1, text)))
         for batch in read(rows):

@@ -87,7 +87,7 @@ class Registry(Generic[T]):
             ConfigError: If the name is one of the package's own.
         """
         if name in self._own:
-            raise ConfigError(f"{self.kind} {name!r} is the package's own; choose another name")
+            raise ConfigError(f"{self.kind} {name!r} is built into nasi_ray; choose another name")
         self._added[name] = thing
 
     def added(self) -> dict[str, T]:

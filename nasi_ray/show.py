@@ -77,8 +77,8 @@ def show_lines(uri: str) -> list[str]:
 
 def _altered(what: str) -> RecordCorruptError:
     return RecordCorruptError(
-        f"{what} cannot be read (torn or altered); delete it and run the same command again: the "
-        "records answer at once"
+        f"{what} cannot be read (incomplete or changed); delete it and run the same command again: "
+        "it is rebuilt from the stored records"
     )
 
 

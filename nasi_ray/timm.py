@@ -93,7 +93,7 @@ class _Unread(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refuse."""
         raise ConfigError(
-            "nasi_cell is no network yet; give timm.create_model a checkpoint_path, or config"
+            "nasi_cell has no network yet; give timm.create_model a checkpoint_path, or config"
         )
 
     def load_state_dict(
@@ -107,8 +107,8 @@ class _Unread(nn.Module):
         config = config_of(state_dict)
         if config is None:
             raise DataError(
-                "the weights do not say of what network they are; give those that nasi-ray "
-                "train or nasi-ray export wrote, or give timm.create_model a config"
+                "the weights do not name their network; give those that nasi-ray train or nasi-ray "
+                "export wrote, or give timm.create_model a config"
             )
         net = nasi_cell(config=config.to_dict())
         self.__class__ = type(net)

@@ -40,7 +40,7 @@ class WatchJob:
     once: bool = False
     """Show the state once, and end."""
     interval_s: float = 5.0
-    """Seconds between two looks."""
+    """Seconds between two updates."""
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.interval_s <= 86_400:
@@ -101,8 +101,8 @@ def watch(
         elif now - changed > _QUIET_S:
             changed = now
             progress.message(
-                f"nothing new for {_QUIET_S:.0f} s; if nobody works on it, the command that "
-                f"made {job.run} continues it"
+                f"nothing new for {_QUIET_S:.0f} s; if no process works on {job.run} any more, run "
+                "the command that made it again to continue"
             )
 
 

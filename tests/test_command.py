@@ -179,7 +179,7 @@ def test_the_settings_that_a_study_and_a_ranking_write_repeat_them(
     [
         ("mu: [", "is not YAML"),
         ("just words", "has no settings; give lines such as 'mu: 2.0'"),
-        ("job: rank\nmu: 2", "has the settings of a rank, not of a search"),
+        ("job: rank\nmu: 2", "has settings for `rank`, not for `search`; give a file for `search`"),
         ("nmu: 2", "has no setting 'nmu'; did you mean nu?"),
         ("mu: much", "mu is 'much' in"),
         ("mu: -1", "mu is -1.0; it must be at least 0"),

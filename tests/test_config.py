@@ -216,5 +216,5 @@ def test_a_label_selector_is_what_ray_takes(selector: str, labels: dict[str, str
      "a=-b", "a=" + "b" * 64, "A/b=c", "a\n=b"],
 )  # fmt: skip
 def test_a_malformed_label_selector_is_told(selector: str) -> None:
-    with pytest.raises(ConfigError, match=r"label_selector is .* it must be KEY=VALUE"):
+    with pytest.raises(ConfigError, match=r"label_selector is .*; give KEY=VALUE"):
         ComputeSettings(label_selector=selector)

@@ -98,8 +98,8 @@ def test_a_space_without_costs_is_told_what_it_cannot_do(package: Path) -> None:
     for line, message in zip(
         lines,
         (
-            "objective panel needs the number of parameters of every ce",
-            "space 'toy' does not know what its networks cost; leave out max",
+            "every cell, which needs a method `costs` of space 'toy'; choose",
+            "space 'toy' has no method `costs`, which max_params and max_madds",
         ),
         strict=True,
     ):

@@ -60,5 +60,5 @@ def test_weights_that_name_no_network_are_refused() -> None:
     net = nasi_ray.timm.nasi_cell()
     with pytest.raises(ConfigError, match=r"give timm\.create_model a checkpoint_path"):
         net(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(DataError, match="do not say of what network they are"):
+    with pytest.raises(DataError, match="do not name their network"):
         net.load_state_dict({})

@@ -93,7 +93,7 @@ def test_silence_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(KeyboardInterrupt):
         watch(WatchJob(run=str(tmp_path)), progress, sleep=sleep)
     (line,) = progress.messages
-    assert line.startswith("nothing new for 120 s; if nobody works on it, the command that made")
+    assert line.startswith("nothing new for 120 s; if no process works on")
 
 
 def test_what_cannot_be_watched_is_one_line(tmp_path: Path) -> None:

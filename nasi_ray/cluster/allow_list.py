@@ -80,7 +80,8 @@ def conflicts(values: Iterable[Value]) -> Iterator[Problem]:
         if first.text != value.text:
             yield Problem(
                 value.place,
-                f"{value.name} is {value.text!r}, but {first.text!r} at {first.place}; give one",
+                f"{value.name} is {value.text!r} here, but {first.text!r} at {first.place}; use "
+                "the same value in both places",
             )
     yield from (Problem("values", m) for m in misfits({v.name: v.text for v in known.values()}))
 
@@ -102,7 +103,7 @@ def _compare_mapping(shape: Content, value: Content, place: str) -> Iterator[Fin
         rule = rules.get(key) or next((r for r in shape if _is_open_to(r, key)), None)
         if rule is None:
             only = ", ".join(rules) or "nothing"
-            yield _problem(_join(place, key), f"not allowed, only {only}; remove it")
+            yield _problem(_join(place, key), f"not an allowed key; allowed: {only}. Remove it")
         elif rule.endswith(("*", "+")) and isinstance(content, list):
             is_complete = rule.endswith("+")
             yield from _compare_items(shape[rule], content, _join(place, key), is_complete)
@@ -144,7 +145,8 @@ def _compare_items(
             yield from _compare(about[0], item, here)
         else:
             known = " | ".join(_bare(_label(shape)) for shape in shapes)
-            yield _problem(here, f"{_short(item)} is not allowed, only {known}; remove it")
+            message = f"{_short(item)} is not allowed; use one of {known}, or remove it"
+            yield _problem(here, message)
     for label in sorted(missing):
         yield _problem(place, f"missing; give {label}")
 

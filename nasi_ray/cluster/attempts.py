@@ -34,10 +34,10 @@ class Decision(enum.Enum):
     RETRY = "was lost"
     RETRY_LATER = "failed with a temporary error"
     SUCCEEDED = "succeeded"
-    INCOMPLETE = "finished without the samples it lost"
+    INCOMPLETE = "finished, but some results are missing"
     USER_ERROR = "failed"
     STOPPED = "was stopped"
-    GAVE_UP = "did not finish, and no attempt is left"
+    GAVE_UP = "did not finish, and there are no attempts left"
 
 
 def decide(state: JobState | None, attempts_left: int) -> Decision:
@@ -151,7 +151,10 @@ class Submitter:
         try:
             return self._follow(attempt)
         except UnreachableError as error:
-            _say(f"{error}; {self.current} may still be running, and the same command joins it")
+            _say(
+                f"{error}; {self.current} may still be running; run the same command again to "
+                "follow it"
+            )
             return Decision.GAVE_UP
 
     def cost(self) -> str | None:
@@ -195,7 +198,7 @@ class Submitter:
                 f"(ray job stop {name}), or choose another run id"
             )
         self.current, self._num_printed = name, 0
-        _say(f"joined {name}, which is running")
+        _say(f"{name} is running; following it")
 
     def _watch(self, attempts_left: int) -> tuple[Decision, JobState | None]:
         while True:

@@ -205,18 +205,25 @@ def misfits(values: Mapping[str, str]) -> Iterator[str]:
         return
     for zone in values.get("NASI_ZONES", region).split(","):
         if zone.rstrip("abcdefgh") != region:
-            yield f"NASI_ZONES names {zone}, which is not in NASI_REGION, {region}"
+            yield (
+                f"NASI_ZONES names {zone}, which is not in NASI_REGION, {region}; correct one of "
+                "them"
+            )
     bucket = values.get("NASI_BUCKET", "")
     for other in _REGION_IN_NAME.findall(bucket):
         if other != region:
-            yield f"NASI_BUCKET is {bucket}, by its name not in NASI_REGION, {region}"
+            yield (
+                f"NASI_BUCKET is {bucket}, whose name gives another region than NASI_REGION, "
+                f"{region}; correct one of them"
+            )
     if registry := _REGISTRY.fullmatch(values.get("NASI_IMAGE", "")):
         wanted = ("NASI_ACCOUNT", "NASI_REGION", "NASI_CLUSTER")
         for name, part in zip(wanted, registry.groups(), strict=True):
             if values.get(name, part) != part:
                 yield (
-                    f"NASI_IMAGE is of {part}, but {name} is {values[name]}; the roles may pull "
-                    "from the repository of the cluster's own name, account and region only"
+                    f"NASI_IMAGE is in {part}, but {name} is {values[name]}; the IAM roles can "
+                    "pull only from the repository with the cluster's own name, account and "
+                    "region, so correct one of them"
                 )
 
 

@@ -66,12 +66,18 @@ def check_cluster(config: Content) -> Iterator[Problem]:
     types = {n: t for n, t in config["available_node_types"].items() if n != "head"}
     total, reachable = config["max_workers"], sum(t["max_workers"] for t in types.values())
     if reachable < total:
-        message = f"{total} cannot be reached: the node types add up to {reachable}"
+        message = (
+            f"{total} is more than the {reachable} workers of all node types together; lower it, "
+            "or raise theirs"
+        )
         yield Problem("max_workers", message)
     for name, node in types.items():
         place = f"available_node_types.{name}"
         if node["max_workers"] > total:
-            message = f"{node['max_workers']} is above the cluster's max_workers, {total}"
+            message = (
+                f"{node['max_workers']} is above the cluster's max_workers, {total}; lower it, or "
+                "raise that"
+            )
             yield Problem(f"{place}.max_workers", message)
         launched, resources = node["node_config"], node["resources"]
         market = "spot" if "InstanceMarketOptions" in launched else "on-demand"
@@ -101,7 +107,8 @@ def check_ray_cluster(spec: Content, place: str) -> Iterator[Problem]:
         yield Problem(f"{place}.workerGroupSpecs", message)
     for name, count in Counter(group["groupName"] for group in groups).items():
         if count > 1:
-            yield Problem(f"{place}.workerGroupSpecs", f"{count} groups are named {name}")
+            message = f"{count} groups are named {name}; give each its own name"
+            yield Problem(f"{place}.workerGroupSpecs", message)
     for index, group in enumerate(groups):
         here, pod = f"{place}.workerGroupSpecs[{index}]", group["template"]["spec"]
         amounts = pod["containers"][0]["resources"]

@@ -265,9 +265,15 @@ def main(argv: Sequence[str]) -> int:
         prog="nasi-ray cluster watch-spot", description="Drain this node on a spot notice."
     )
     parser.add_argument("--address", required=True, help="host:port of the GCS")
-    parser.add_argument("--metadata-url", default=IMDS, help=f"[{IMDS}]")
-    parser.add_argument("--poll-s", type=float, default=POLL_S, help=f"seconds [{POLL_S:g}]")
-    parser.add_argument("--lock", default="/tmp/nasi_spot_watcher.lock", help="one per node")
+    parser.add_argument(
+        "--metadata-url", default=IMDS, help=f"address of the instance metadata service [{IMDS}]"
+    )
+    parser.add_argument(
+        "--poll-s", type=float, default=POLL_S, help=f"seconds between two checks [{POLL_S:g}]"
+    )
+    parser.add_argument(
+        "--lock", default="/tmp/nasi_spot_watcher.lock", help="lock file: one watcher per node"
+    )
     args = parser.parse_args(argv)
     handler = logging.StreamHandler()
     handler.setFormatter(_Line("%(asctime)s %(message)s"))

@@ -60,7 +60,7 @@ class Submission:
     address: str = "http://127.0.0.1:8265"
     """Job API of the cluster (its dashboard), http://host:port."""
     attempts: int = 3
-    """Submissions this command makes at most. The loss of a driver or its node uses one, and so
+    """Most submissions that this command makes. The loss of a driver or its node uses one, and so
     does a temporary error (storage, cluster, workers; exit status 75)."""
     price_list: str = ""
     """JSON file, node type to USD per hour; prints at the end what the nodes have cost."""
@@ -124,7 +124,7 @@ def parse_submission(argv: Sequence[str]) -> Submission:
     submission = dataclasses.replace(submission, arguments=tuple(arguments))
     if not arguments or arguments[0] not in JOBS:
         given = f"{arguments[0]!r} is not a job" if arguments else "no job is given"
-        raise ConfigError(f"{given}; after -- comes one of {', '.join(JOBS)}, as in {_EXAMPLE}")
+        raise ConfigError(f"{given}; after -- give one of {', '.join(JOBS)}, as in {_EXAMPLE}")
     _check_places(submission)
     return submission
 
@@ -180,8 +180,8 @@ def main(argv: Sequence[str]) -> int:
         if submitter is not None and submitter.current:
             current = submitter.current
             line = (
-                f"no longer waiting; {current} goes on. The same command joins it again; "
-                f"to stop it: ray job stop {current} --address {submission.address}"
+                f"stopped waiting; {current} keeps running. Run the same command to follow it "
+                f"again; to stop it: ray job stop {current} --address {submission.address}"
             )
             sys.stderr.write(escaped(line) + "\n")
     if submitter is not None and (cost := submitter.cost()):

@@ -80,7 +80,7 @@ def _compare(document: Any, name: str) -> tuple[list[Problem], list[Value]]:
     if "apiVersion" in document:
         kind, known = document.get("kind"), [k for k in kinds_of_documents() if k[0].isupper()]
         if kind not in known:
-            message = f"{kind} is not allowed, only {', '.join(known)}; remove it"
+            message = f"{kind} is not allowed; use one of {', '.join(known)}, or remove it"
             return [Problem("kind", message)], []
     else:
         kind = "cluster"

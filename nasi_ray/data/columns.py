@@ -47,14 +47,15 @@ def find_columns(path: DataPath, schema: Any, options: ReadOptions) -> Columns:
     if not _holds_bytes(kind):
         raise DataError(
             f"{path}: column {image} is of type {_shown(kind)}; it must be binary or "
-            "struct{bytes, path}"
+            "struct{bytes, path}, or name another column with --image-column"
         )
     labels = [options.label_column] if options.label_column else LABEL_COLUMNS
     label, kind = _pick(path, schema, labels, "a label", "--label-column")
     is_text = _holds_text(kind)
     if not is_text and not pa.types.is_integer(kind):
         raise DataError(
-            f"{path}: column {label} is of type {_shown(kind)}; it must be integers or text"
+            f"{path}: column {label} is of type {_shown(kind)}; it must be integers or text, or "
+            "name another column with --label-column"
         )
     return Columns(image, label, is_text, None if is_text else _class_names(path, schema, label))
 

@@ -53,7 +53,7 @@ def allocate(num_images: int, image_size: int, source: str) -> PixelArray:
     if size > limit:
         raise DataError(
             f"{source}: {num_images} images of {image_size} x {image_size} pixels take "
-            f"{size / 1e9:.1f} GB and {limit / 1e9:.1f} GB (half of the memory) are allowed; "
+            f"{size / 1e9:.1f} GB; at most {limit / 1e9:.1f} GB (half of the memory) is allowed: "
             "use a smaller image size or fewer images"
         )
     return np.empty((num_images, 3, image_size, image_size), dtype=np.uint8)
@@ -89,8 +89,8 @@ def _loaded(image: Image.Image) -> Image.Image:
 def _decode(data: bytes, image_size: int, where: str, finish: Callable[[Image.Image], T]) -> T:
     if len(data) > MAX_ENCODED_BYTES:
         raise DataError(
-            f"{where}: image has {len(data) / 1e6:.0f} MB, and {MAX_ENCODED_BYTES / 1e6:.0f} MB "
-            "are allowed; scale it down or remove it"
+            f"{where}: image has {len(data) / 1e6:.0f} MB; at most {MAX_ENCODED_BYTES / 1e6:.0f} "
+            "MB is allowed: scale it down or remove it"
         )
     try:
         with _bombs_refused(), Image.open(io.BytesIO(data), formats=FORMATS) as image:

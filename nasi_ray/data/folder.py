@@ -162,7 +162,7 @@ def _matching(root: DataPath, splits: list[DataPath], split: str) -> DataPath:
     several = [path for path in matching if len(splits_in(path.name, split)) > 1]
     if several or len(matching) > 1:
         raise DataError(
-            f"{root}: which folder is split {split!r} is ambiguous "
+            f"{root}: it is ambiguous which folder is split {split!r} "
             f"({_names(several or matching)}); give the path of one, or rename the folders"
         )
     return matching[0]

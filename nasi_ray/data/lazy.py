@@ -118,7 +118,7 @@ class LazyImages:
                 return _decoded(encoded, other, decode)
             except DataError:
                 continue
-        raise DataError(f"{first}; so are the next ones of its class") from first
+        raise DataError(f"{first}; the next images of its class cannot be read either") from first
 
     def _next_of_class(self, index: int) -> Sequence[int]:
         same = np.flatnonzero(self.labels == self.labels[index])
@@ -134,8 +134,8 @@ def _decoded(
         data = encoded.read(index)
     except FileNotFoundError as error:
         raise DataError(
-            f"{encoded.where(index)}: is not on this machine, or gone since the data were found; "
-            "put the data where all workers see them, or at s3://"
+            f"{encoded.where(index)}: is not on this machine, or was deleted after the run "
+            "started; put the data where all workers can read them, such as s3://bucket/prefix"
         ) from error
     except OSError as error:
         raise DataError(f"{encoded.where(index)}: cannot be read ({error})") from error

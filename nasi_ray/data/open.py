@@ -59,7 +59,7 @@ def open_images(
 
 def read_named(source: str, options: ReadOptions, *, image_size: int) -> ImageSet:
     """Read a data set that is known by name; see ``sources``."""
-    options.refuse_columns(source, "known by name")
+    options.refuse_columns(source, "a named data set")
     return SOURCES.get(source)(image_size=image_size, split=options.split)
 
 
@@ -84,7 +84,9 @@ def _existing_path(source: str) -> DataPath:
     if source.startswith(S3_PREFIX):
         found = listed_s3(source)
         if not found.exists():
-            raise DataError(f"no object is at or below {source}; give s3://bucket/prefix")
+            raise DataError(
+                f"there is no object at or below {source}; check the bucket and the prefix"
+            )
         return found
     if "://" in source:
         raise DataError(
@@ -151,4 +153,4 @@ def _refuse_arrow(path: DataPath, source: str) -> None:
         return
     else:
         how = "datasets.Dataset.from_file(FILE).to_parquet(NEW_FILE)"
-    raise DataError(f"{source}: Arrow files are not read; make Parquet of them: {how}")
+    raise DataError(f"{source}: Arrow files are not supported; convert them to Parquet: {how}")

@@ -45,7 +45,10 @@ def open_parquet_set(
     else:
         labels, names = _numbers(files, columns), columns.class_names or []
     if len(labels) != (encoded.blocks[-1] if len(encoded.blocks) else 0):
-        raise DataError(f"{source}: broken: the row groups do not have the rows that they promise")
+        raise DataError(
+            f"{source}: broken: its row groups have another number of rows than its metadata says; "
+            "replace the file"
+        )
     about = [(file.name, size_of(file)) for file in files]
     return make_lazy_images(
         encoded,
@@ -66,7 +69,8 @@ def _common_columns(files: Sequence[DataPath], options: ReadOptions) -> Columns:
             columns = find_columns(path, file.schema_arrow, options)
         if found is not None and columns != found:
             raise DataError(
-                f"{path}: other columns or classes than {files[0]}; give files of one data set"
+                f"{path}: its columns or classes differ from those of {files[0]}; give files of "
+                "one data set"
             )
         found = columns
     if found is None:
@@ -87,7 +91,10 @@ def _labels(path: DataPath, columns: Columns) -> Iterator[Any]:
                 break
             yield from batch.column(columns.label).to_pylist()
     if row != num_rows:
-        raise DataError(f"{path}: broken: it does not have the {num_rows} rows that it promises")
+        raise DataError(
+            f"{path}: broken: it does not have the {num_rows} rows that its metadata says; replace "
+            "the file"
+        )
 
 
 def _text_labels(files: Sequence[DataPath], columns: Columns) -> tuple[IntArray, list[str]]:

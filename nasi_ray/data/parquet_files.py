@@ -51,7 +51,8 @@ def choose_split(files: Sequence[DataPath], directory: DataPath, split: str) -> 
     if several and len(by_split) > 1:
         names = _listed([path.name for splits in several for path in by_split[splits]])
         raise DataError(
-            f"{directory}: names of more than one split in {names}; rename, or name one file"
+            f"{directory}: these file names contain more than one split: {names}; rename the "
+            "files, or give the path of one"
         )
     wanted = frozenset([canonical(split)])
     if not named and not is_meant(directory.name, split):
@@ -127,8 +128,8 @@ def _refuse_incomplete(files: Sequence[DataPath]) -> None:
             ]
             more = f" and {missing - _MAX_NAMED} more" if missing > _MAX_NAMED else ""
             raise DataError(
-                f"{directory}: {total - missing} of {total} files; missing are "
-                f"{', '.join(names)}{more}; add them, or name one file"
+                f"{directory}: only {total - missing} of {total} files are there; missing: "
+                f"{', '.join(names)}{more}; add them, or give the path of one file"
             )
 
 

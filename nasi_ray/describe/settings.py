@@ -40,9 +40,9 @@ class DescribeJob:
     num_cells: int | Auto = "auto"
     """Cells L; auto: 20 (cifar10, cifar100) or 14 (imagenet); the benchmarks fix theirs."""
     max_madds: Annotated[str | None, tyro.conf.arg(metavar="NUMBER")] = None
-    """Take the largest C with at most so many multiply-adds, such as 600M."""
+    """Take the largest C with at most this many multiply-adds, such as 600M."""
     max_params: Annotated[str | None, tyro.conf.arg(metavar="NUMBER")] = None
-    """Take the largest C with at most so many parameters, such as 4M (no auxiliary tower)."""
+    """Take the largest C with at most this many parameters, such as 4M (no auxiliary tower)."""
     picture: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw the cell to this file, .svg or .png; darts only."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -67,7 +67,8 @@ def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> 
     target = open_storage(settle_beside(job.out, job.target))
     if source.uri == target.uri:
         raise ConfigError(
-            f"out is the run directory {source.uri}; give another, so that its model stays whole"
+            f"out is the run directory {source.uri}; give another, because export would overwrite "
+            "its model"
         )
     net, config = load_model(source)
     broken = [n for n, t in net.state_dict().items() if not t.isfinite().all()]
@@ -131,8 +132,8 @@ def _programs(
 def _check(name: Format, difference: float) -> None:
     if not difference <= TOLERANCE:  # also where it is not a number
         raise ExportError(
-            f"{FILES[name]} differs from the network by {difference:.1e}, and {TOLERANCE:.0e} is "
-            "allowed, so it is not written; the files before it are. Leave the format out of "
+            f"{FILES[name]} differs from the network by {difference:.1e}; at most {TOLERANCE:.0e} "
+            "is allowed, so it was not written. The files before it were. Leave the format out of "
             "--formats to export the rest"
         )
 

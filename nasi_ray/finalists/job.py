@@ -116,8 +116,8 @@ def plan_finalists(
         network = RECIPES[final.finalists_recipe].network
         if samples.data == "random":
             raise ConfigError(
-                "finalists are trained, and data is 'random', of which no accuracy says anything; "
-                "give --data with a data set, or --finalists-table with a table"
+                "data is 'random', but finalists are compared by accuracy, which means nothing on "
+                "random data; give --data with a data set, or --finalists-table with a table"
             )
         if space.name != "darts" and (network == "imagenet" or not isinstance(space, TabularSpace)):
             raise ConfigError(
@@ -160,7 +160,7 @@ def run_finalists(
     answer = best_of(outcomes)
     if answer is None:
         reasons = [str(one.failure) for one in outcomes if one.failure is not None]
-        raise TrainingError(f"every finalist failed, the first one: {reasons[0]}")
+        raise TrainingError(f"every finalist failed, the first one with: {reasons[0]}")
     content = {
         "schema": SCHEMA,
         "space": space.name,

@@ -40,7 +40,7 @@ def _verdict(content: Mapping[str, Any]) -> str:
     which = "the search's own answer" if number == 1 else f"number {number} by the score"
     other = "" if number == 1 else f" (the search's own answer: {_accuracy(first)})"
     return (
-        f"Finalists: of {len(cells)} cells {which} has the best validation accuracy, "
+        f"Finalists: {which} has the best validation accuracy of {len(cells)} cells: "
         f"{_accuracy(answer)}{other}. Cost: search {format_seconds(content['search_seconds'])}, "
         f"finalists {_cost(content)}."
     )
@@ -51,7 +51,7 @@ def _cost(content: Mapping[str, Any]) -> str:
     if "table" in content:
         each = "an unstated number of" if epochs[0] is None else str(epochs[0])
         return (
-            f"{plural(len(epochs), 'look-up')} of {content['metric']}, each in place of a training "
+            f"{plural(len(epochs), 'look-up')} of {content['metric']}, each instead of a training "
             f"of {each} epochs"
         )
     return f"{format_seconds(content['finalist_seconds'])} ({plural(sum(epochs), 'epoch')})"

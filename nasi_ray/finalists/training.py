@@ -92,7 +92,7 @@ def train_finalists(
         except (KeyboardInterrupt, SearchStoppedError):
             raise SearchStoppedError(
                 f"stopped with {len(jobs) - len(trials.missing)} of {len(jobs)} finalists trained; "
-                "the same command continues"
+                "run the same command again to continue"
             ) from None
     for position in range(len(jobs)):
         trials.send(position)

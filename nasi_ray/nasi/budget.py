@@ -53,8 +53,8 @@ class Budget:
         if params is None or madds is None:
             if self.is_limited and self._prices is None:
                 raise ConfigError(
-                    f"space {self._space.name!r} does not know what its networks cost; leave out "
-                    "max_params and max_madds, or give the space a method `costs`"
+                    f"space {self._space.name!r} has no method `costs`, which max_params and "
+                    "max_madds need; leave them out, or add the method (docs/extending.md)"
                 )
             return None
         return {"params": params, "multiply_adds": madds}

@@ -160,8 +160,9 @@ def refuse_impossible(space: SearchSpace, config: EstimateConfig, *, sample_per:
     known_score(space, config)
     if sample_per == "cell" and config.estimator != "straight-through":
         raise ConfigError(
-            f"sample_per is 'cell', so that no single cell is the sample, and estimator is "
-            f"{config.estimator!r}; use --sample-per step, or --estimator straight-through"
+            "sample_per is 'cell', so each cell of the network has its own draw, but estimator "
+            f"{config.estimator!r} needs one draw for all cells; use --sample-per step, or "
+            "--estimator straight-through"
         )
 
 
@@ -173,8 +174,11 @@ class _TraceNormScorer:
     def __init__(self, table: SampleTable, space: SearchSpace, config: EstimateConfig) -> None:
         used = table.below(config.num_samples)
         if not used.ok.any():
-            why = next(iter(used.errors.values()), "none was evaluated")
-            raise NoGoodSamplesError(f"none of the {len(used)} samples is good: {why}")
+            why = next(iter(used.errors.values()), "no sample was evaluated")
+            raise NoGoodSamplesError(
+                f"none of the {len(used)} samples is usable: {why}; change the settings that cause "
+                "it"
+            )
         self._table, self._config = table, config
         self._order = 1 if config.estimator == "score-function" else 2
         chosen = chosen_candidates(used.choices[used.ok], space)
@@ -203,8 +207,11 @@ class _ObjectiveScorer:
         self._objective = get_objective(config.objective)
         columns = [table.values[name] for name in self._objective.measurements]
         if not np.isfinite(columns).all(axis=0).any():
-            why = next(iter(table.errors.values()), "no image reaches the logits")
-            raise NoGoodSamplesError(f"none of the {len(table)} measurements is good: {why}")
+            why = next(iter(table.errors.values()), "the logits do not depend on the images")
+            raise NoGoodSamplesError(
+                f"none of the {len(table)} measurements is usable: {why}; change the settings that "
+                "cause it"
+            )
         self._values = {name: table.values[name][there] for name in self._objective.measurements}
         self._order = 1 if config.estimator == "score-function" else 2
         chosen = chosen_candidates(table.choices[there], space)

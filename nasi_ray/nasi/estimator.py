@@ -110,8 +110,10 @@ def estimate(table: SampleTable, config: EstimateConfig) -> GradientEstimate:
     used = table.below(config.num_samples)
     e = used.trace_norm[used.ok]
     if not len(e):
-        why = next(iter(used.errors.values()), "none was evaluated")
-        raise NoGoodSamplesError(f"none of the {len(used)} samples is good: {why}")
+        why = next(iter(used.errors.values()), "no sample was evaluated")
+        raise NoGoodSamplesError(
+            f"none of the {len(used)} samples is usable: {why}; change the settings that cause it"
+        )
     if config.nu == "sweep":
         nu = _adapted(np.full(len(e), np.median(e)), e, config)
         terms = _swept_terms(used.grad[used.ok], e, config)

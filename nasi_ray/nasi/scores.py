@@ -32,8 +32,8 @@ def known_score(space: SearchSpace, config: EstimateConfig) -> FloatArray | None
     if params is None:
         raise ConfigError(
             f"objective {config.objective} needs the number of parameters of every cell, which "
-            f"space {space.name!r} does not know; choose objective relative or expressive, or give "
-            "the space a method `costs`"
+            f"needs a method `costs` of space {space.name!r}; choose objective relative or "
+            "expressive, or add the method (docs/extending.md)"
         )
     return params / (params.std() or 1.0)
 

@@ -27,8 +27,8 @@ def read_json(storage: Storage, name: str) -> dict[str, Any] | None:
         content = None
     if not isinstance(content, dict):
         raise RecordCorruptError(
-            f"{storage.uri}/{name} cannot be read (torn or altered); the command that wrote it "
-            "writes it again"
+            f"{storage.uri}/{name} cannot be read (incomplete or changed); run the command that "
+            "wrote it again"
         )
     return content
 

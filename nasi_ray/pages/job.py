@@ -61,9 +61,8 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
         return _parts_in(storage, data)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RecordCorruptError(
-            f"the result in {storage.uri} was altered, or another version wrote it "
-            f"({type(error).__name__}: {one_line(str(error))}); the command that wrote it writes "
-            "it again"
+            f"the result in {storage.uri} was changed, or another version wrote it "
+            f"({type(error).__name__}: {one_line(str(error))}); run the command that wrote it again"
         ) from error
 
 

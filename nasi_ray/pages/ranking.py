@@ -44,8 +44,8 @@ def ranking_part(storage: Storage, content: Mapping[str, Any]) -> Part:
         verdict = _verdict(content)
     except (LookupError, TypeError, AttributeError) as error:
         raise RecordCorruptError(
-            f"{storage.uri}/ranking.json lacks {one_line(str(error))} (altered, or of another "
-            "version); the command that wrote it writes it again"
+            f"{storage.uri}/ranking.json lacks {one_line(str(error))} (changed, or of another "
+            "version); run the command that wrote it again"
         ) from None
     sections = [section("Proxies", lambda: _table(content))]
     if content.get("metric"):

@@ -61,8 +61,8 @@ def _read(storage: Storage) -> tuple[list[_Row], str]:
         rows, column = [], ""
     if not rows:
         raise RecordCorruptError(
-            f"{storage.uri}/{ACCURACIES} cannot be read (torn or altered); the command that wrote "
-            "it writes it again"
+            f"{storage.uri}/{ACCURACIES} cannot be read (incomplete or changed); run the command "
+            "that wrote it again"
         )
     return sorted(rows, key=lambda row: -row["mean"]), column
 

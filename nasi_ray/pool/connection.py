@@ -118,21 +118,27 @@ def _join(given: str) -> None:
     try:
         ray.init(address, **_quiet())
     except Exception as error:  # Ray raises that class itself
-        raise ClusterError(f"no Ray cluster at {address}: {_first_line(error)}") from error
+        raise ClusterError(
+            f"cannot join the Ray cluster at {address}: {_first_line(error)}; check that it has "
+            "the same versions of Ray and Python as this machine"
+        ) from error
 
 
 def _find(given: str) -> str:
     if given != "auto":
         return given
+    advice = (
+        "start one with `ray start --head`, give --address host:port, or leave it out to start Ray "
+        "for this command"
+    )
     try:
         address = canonicalize_bootstrap_address("auto")
     except Exception as error:
-        raise ClusterError(f"no Ray runs on this machine: {_first_line(error)}") from error
-    if not address:
         raise ClusterError(
-            "no Ray runs on this machine; start one with `ray start --head`, give --address "
-            "host:port, or leave it out to start Ray for this command"
-        )
+            f"no Ray runs on this machine: {_first_line(error)}; {advice}"
+        ) from error
+    if not address:
+        raise ClusterError(f"no Ray runs on this machine; {advice}")
     return address
 
 
@@ -232,8 +238,8 @@ def _ask(address: str) -> None:
                 "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
             ) from error
         raise ClusterError(
-            f"no Ray cluster answers at {address}, but something else ({code.name}); give the "
-            "host:port of its GCS (the default port is 6379), or unset RAY_ADDRESS to run on this "
+            f"what answers at {address} is not a Ray cluster ({code.name}); give the host:port of "
+            "a cluster's GCS (the default port is 6379), or unset RAY_ADDRESS to run on this "
             "machine"
         ) from error
     finally:

@@ -297,5 +297,5 @@ def _check_ray() -> None:
     if dead := dead_process():
         raise ClusterError(
             f"Ray's {dead} on this machine has died (killed, or out of memory?); what is stored is "
-            "kept, and the same command continues"
+            "kept: run the same command again to continue"
         )

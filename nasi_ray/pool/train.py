@@ -264,9 +264,10 @@ def _stop(board: Any, fit: Fit, progress: Progress) -> None:
     _show(board, progress)
     if fit.is_alive() or fit.error is not None:
         raise SearchStoppedError(
-            "stopped before a checkpoint was saved; the same command continues from the one before"
+            "stopped before a checkpoint was saved; run the same command again to continue from "
+            "the previous one"
         )
-    raise SearchStoppedError("stopped; the same command continues from the checkpoint")
+    raise SearchStoppedError("stopped; run the same command again to continue from the checkpoint")
 
 
 def _show(board: Any, progress: Progress) -> bool:
@@ -290,9 +291,9 @@ def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
     if isinstance(error, TrainingFailedError):
         return WorkerError(
             f"workers failed more than {group.max_failures} times, the last time with: {reason}; "
-            "the same command continues from the latest checkpoint"
+            "run the same command again to continue from the latest checkpoint"
         )
-    return WorkerError(f"Ray Train failed: {reason}; the same command continues")
+    return WorkerError(f"Ray Train failed: {reason}; run the same command again to continue")
 
 
 def _no_room(group: WorkerGroup) -> NoCapacityError:

@@ -107,7 +107,8 @@ def run_trials(
                 break
     if fit.error is not None:
         raise WorkerError(
-            f"Ray Tune failed: {str(fit.error).strip().splitlines()[-1]}; the same command goes on"
+            f"Ray Tune failed: {str(fit.error).strip().splitlines()[-1]}; run the same command "
+            "again to continue"
         ) from fit.error
 
 
@@ -221,7 +222,7 @@ class _Ends(tune.Callback):
         return self
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        nothing = WorkerError("its worker reported nothing")
+        nothing = WorkerError("its worker ended without a result")
         self._ended.put(
             (trial.config["position"], (trial.last_result or {}).get("failure", nothing))
         )
@@ -229,5 +230,8 @@ class _Ends(tune.Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         lines = [line.strip() for line in str(trial.get_error()).splitlines() if line.strip()]
         self._ended.put(
-            (trial.config["position"], WorkerError(lines[-1] if lines else "it failed"))
+            (
+                trial.config["position"],
+                WorkerError(lines[-1] if lines else "Ray Tune gave no reason"),
+            )
         )

@@ -255,8 +255,8 @@ def _stopped(
         return stop
     asked = sum(len(wanted.indices(proxy)) for proxy in stores)
     return SearchStoppedError(
-        f"stopped with {asked - left} of {asked} scores stored; the same command continues from "
-        "them"
+        f"stopped with {asked - left} of {asked} scores stored; run the same command again to "
+        "continue from there"
     )
 
 

@@ -58,14 +58,14 @@ class Notations:
             InvalidGenotypeError: If it is none of these, or of another space.
         """
         if len(line) > _MAX_LINE:
-            raise InvalidGenotypeError(f"a line of {len(line)} characters is no architecture")
+            raise InvalidGenotypeError(f"a line of {len(line)} characters is not an architecture")
         first: InvalidGenotypeError | None = None
         for text in dict.fromkeys(_candidates(line)):
             try:
                 return self._position(text), text
             except InvalidGenotypeError as error:
                 first = first or error
-        raise first or InvalidGenotypeError("an empty line is no architecture")
+        raise first or InvalidGenotypeError("an empty line is not an architecture")
 
     def _position(self, text: str) -> int:
         if self._space.key_column == "hash":
@@ -129,13 +129,13 @@ def _matrix_and_ops(text: str) -> tuple[Matrix, tuple[str, ...]] | None:
         names = tuple(_OP_NAMES.get(op, op) for op in ops)
     except (ValueError, TypeError):
         raise InvalidGenotypeError(
-            f"{text[:_MAX_SHOWN]!r} is no NAS-Bench-101 cell; give [[0, 1, ...], ...], "
+            f"{text[:_MAX_SHOWN]!r} is not a NAS-Bench-101 cell; give [[0, 1, ...], ...], "
             "['input', ..., 'output'], or its hash"
         ) from None
     if not 2 <= len(rows) <= MAX_VERTICES or any(len(row) != len(rows) for row in rows):
         raise InvalidGenotypeError(
-            f"a matrix of {len(rows)} rows is no NAS-Bench-101 cell; it must be square, with 2 to "
-            f"{MAX_VERTICES} rows"
+            f"a matrix of {len(rows)} rows is not a NAS-Bench-101 cell; it must be square, with 2 "
+            f"to {MAX_VERTICES} rows"
         )
     return np.array(rows, dtype=np.int8), names
 

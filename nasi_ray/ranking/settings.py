@@ -64,9 +64,9 @@ class RankConfig:
     num_classes: int = 10
     """Classes of random data; data sets bring their own."""
     network: Literal["standalone", "supernet"] = "standalone"
-    """What is scored: the benchmark's own network of the architecture (for darts one in the style
-    of the search: stride 1, max pooling before reduction cells), or its sub-network of the space's
-    supernet (where all architectures share the parameters of a seed)."""
+    """standalone: score the benchmark's own network of the architecture (for darts one in the style
+    of the search: stride 1, max pooling before reduction cells); supernet: score its sub-network of
+    the space's supernet (where all architectures share the parameters of a seed)."""
     num_channels: int | Auto = "auto"
     """Channels of the network's first cells; auto: as in the benchmark (128 for s1 to s3, 16 for
     nb201), or 16 for darts and for a supernet."""
@@ -94,8 +94,8 @@ class RankConfig:
         if isinstance(space, DartsSpace | ListedSpace):
             if self.network == "supernet":
                 raise ConfigError(
-                    "network is supernet, but a DARTS cell has two operations a node, and so is no "
-                    "path through the supernet; leave it out"
+                    "network is supernet, but a DARTS cell has two operations per node, so it is "
+                    "not a single path through the supernet; use --network standalone"
                 )
             space.resolve_num_cells(self.num_cells)
             return
@@ -183,8 +183,8 @@ class RankJob:
     """Bootstrap draws for the 95 % intervals of correlations; 0: no intervals."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
-    the command does."""
+    """At the end, write a page about the run: report.html in the run directory (docs/report.md).
+    The Python functions write none."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/rank-<named after the settings>."""
 

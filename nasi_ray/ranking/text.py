@@ -150,8 +150,8 @@ def ranking_notes(result: Mapping[str, Any]) -> list[str]:
             lines.append(_missing(proxy))
     if num_lost := sum(proxy["num_lost"] for proxy in result["proxies"]):
         lines.append(
-            f"{plural(num_lost, 'score')} lost at every attempt: this is the ranking of the "
-            "others; the same command tries them again."
+            f"Every attempt to compute {plural(num_lost, 'score')} failed: this is the ranking of "
+            "the others; run the same command again to retry."
         )
     return lines
 

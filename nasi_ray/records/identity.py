@@ -61,7 +61,10 @@ def establish(storage: Storage, identity: Mapping[str, IdentityValue], rows_of: 
             return
         stored = read_identity(storage)
     if stored is None:
-        raise RecordCorruptError(f"{storage.uri}/{IDENTITY_NAME} comes and goes; try again")
+        raise RecordCorruptError(
+            f"{storage.uri}/{IDENTITY_NAME} appears and disappears while it is read; make sure "
+            "that no other program changes the directory, and try again"
+        )
     try:
         _compare(storage.uri, stored, (dict(identity), dict(rows_of.parameters)))
     except RecordConflictError:
@@ -110,7 +113,8 @@ def read_identity(storage: Storage) -> Stored | None:
         version, identity = (parameters.pop(k) for k in ("version", "identity"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RecordCorruptError(
-            f"{where} cannot be read (torn or altered); restore it, or use another run directory"
+            f"{where} cannot be read (incomplete or changed); restore it, or use another run "
+            "directory"
         ) from None
     if version != _VERSION:
         raise RecordCorruptError(
@@ -120,7 +124,7 @@ def read_identity(storage: Storage) -> Stored | None:
     # A search names no kind: its records came before others.
     names_a_kind = type(parameters.get("num_logits")) is int or _is_kind(parameters.get("rows"))
     if not isinstance(identity, dict) or not names_a_kind:
-        raise RecordCorruptError(f"{where} was altered; restore it, or use another run directory")
+        raise RecordCorruptError(f"{where} was changed; restore it, or use another run directory")
     return identity, parameters
 
 

@@ -114,7 +114,7 @@ def from_bytes(
         return pa.concat_tables(groups or [empty.select(columns) if columns else empty])
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
-        raise RecordCorruptError(f"{where} is no record file ({reason}); {advice}") from error
+        raise RecordCorruptError(f"{where} is not a record file ({reason}); {advice}") from error
 
 
 def check_digest(data: bytes, rows_of: RowFormat[Any, Any], *, name: str, uri: str) -> None:
@@ -126,7 +126,7 @@ def check_digest(data: bytes, rows_of: RowFormat[Any, Any], *, name: str, uri: s
     match = _match(rows_of.folder, name)
     if match is None or match[2] != _digest(data):
         raise RecordCorruptError(
-            f"{uri}/{name} is torn or was altered (wrong checksum); {_advice(rows_of)}"
+            f"{uri}/{name} is incomplete or was changed (wrong checksum); {_advice(rows_of)}"
         )
 
 

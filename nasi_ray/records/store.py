@@ -212,7 +212,7 @@ class RecordStore(Generic[R, T]):
             data = self._storage.read(merged)
         except FileNotFoundError:
             raise StorageError(
-                f"{self._storage.uri}/{merged} was written and is not there; the parts that it "
+                f"{self._storage.uri}/{merged} was written but is missing now; the parts that it "
                 "merges are kept: try again, or use another storage"
             ) from None
         parts.check_digest(data, self._rows, name=merged, uri=self._storage.uri)
@@ -230,7 +230,8 @@ class RecordStore(Generic[R, T]):
         # A name that is taken has this very content, as an append that is repeated finds it.
         if not self._storage.create(name, data) and self._storage.read(name) != data:
             raise RecordCorruptError(
-                f"{self._storage.uri}/{name} is torn or was altered (wrong checksum); delete it"
+                f"{self._storage.uri}/{name} is incomplete or was changed (wrong checksum); delete "
+                "it"
             )
         self._next_number += 1
         part = _part_of(table)
@@ -248,7 +249,7 @@ class RecordStore(Generic[R, T]):
                 names.append(name)
             elif name not in self._foreign:
                 self._foreign.add(name)
-                _LOG.warning("%s/%s is no record file; left alone", self._storage.uri, name)
+                _LOG.warning("%s/%s is not a record file; ignored", self._storage.uri, name)
         return names
 
     def _load(self) -> tuple[pa.Table, IntArray, list[str]]:

@@ -96,15 +96,18 @@ def confidence_lines(found: Confidence) -> list[str]:
     entries = {
         "runner-up": "what most likely replaces the choice",
         "stands": "how likely another seed makes the same choice, by bootstrap of the samples"
-        + ("; mean over the runs of what each says of its own choice" if num > 1 else ""),
+        + ("; mean over the runs of each run's probability for its own choice" if num > 1 else ""),
     }
     if num > 1:
-        entries["votes"] = "runs that make the choice by themselves"
+        entries["votes"] = "runs that make this choice on their own"
         entries["over seeds"] = f"how likely {num} other seeds choose the same together"
     for name, meaning in entries.items():
         lines += wrapped(f"{name}: {meaning}", hanging="    ")
     at = str(since[0]) if num == 1 else f"{min(since)} to {max(since)}"
-    lines += wrapped(f"The cell of a run is the same from {at} samples on (of those judged).")
+    lines += wrapped(
+        f"The cell of a run no longer changes after {at} samples (of the numbers that were "
+        "checked)."
+    )
     cell = found.consensus.architecture.to_string()
     title = "consensus: the cell with the best mean score" if num > 1 else "cell"
     return [*lines, "", f"{title}:", printable(cell)]

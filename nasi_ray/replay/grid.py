@@ -77,7 +77,9 @@ def check_grid(grid: Mapping[str, Sequence[Any]]) -> Grid:
         checked[name] = tuple(dict.fromkeys(getattr(config, name) for config in configs))
     num = math.prod(map(len, checked.values()))
     if num > MAX_POINTS:
-        raise ConfigError(f"the grid has {num} points; {MAX_POINTS} are allowed: give fewer values")
+        raise ConfigError(
+            f"the grid has {num} points; at most {MAX_POINTS} are allowed: give fewer values"
+        )
     return checked
 
 
@@ -109,8 +111,8 @@ def configs_of(
         given = [name for name in ONLY_OF_E if name in point]
         if given and not base.needs_gradient:
             raise ConfigError(
-                f"the grid has {', '.join(given)}, which objective {base.objective} does not read; "
-                "take it off the grid, or add objective=trace-norm"
+                f"the grid has {', '.join(given)}, which objective {base.objective} does not use; "
+                "remove it from the grid, or add objective=trace-norm"
             )
         configs.append(dataclasses.replace(base, **point))
     return configs
@@ -125,7 +127,7 @@ def _read(name: str, text: str) -> list[Any]:
             raise ConfigError(f"grid has {name} without a value; give some, such as {name}=A,B,C")
         return [_value(name, text)]
     if name not in _NUMBERS:
-        raise ConfigError(f"grid has {name}={text}; a range is for {', '.join(_NUMBERS)}")
+        raise ConfigError(f"grid has {name}={text}; only {', '.join(_NUMBERS)} can have a range")
     first, last = (_number(name, text, span[i]) for i in (1, 2))
     count = DEFAULT_COUNT if span[4] is None else _number(name, text, span[4])
     if not 2 <= count <= MAX_COUNT or count != int(count):

@@ -89,9 +89,8 @@ def _evaluate(
 
 def _vanished(asked: Sequence[int], store: RecordStore[Any, Any], advice: str) -> str:
     return (
-        f"{len(asked)} {store.label}s were stored and are not there, the first one "
-        f"{asked[0]}: {store.uri} confirms what it does not keep, or files in it were deleted; "
-        f"{advice}"
+        f"{len(asked)} {store.label}s were stored but are missing now, the first is {asked[0]}: "
+        f"{store.uri} confirmed writes that it did not keep, or files in it were deleted; {advice}"
     )
 
 
@@ -116,10 +115,14 @@ def _stopped(
         num_stored = tracker.num_total - len(store.missing(indices))
     except NasiRayError as failure:
         progress.message(str(failure))
-        return SearchStoppedError("stopped; the same command continues from what is stored")
+        return SearchStoppedError(
+            "stopped; run the same command again to continue from what is stored"
+        )
     num = f"{num_stored} of {tracker.num_total} {store.label}s stored"
     progress.message(f"stopping, {num}")
-    return SearchStoppedError(f"stopped with {num}; the same command continues from them")
+    return SearchStoppedError(
+        f"stopped with {num}; run the same command again to continue from there"
+    )
 
 
 class _Failures(Generic[R]):
@@ -168,7 +171,7 @@ class _Failures(Generic[R]):
             self._num_bad += 1
             if not self._num_good and self._num_bad >= _HOPELESS:
                 raise NoGoodSamplesError(
-                    f"the first {self._num_bad} {self._label}s all failed, the last one: "
+                    f"the first {self._num_bad} {self._label}s all failed, the last one with: "
                     f"{row.error}; change the settings that cause it"
                 )
 

@@ -240,8 +240,8 @@ def is_same(
     if kinds[0] == kinds[1]:
         return False
     progress.message(
-        f"{label} {first.index} differs between {' and '.join(kinds)}; the first is kept; "
-        "only runs on one kind of device repeat bit for bit"
+        f"{label} {first.index} has different results on {' and '.join(kinds)}; the first is kept. "
+        "Only runs on one kind of device are reproducible bit for bit"
     )
     return True
 

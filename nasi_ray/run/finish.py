@@ -36,7 +36,7 @@ def write_results(storage: Storage, files: Mapping[str, bytes], *, label: str) -
             storage.write(name, data)
     except StorageError as error:
         raise type(error)(
-            f"{error}; the {label} are stored, and the same command answers from them"
+            f"{error}; the {label} are stored: run the same command again to write the results"
         ) from error
 
 

@@ -119,7 +119,9 @@ def _parse(texts: Iterable[str], path: Path, unit: str) -> list[Genotype]:
             bad.append(f"{unit} {number}: {error}")
     if bad:
         more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
-        raise DataError(f"{path} holds what are no cells: {'; '.join(bad[:_MAX_NAMED])}{more}")
+        raise DataError(
+            f"{path} has entries that are not DARTS cells: {'; '.join(bad[:_MAX_NAMED])}{more}"
+        )
     if not found:
         raise DataError(f"{path} has no cell; give {_FORMATS}")
     return found

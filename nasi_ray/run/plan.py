@@ -100,8 +100,9 @@ class RunPlan:
         if version != SAMPLING_VERSION:
             raise RecordConflictError(
                 f"{self.storage.uri} holds samples made with sampling_version={version}; this "
-                f"program's have {SAMPLING_VERSION} and differ in the last digits: ask for samples "
-                "that are there, use another --out, or the version of nasi_ray that made them"
+                f"program makes version {SAMPLING_VERSION}, whose samples differ in the last "
+                "digits; ask only for what is stored, use another --out, or use the version of "
+                "nasi_ray that made them"
             )
 
     @property

@@ -30,10 +30,10 @@ FORWARDED_STOP = signal.SIGUSR1
 """A SIGINT or SIGTERM that came to the parent of the job's process (``run.supervise``)."""
 
 EXIT_STATUSES = (
-    "Exit status: 0 done; 1 an error that stays until something is changed, or a bug; 2 a wrong "
-    "command line or setting; 4 done, but some results were lost, and the same command computes "
-    "them again; 75 a temporary error (storage, cluster, workers), the same command continues; "
-    "130 stopped, the same command continues."
+    "Exit status: 0 done; 1 an error that you must fix first, or a bug; 2 a wrong command line or "
+    "setting; 4 done, but some results are missing: run the same command again to compute them; 75 "
+    "a temporary error (storage, cluster, workers): run the same command again to continue; 130 "
+    "stopped: run the same command again to continue."
 )
 """The rule of all jobs, for their ``--help``."""
 
@@ -54,7 +54,10 @@ def reporting_errors() -> Iterator[None]:
     except NasiRayError as error:
         _exit(_exit_status(error), f"error: {error}")
     except KeyboardInterrupt:
-        _exit(EXIT_STOPPED, "stopped; what is stored is kept, and the same command continues")
+        _exit(
+            EXIT_STOPPED,
+            "stopped; what is stored is kept: run the same command again to continue",
+        )
     finally:
         _report_lost(output)
 

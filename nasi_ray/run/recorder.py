@@ -136,7 +136,7 @@ class StorageRetry(Generic[R]):
             self._store.merge_small()
         except (RecordConflictError, RecordCorruptError, StorageRefusedError) as error:
             self._may_merge = False
-            self._report(f"parts are not merged any more: {error}")
+            self._report(f"small record files are no longer merged: {error}")
         except StorageError:
             pass  # the next append meets the same storage, and says so
 
@@ -305,10 +305,10 @@ class Recorder(Generic[R]):
 
     def _raise_error(self) -> None:
         if isinstance(self._error, StorageError | RunLockedError):
-            once = " once the storage works" if isinstance(self._error, StorageError) else ""
+            once = " once the storage works," if isinstance(self._error, StorageError) else ""
             raise type(self._error)(
-                f"{self._error}; {self.num_waiting} evaluated {self._label}s are in memory only "
-                f"and will be evaluated again by the same command{once}"
+                f"{self._error}; {self.num_waiting} evaluated {self._label}s were not stored; "
+                f"run the same command again{once} to evaluate them again"
             ) from self._error
         if self._error is not None:
             raise self._error

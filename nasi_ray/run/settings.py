@@ -115,7 +115,10 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
     settings = {str(name).replace("-", "_"): value for name, value in content.items()}
     made_for = settings.pop("job", job)
     if made_for != job:
-        raise ConfigError(f"{path} has the settings of a {str(made_for)[:40]}, not of a {job}")
+        raise ConfigError(
+            f"{path} has settings for `{str(made_for)[:40]}`, not for `{job}`; give a file for "
+            f"`{job}`"
+        )
     return settings
 
 

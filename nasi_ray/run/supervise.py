@@ -84,14 +84,14 @@ def _wait_for(child: int, reader: int) -> int:
     if told := os.read(reader, 1):
         return told[0]
     if num_stops:
-        _say("stopped; what is stored is kept, and the same command continues")
+        _say("stopped; what is stored is kept: run the same command again to continue")
         return EXIT_STOPPED
     code = os.waitstatus_to_exitcode(ended[1])
     how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
     _say(
-        f"error: the job's process was ended from outside ({how}), as Ray does when its raylet or "
-        "GCS has died, and the system when memory runs out; what is stored is kept, and the same "
-        "command continues"
+        f"error: the job's process was killed ({how}). Ray does this when its raylet or GCS has "
+        "died, the system when memory runs out. What is stored is kept: run the same command again "
+        "to continue"
     )
     return EXIT_RETRYABLE
 

@@ -33,13 +33,13 @@ _MAX_REASON = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackConfig:
-    """Who else is told settings and figures (docs/tracking.md)."""
+    """Send settings and metrics to other services too (docs/tracking.md)."""
 
     track: Annotated[
         tuple[Literal["wandb", "mlflow"], ...], tyro.conf.arg(metavar="wandb|mlflow [...]")
     ] = ()
-    """Send settings, figures and the result also to Weights & Biases or MLflow, which their own
-    settings reach: WANDB_API_KEY, WANDB_MODE, MLFLOW_TRACKING_URI, ..."""
+    """Also send settings, metrics and the result to Weights & Biases or MLflow. Set these up by
+    their own environment variables: WANDB_API_KEY, WANDB_MODE, MLFLOW_TRACKING_URI, ..."""
     project: str = "nasi_ray"
     """Project (W&B) or experiment (MLflow)."""
 
@@ -226,8 +226,8 @@ class Tracking:
             del self._open[key]
         reason = one_line(str(error))[:_MAX_REASON] or type(error).__name__
         self._progress.message(
-            f"{name} gets nothing from here on, and the run goes on: {reason}; the same command "
-            "sends what is missing"
+            f"nothing more is sent to {name}: {reason}; the run continues, and running the same "
+            "command again sends what is missing"
         )
 
 

@@ -97,7 +97,7 @@ def search_many(
         elif groups:
             _run_trials(ends, session, compute, workers_per_search)
     except (KeyboardInterrupt, SearchStoppedError) as stop:
-        how = str(stop) or "stopped; the same command continues"
+        how = str(stop) or "stopped; run the same command again to continue"
         raise SearchStoppedError(
             f"{len(ends.found.results)} of {len(jobs)} searches are done; {how}"
         ) from None

@@ -42,7 +42,7 @@ class FinalistConfig:
     """Whether the best cells are compared by validation accuracy (docs/finalists.md)."""
 
     finalists: int = 0
-    """Compare so many of the best cells by validation accuracy, and answer with the best of them;
+    """Compare this many of the best cells by validation accuracy, and answer with the best of them;
     0: the answer is the best by the search's own score."""
     finalists_table: Annotated[str, tyro.conf.arg(metavar="FILE|DIR")] = ""
     """Look their validation accuracies up in this table of accuracies; empty: train them, on the
@@ -73,18 +73,18 @@ class SearchJob:
 
     config: ConfigFile = None
     preset: Annotated[str, tyro.conf.arg(metavar="{auto," + ",".join(PRESETS) + "}")] = "auto"
-    """Settings that go together; flags override them. auto: nasi-expressive for darts;
+    """A named set of settings; flags override them. auto: nasi-expressive for darts;
     for the other spaces nasi-panel, or nasi-balanced if the network's size is limited;
-    nasi-relative for a space that does not know what its networks cost."""
+    nasi-relative for a space without a method `costs`."""
     measure: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
-    """What to record of every sample beside what the estimate reads: proxies, or measurements
-    (docs/selection.md); a later run adds others to the same samples."""
+    """What to record for every sample in addition to what the estimate needs: proxies, or
+    measurements (docs/selection.md); a later run can add more to the same samples."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     stop_when_stable: float | None = None
     """End with fewer samples than num_samples if every decision stands with at least this
-    probability, such as 0.95. It is judged at 50, 71, 100, 141, ... samples alone, so the number
-    of workers does not change when a search ends; what was evaluated beyond does not count."""
+    probability, such as 0.95. This is checked only at 50, 71, 100, 141, ... samples, so the end
+    does not depend on the number of workers; samples beyond it are not used."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     final: FinalistConfig = field(default_factory=FinalistConfig)
     tracking: TrackConfig = field(default_factory=TrackConfig)
@@ -92,8 +92,8 @@ class SearchJob:
     """Train the cell that is found (with --finalists, the best of them), by this recipe of
     `nasi-ray train` and on the same data, into the folder train of the run directory."""
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
-    the command does."""
+    """At the end, write a page about the run: report.html in the run directory (docs/report.md).
+    The Python functions write none."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/<named after the settings>."""
 
@@ -171,7 +171,7 @@ def options_without_effect(job: SearchJob) -> list[str]:
         given = [name for name in ignored if name in changed]
         lines += [
             f"--{name.replace('_', '-')} has no effect: objective {job.estimate.objective} does "
-            "not read e; use --preset nasi-fix, or --objective trace-norm"
+            "not use the trace norm e; use --preset nasi-fix, or --objective trace-norm"
             for name in given
         ]
     return lines + compute_options_without_effect(job.compute)

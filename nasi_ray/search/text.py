@@ -112,7 +112,7 @@ def summary_lines(result: Mapping[str, Any], *, color: bool = False) -> str:
         cell = architecture_lines(result)
     except KeyError as error:
         raise RecordCorruptError(
-            f"result has no {error}; run the search again, its records answer at once"
+            f"result has no {error}; run the search again: it is rebuilt from the stored records"
         ) from error
     lines = [*_texts(answer), Text(), *_texts(head), Text(), *_table_lines(rows), Text()]
     return _render([*lines, *_texts(_legend(result)), Text(), *_texts(cell)], color=color)
@@ -131,10 +131,11 @@ def lost_warning(result: Mapping[str, Any]) -> str | None:
     if not lost:
         return None
     named = ", ".join(map(str, lost[:_MAX_NAMED])) + (", ..." if len(lost) > _MAX_NAMED else "")
-    was, these = ("was", "it") if len(lost) == 1 else ("were", "them")
+    these = "it" if len(lost) == 1 else "them"
     text = (
-        f"warning: {plural(len(lost), 'sample')} {was} lost at every attempt ({named}); the result "
-        f"is without {these}. result.json says why, and the same command tries {these} again"
+        f"warning: every attempt to evaluate {plural(len(lost), 'sample')} failed ({named}); the "
+        f"result does not include {these}. result.json says why; run the same command again to "
+        "retry"
     )
     return "\n".join(wrapped(text))
 
@@ -225,7 +226,7 @@ def _next_step(result: Mapping[str, Any], num_open: int) -> str:
     if "genotype" in result and num_open:
         kept = result.get("kept_probabilities", {})
         num_kept = sum(is_decided(_finite(p)) for p in kept.values())
-        number = f" (of which candidates the cell keeps, {num_kept} of {len(kept)} stand)"
+        number = f" ({num_kept} of {len(kept)} decisions on what the cell keeps stand)"
     else:
         number = ""
     if not num_open:
@@ -233,9 +234,9 @@ def _next_step(result: Mapping[str, Any], num_open: int) -> str:
     # No number of samples is called enough: between equally good choices, none is.
     num, seconds = result["num_samples"], result.get("sample_seconds") or 0.0
     return (
-        f"Next: four times the samples (--num-samples {4 * num}, about "
-        f"{format_seconds(3 * seconds)} of one core more) halve the doubt{number}; equally good "
-        "choices stay open, and any of them will do."
+        f"Next: four times the samples (--num-samples {4 * num}; about "
+        f"{format_seconds(3 * seconds)} more on one core) halve the uncertainty{number}. Equally "
+        "good choices stay open; any of them will do."
     )
 
 

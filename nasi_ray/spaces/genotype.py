@@ -191,7 +191,7 @@ def _from_source(text: str) -> dict[str, Any]:
         given = {_FIELDS[i]: argument for i, argument in enumerate(call.args)}
         given |= {str(keyword.arg): keyword.value for keyword in call.keywords}
         if unknown := sorted(given.keys() - set(_FIELDS)):
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(_FIELDS)}")
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(_FIELDS)}")
         return {name: _literal(node) for name, node in given.items()}
     except (ValueError, TypeError, LookupError) as error:
         raise InvalidGenotypeError(
@@ -254,12 +254,12 @@ def _check_cell(name: str, edges: tuple[Edge, ...], concat: tuple[int, ...]) -> 
             )
         if not 0 <= source < NUM_INPUT_NODES + node:
             raise InvalidGenotypeError(
-                f"{name} node {node} takes input {source}; allowed are 0 to {node + 1}"
+                f"{name} node {node} takes input {source}; it must be 0 to {node + 1}"
             )
     last = NUM_INPUT_NODES + num_nodes
     is_allowed = all(NUM_INPUT_NODES <= i < last for i in concat)
     if not concat or not is_allowed or len(set(concat)) < len(concat):
         raise InvalidGenotypeError(
-            f"{name}_concat is {_start_of(list(concat))}; allowed are intermediate nodes 2 to "
+            f"{name}_concat is {_start_of(list(concat))}; allowed: intermediate nodes 2 to "
             f"{last - 1}, each once"
         )

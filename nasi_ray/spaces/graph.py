@@ -48,7 +48,7 @@ class CellBatch:
                 f"(cells, vertices) and (cells, vertices - 2), with 2 to {MAX_VERTICES} vertices"
             )
         if self.ops.size and int(self.ops.max()) >= len(NB101_OPS):
-            raise ValueError(f"ops has {self.ops.max()}; allowed are 0 to {len(NB101_OPS) - 1}")
+            raise ValueError(f"ops has {self.ops.max()}; allowed: 0 to {len(NB101_OPS) - 1}")
 
     def __len__(self) -> int:
         return len(self.parents)

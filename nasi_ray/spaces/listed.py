@@ -63,7 +63,10 @@ class ListedSpace(TabularSpace[Genotype]):
             IndexError: If the position is out of range.
         """
         if not 0 <= index < len(self._genotypes):
-            raise IndexError(f"the list has no {index}; allowed: 0 to {len(self._genotypes) - 1}")
+            raise IndexError(
+                f"the list has no architecture number {index}; allowed: 0 to "
+                f"{len(self._genotypes) - 1}"
+            )
         return self._genotypes[index]
 
     def index(self, architecture: Genotype) -> int:

@@ -338,7 +338,8 @@ class NB1Shot1Space(TabularSpace[NB1Shot1Architecture]):
         """
         if not 0 <= index < self.num_architectures:
             raise IndexError(
-                f"{self._name} has no {index}; allowed: 0 to {self.num_architectures - 1}"
+                f"{self._name} has no architecture number {index}; allowed: 0 to "
+                f"{self.num_architectures - 1}"
             )
         parents, ops = self._digits(np.array([index], dtype=np.int64))
         return NB1Shot1Architecture(

@@ -208,7 +208,10 @@ class NB201Space(TabularSpace[NB201Architecture]):
             IndexError: If the position is out of range.
         """
         if not 0 <= index < self.num_architectures:
-            raise IndexError(f"nb201 has no {index}; allowed: 0 to {self.num_architectures - 1}")
+            raise IndexError(
+                f"nb201 has no architecture number {index}; allowed: 0 to "
+                f"{self.num_architectures - 1}"
+            )
         digits = np.unravel_index(index, [len(NB201_OPS)] * len(EDGES))
         return NB201Architecture(tuple(NB201_OPS[int(digit)] for digit in digits))
 

@@ -67,9 +67,8 @@ def chosen_candidates(choices: npt.NDArray[np.int16], space: SearchSpace) -> Flo
     counts = [decision.num_chosen for decision in space.decisions]
     if choices.shape[1] != sum(counts):
         raise ConfigError(
-            f"a sample has {choices.shape[1]} choices, and a cell of {space.name} makes "
-            f"{sum(counts)}: every cell drew its own, so no single cell is the sample; "
-            "use --sample-per step"
+            f"a sample has {choices.shape[1]} choices, but one cell of {space.name} has "
+            f"{sum(counts)}: each cell had its own draw; use --sample-per step"
         )
     starts = np.repeat([where.start for where in space.slices], counts)
     chosen = np.zeros((len(choices), space.num_logits))

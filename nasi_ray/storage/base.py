@@ -76,7 +76,7 @@ def check_name(name: str) -> None:
     """
     if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
         raise ValueError(
-            f"invalid name {name!r} in a run directory; allowed are relative names "
+            f"invalid name {name!r} in a run directory; allowed: relative names "
             "separated by '/', without empty segments, '.' and '..'"
         )
     if name == LOCK_NAME:

@@ -219,7 +219,8 @@ def _one_line_errors(action: str, path: Path) -> Iterator[None]:
         if action == "read":
             raise
         raise StorageRefusedError(
-            f"cannot {action} {path}: a directory is in the way or gone"
+            f"cannot {action} {path}: a directory has this name, or the directory above it was "
+            "deleted; use another directory"
         ) from None
     except OSError as error:
         reason = error.strerror or str(error)

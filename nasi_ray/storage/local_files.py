@@ -60,7 +60,7 @@ def is_taken(path: Path, directory: int) -> bool:
 def _kind(mode: int) -> str:
     if stat.S_ISREG(mode):
         return "a file"
-    return "a link" if stat.S_ISLNK(mode) else "no regular file"
+    return "a link" if stat.S_ISLNK(mode) else "not a regular file"
 
 
 def read_file(path: Path, directory: int) -> bytes:
@@ -78,14 +78,14 @@ def read_file(path: Path, directory: int) -> bytes:
         # What is no link has come since.
         if error.errno in _LEADS_NOWHERE and _is_link(path.name, directory):
             raise StorageRefusedError(
-                f"cannot read {path}: it is a link to nothing; remove it, or use another directory"
+                f"cannot read {path}: it is a broken link; remove it, or use another directory"
             ) from None
         raise
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise StorageRefusedError(
-                f"cannot read {path}: it is no regular file; use another directory, or remove it"
+                f"cannot read {path}: it is not a regular file; use another directory, or remove it"
             )
         return file.read()
 

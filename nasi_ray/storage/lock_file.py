@@ -31,13 +31,14 @@ def open_lock_file(path: str | os.PathLike[str], *, dir_fd: int | None = None) -
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise
-        raise StorageRefusedError(_refusal(path, "it is a link or no regular file")) from error
+        raise StorageRefusedError(_refusal(path, "it is a link or not a regular file")) from error
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
         return descriptor
     os.close(descriptor)
-    what = "other names (hard links)" if stat.S_ISREG(found.st_mode) else "no regular content"
-    raise StorageRefusedError(_refusal(path, f"it has {what}"))
+    is_regular = stat.S_ISREG(found.st_mode)
+    reason = "it has other names (hard links)" if is_regular else "it is not a regular file"
+    raise StorageRefusedError(_refusal(path, reason))
 
 
 def _refusal(path: str | os.PathLike[str], reason: str) -> str:

@@ -186,7 +186,9 @@ def _explain_answer(error: ClientError) -> tuple[str, str]:
     if is_retryable(error):
         return reason, "the service is failing or overloaded: try again"
     if 300 <= status < 400:
-        return reason, "the answer leads elsewhere: correct AWS_REGION or AWS_ENDPOINT_URL"
+        return reason, (
+            "the service redirects to another address: correct AWS_REGION or AWS_ENDPOINT_URL"
+        )
     if "checksum" in message.lower() or "x-amz-sdk" in message.lower():
         return reason, "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
     if status == 401:

@@ -79,7 +79,7 @@ def _duration_of(content: dict[str, Any], default_s: float) -> tuple[float, str]
         taken_s = default_s
     if taken_s == given:
         return taken_s, ""
-    return taken_s, f" (it names {str(given)[:20]!r} s, which is taken as {taken_s:g} s)"
+    return taken_s, f" (the lock file says {str(given)[:20]!r} s; {taken_s:g} s is used)"
 
 
 class Lease:

@@ -88,7 +88,7 @@ class S3Objects:
         span = f"bytes={start}-{start + size - 1}"
         data = self._read(lambda: self._get(key, Range=span, IfMatch=etag)).data
         if len(data) != size:
-            raise AnswerError(f"{len(data)} bytes came of the {size} asked for")
+            raise AnswerError(f"received {len(data)} of the {size} bytes asked for")
         return data
 
     def _read(self, get: Callable[[], Mapping[str, Any]]) -> Found:
@@ -162,14 +162,14 @@ class S3Objects:
             try:
                 self._check(answer, "ETag", "ContentLength", "LastModified")
                 if "ContentRange" in answer and not part:
-                    raise AnswerError(f"only {answer['ContentRange']} came")
+                    raise AnswerError(f"received only {answer['ContentRange']}")
                 came = answer.get("ContentRange", "the whole object")
                 if part and not came.startswith(part["Range"].replace("=", " ") + "/"):
-                    raise AnswerError(f"{came} came, and {part['Range']} was asked for")
+                    raise AnswerError(f"received {came} instead of {part['Range']}")
                 if limit is not None and answer["ContentLength"] > limit:
                     raise DataError(
-                        f"s3://{self._bucket}/{key}: has {answer['ContentLength']} bytes, and "
-                        f"{limit} are allowed"
+                        f"s3://{self._bucket}/{key}: has {answer['ContentLength']} bytes; at "
+                        f"most {limit} are allowed"
                     )
             except (AnswerError, DataError):
                 answer["Body"].close()
@@ -199,7 +199,7 @@ class S3Objects:
     def _redirected(self) -> AnswerError:
         # botocore follows a redirect that names no region for ever.
         return AnswerError(
-            f"{self._client.meta.endpoint_url} redirects to elsewhere",
+            f"{self._client.meta.endpoint_url} redirects to another address",
             "correct AWS_REGION or AWS_ENDPOINT_URL",
             is_retryable=self._has_answered,
         )
@@ -219,7 +219,7 @@ class S3Objects:
 
     def _no_s3(self) -> AnswerError:
         return AnswerError(
-            f"no S3 API answers at {self._client.meta.endpoint_url}, but a web server",
+            f"what answers at {self._client.meta.endpoint_url} is a web server, not an S3 service",
             "correct AWS_ENDPOINT_URL",
             # Of an endpoint that was one, a gateway before it has failed.
             is_retryable=self._has_answered,
@@ -235,7 +235,7 @@ def _found(answer: Mapping[str, Any]) -> Found:
     with closing(answer["Body"]) as body:
         data: bytes = body.read()
     if len(data) != answer["ContentLength"]:
-        raise AnswerError(f"{len(data)} bytes came of {answer['ContentLength']}")
+        raise AnswerError(f"received {len(data)} of {answer['ContentLength']} bytes")
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)
     if now.tzinfo is None:

@@ -119,8 +119,8 @@ def _foot(settings: StudySettings, about: Mapping[str, Any]) -> list[str]:
         "## How it was made",
         "",
         f"- Seeds: {', '.join(map(str, settings.seeds))}. Runs: {len(about['runs'])}, "
-        f"samples left out: {num_failed}, of which {about['num_lost']} were lost at every attempt "
-        "(the same command tries those again).",
+        f"samples left out: {num_failed}, of which {about['num_lost']} because every attempt to "
+        "evaluate them failed (run the same command again to retry).",
         f"- Time of this command: {about['seconds']:.0f} s; of evaluating the samples it used, "
         f"added up over workers: {about['sample_seconds']:.0f} s.",
         f"- Evaluated on: {', '.join(sorted(kinds))}. Driver: {computer['processor']}, "

@@ -102,8 +102,8 @@ class RunSource:
         estimate = self.settings.estimate
         if not estimate.needs_gradient:
             raise ConfigError(
-                f"objective is {estimate.objective}; this study is of e and its gradient: give "
-                "--objective trace-norm, or use the study `presets` or `cells`"
+                f"objective is {estimate.objective}; this study needs the trace norm e and its "
+                "gradient: give --objective trace-norm, or use the study `presets` or `cells`"
             )
         found = [one.samples for one in self.records(searches, estimate)]
         return [table for table in found if table is not None]  # all, as the objective is of e

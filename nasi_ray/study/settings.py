@@ -27,10 +27,10 @@ _PRESET = "nasi-ntk"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySamples(SampleConfig):
-    """``SampleConfig`` without what a study varies by itself."""
+    """What is sampled; the study sets the settings that are not listed here."""
 
     space: str = "s1"
-    """Search space: s1, s2, s3 or nb201; of cells also darts."""
+    """Search space: s1, s2, s3 or nb201; for the study `cells` also darts."""
     seed: tyro.conf.Suppress[int] = 0
     labels: tyro.conf.Suppress[Literal["auto", "true", "random", "permuted"]] = "auto"
 
@@ -42,7 +42,7 @@ def _study_samples(preset: str) -> StudySamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySettings:
-    """What all subcommands have."""
+    """Settings of every study."""
 
     config: ConfigFile = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -53,13 +53,13 @@ class StudySettings:
     """The table's column; empty: the only one there is, else CIFAR-10 test accuracy after the
     benchmark's full schedule."""
     preset: str = _PRESET
-    """Settings that go together; flags override its fields."""
+    """A named set of settings; flags override them."""
     samples: StudySamples = field(default_factory=lambda: _study_samples(_PRESET))
     estimate: EstimateConfig = field(default_factory=lambda: get_preset(_PRESET).estimate)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
-    the command does."""
+    """At the end, write a page about the run: report.html in the run directory (docs/report.md).
+    The Python functions write none."""
     out: str = "runs/study"
     """Where results go, a path or s3://bucket/prefix; the searches' records go below runs/ there
     and are shared by all subcommands."""
@@ -68,7 +68,7 @@ class StudySettings:
         if not self.seeds:
             raise ConfigError("no seed was given; add some, as in --seeds 0 1 2")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds {self.seeds} has one twice; each is to count once")
+            raise ConfigError(f"seeds {self.seeds} names a seed twice; give each seed once")
         for seed in self.seeds:
             dataclasses.replace(self.samples, seed=seed)
 

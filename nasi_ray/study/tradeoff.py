@@ -262,8 +262,8 @@ def _check_grid(study: TradeoffStudy) -> list[EstimateConfig]:
     changed = [dataclasses.replace(estimate, nu=n, mu=m) for n in study.nus for m in study.mus]
     if study.settings.samples.sample_per != "step":
         raise ConfigError(
-            "sample_per is 'cell', so a sample is no single cell of the table; use "
-            "--sample-per step"
+            "sample_per is 'cell', so a sample has several different cells and the table cannot "
+            "give its accuracy; use --sample-per step"
         )
     return [estimate, *changed]
 

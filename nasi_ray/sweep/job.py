@@ -67,7 +67,7 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
     result = dataclasses.replace(result, files=("settings.yaml", *files))
     if not any(result.consensus):
         first = next(iter(found.failures.values()))
-        raise NoGoodSamplesError(f"every search failed, the first one: {first}") from first
+        raise NoGoodSamplesError(f"every search failed, the first one with: {first}") from first
     return result
 
 

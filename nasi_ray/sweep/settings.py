@@ -33,14 +33,14 @@ _FIXED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepSamples(SampleConfig):
-    """``SampleConfig`` without the seed."""
+    """What is sampled; --seeds gives the seeds."""
 
     seed: tyro.conf.Suppress[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepCompute(ComputeSettings):
-    """``ComputeSettings`` of many searches."""
+    """Where the searches run."""
 
     workers_per_search: int = 1
     """Workers of each search, which are scheduled together. --num-workers is the number of all of
@@ -65,7 +65,7 @@ class SweepJob:
 
     config: ConfigFile = None
     preset: str = "auto"
-    """Settings that go together, as of a search; flags override them."""
+    """A named set of settings, as for a search; flags override them."""
     seeds: Annotated[tuple[int | str, ...], tyro.conf.arg(metavar="SEED|FIRST:END [...]")] = (
         "0:5",
     )
@@ -73,19 +73,20 @@ class SweepJob:
     set: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
-    """Values of a setting of the samples or the estimate; may be given several times, then all
-    combinations are searched. Those that differ in the estimate only share their samples."""
+    """NAME=VALUE,VALUE,... of a setting of the samples or the estimate. Give it several times to
+    search all combinations. Combinations that differ only in the estimate share their samples."""
     samples: SweepSamples = field(default_factory=SweepSamples)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     stop_when_stable: float | None = None
-    """As of a search: each ends with fewer samples if every decision stands so probably."""
+    """As for a search: each search ends early if every decision stands with at least this
+    probability."""
     compute: SweepCompute = field(default_factory=SweepCompute)
     final: FinalistConfig = field(default_factory=FinalistConfig)
-    """Of the consensus: the cells with the best mean score over the seeds."""
+    """Finalists of a sweep: the cells with the best mean score over the seeds."""
     tracking: TrackConfig = field(default_factory=TrackConfig)
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
-    the command does."""
+    """At the end, write a page about the run: report.html in the run directory (docs/report.md).
+    The Python functions write none."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/sweep-<named after the settings>."""
 
@@ -179,18 +180,21 @@ def combinations(job: SweepJob) -> list[Combination]:
     )
     grid = dict(map(_parsed, job.set))
     if len(grid) < len(job.set):
-        raise ConfigError(f"--set names a setting twice: {' '.join(job.set)}; join its values")
+        raise ConfigError(
+            f"--set names a setting twice: {' '.join(job.set)}; give all its values in one "
+            "NAME=VALUE,VALUE"
+        )
     seeds = seeds_of(job)
     points = list(itertools.product(*grid.values()))
     if job.final.finalists and len(points) > 1:
         raise ConfigError(
-            f"--set makes {len(points)} combinations, and finalists are of one; run a sweep for "
-            "each, or leave --finalists out"
+            f"--set makes {len(points)} combinations, but finalists need a single one; run a "
+            "sweep for each, or leave --finalists out"
         )
     if len(points) * len(seeds) > _MAX_SEARCHES:
         raise ConfigError(
             f"{len(points)} combinations of {len(seeds)} seeds are {len(points) * len(seeds)} "
-            f"searches; allowed are {_MAX_SEARCHES}: give fewer"
+            f"searches; at most {_MAX_SEARCHES} are allowed: give fewer"
         )
     found = []
     for point in points:

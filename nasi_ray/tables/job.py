@@ -56,7 +56,7 @@ def _convert_nasbench101(job: NASBench101Job, progress: Progress, written: list[
     for path in job.space_targets.values():
         if path.resolve() in (Path(job.target).resolve(), Path(job.source).resolve()):
             raise ConfigError(
-                f"{path} is where the space's table goes; give another source or target"
+                f"{path} would be overwritten by the space's table; give another source or target"
             )
     on_progress = LoopProgress(progress, unit="bytes", title=Path(job.source).name)
     convert_nasbench101(job.source, job.target, on_progress=on_progress)
@@ -83,5 +83,5 @@ def _stopping(written: Sequence[Path]) -> Iterator[None]:
         done = ", ".join(map(str, written))
         kept = f"complete: {done}; all else is" if done else "all is"
         raise SearchStoppedError(
-            f"stopped; {kept} as it was before, and the same command starts again"
+            f"stopped; {kept} unchanged: run the same command again to start over"
         ) from None

@@ -167,9 +167,9 @@ def _from_json(column: str, text: bytes) -> Metric:
 def _check_types(metric: Metric) -> None:
     for name in ("column", "dataset", "trained_on"):
         if not isinstance(getattr(metric, name), str):
-            raise TypeError(f"{name} is no text")
+            raise TypeError(f"{name} is not a text")
     if metric.split not in get_args(Split) or metric.unit not in get_args(Unit):
         raise ValueError(f"split {metric.split!r} or unit {metric.unit!r} is not known")
     for name, allowed in (("epochs", (int,)), ("num_trials", (int, type(None)))):
         if type(getattr(metric, name)) not in allowed:
-            raise TypeError(f"{name} is no whole number")
+            raise TypeError(f"{name} is not a whole number")

@@ -158,14 +158,14 @@ def parse_trial(data: bytes) -> Trial:
     if len(digest) != 32:
         raise ValueError(f"hash {digest!r} does not have 32 characters")
     if not 1 <= epochs <= _MAX_EPOCHS:
-        raise ValueError(f"epochs are {epochs}; allowed are 1 to {_MAX_EPOCHS}")
+        raise ValueError(f"epochs are {epochs}; allowed: 1 to {_MAX_EPOCHS}")
     decoded = decode_model_metrics(base64.b64decode(metrics, validate=True))
     final = decoded.evaluations[-1]
     if abs(final.current_epoch - epochs) > 0.5:
         raise ValueError(f"its metrics end at epoch {final.current_epoch} of {epochs}")
     for accuracy in (final.validation_accuracy, final.test_accuracy):
         if not 0.0 <= accuracy <= 1.0:
-            raise ValueError(f"an accuracy is {accuracy}; allowed are 0 to 1")
+            raise ValueError(f"an accuracy is {accuracy}; it must be 0 to 1")
     return Trial(bytes.fromhex(digest), epochs, adjacency, ops, decoded)
 
 

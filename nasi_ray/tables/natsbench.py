@@ -171,7 +171,7 @@ def _accuracy(run: Any, images: str, epochs: int) -> float:
         raise ValueError(f"it was trained {run.get_total_epoch()} epochs")
     accuracy = float(run.get_eval(images)["accuracy"])
     if not 0.0 <= accuracy <= 100.0:
-        raise ValueError(f"an accuracy is {accuracy}; allowed are 0 to 100")
+        raise ValueError(f"an accuracy is {accuracy}; it must be 0 to 100")
     return accuracy
 
 

@@ -132,10 +132,12 @@ class TabularBenchmark:
         position = np.searchsorted(self._sorted, wanted)
         position = np.minimum(position, len(self._sorted) - 1)
         missing = self._sorted[position] != wanted
-        if missing.any():
+        if num_missing := int(missing.sum()):
+            are = "is" if num_missing == 1 else "are"
             raise DataError(
                 f"{self.name} has no architecture {self._show(wanted[int(np.argmax(missing))])}; "
-                f"missing are {int(missing.sum())} of the {len(wanted)} asked for"
+                f"{num_missing} of the {len(wanted)} architectures asked for {are} missing: give a "
+                "complete table, or ask for fewer"
             )
         return self._order[position]
 
@@ -269,7 +271,10 @@ class TabularBenchmark:
         first, second = self._order[:-1][same], self._order[1:][same]
         for column, values in self._trials.items():
             if not np.array_equal(values[first], values[second], equal_nan=True):
-                raise DataError(f"{self.name} has rows of one {self.key} that differ in {column}")
+                raise DataError(
+                    f"{self.name} has several rows for one {self.key}, with different values of "
+                    f"{column}; keep one row for each"
+                )
 
 
 def _check_names(table: pa.Table, name: str) -> None:

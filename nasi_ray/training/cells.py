@@ -94,8 +94,8 @@ def _run_missing(job: TrainJob, runner: _Trials, missing: Sequence[int], storage
         except (KeyboardInterrupt, SearchStoppedError):
             _write_table(storage, job, runner)
             raise SearchStoppedError(
-                f"stopped with {len(runner.done)} of {len(jobs)} cells trained; the same command "
-                "continues"
+                f"stopped with {len(runner.done)} of {len(jobs)} cells trained; run the same "
+                "command again to continue"
             ) from None
     _write_table(storage, job, runner)
 

@@ -64,11 +64,13 @@ def read(data: bytes, where: str) -> State:
         state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each have their own
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{where} is no checkpoint, or is torn ({reason}); delete it") from None
+        raise DataError(
+            f"{where} is not a checkpoint, or is incomplete ({reason}); delete it"
+        ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DataError(
-            f"{where} is not of format {FORMAT}, which this program reads; use the program that "
-            "wrote it, or another --out"
+            f"{where} has another format than {FORMAT}, the one that this program reads; use the "
+            "program that wrote it, or another --out"
         )
     return state
 

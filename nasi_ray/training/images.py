@@ -120,8 +120,9 @@ def _held_out(images: ImageSet | LazyImages, training: TrainingConfig) -> TrainI
     held, rest = np.sort(order[:num]), np.sort(order[num:])
     if not len(held) or not len(rest):
         raise DataError(
-            f"holdout is {training.holdout:g}, and of {len(images)} training images that leaves "
-            f"{len(rest)} to train on and {len(held)} to test on; give another share"
+            f"holdout is {training.holdout:g}: of {len(images)} training images, {len(rest)} are "
+            f"left to train on and {len(held)} to test on; both need at least one, so give another "
+            "share"
         )
     if training.num_train_images is not None and training.num_train_images < len(rest):
         rest = rest[chosen_images(len(rest), training.num_train_images)]

@@ -330,7 +330,9 @@ def _train(
         if link.is_stopping and checkpoints.steps_of(open_storage(plan.uri))[-1:] != [
             plan.num_steps
         ]:
-            raise SearchStoppedError("stopped; the same command continues from the checkpoint")
+            raise SearchStoppedError(
+                "stopped; run the same command again to continue from the checkpoint"
+            )
         return
     compute = job.compute
     asked = ComputeSettings(
@@ -389,7 +391,9 @@ def _explained_memory(plan: TrainPlan) -> Iterator[None]:
 def _conclude(job: TrainJob, plan: TrainPlan, storage: Storage, seconds: float) -> TrainResult:
     data = checkpoints.latest(storage)
     if data is None:
-        raise DataError(f"{storage.uri} has lost its checkpoints; the same command trains again")
+        raise DataError(
+            f"the checkpoints in {storage.uri} are gone; run the same command to train again"
+        )
     state = checkpoints.read(data, storage.uri)
     save_model(storage, state["model"] if state["ema"] is None else state["ema"], plan.model)
     write_metrics(storage, state["history"])

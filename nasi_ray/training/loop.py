@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nasi_ray.data.order import Shard
 from nasi_ray.device import prepare_process
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError, StorageError, TrainingError
 from nasi_ray.seeding import torch_seed
 from nasi_ray.storage import Storage, open_storage
@@ -171,9 +172,9 @@ class Trainer:
             epoch, step = divmod(self._first_step, steps)
             where = f", step {step} of {steps}" if step else ""
             now, before = self._world.size, len(losses)
-            others = "" if now == before else f", with {now} in place of {before} workers"
+            others = "" if now == before else f", with {plural(now, 'worker')} instead of {before}"
             if epoch < self._config.epochs:
-                self._link.message(f"goes on at epoch {epoch + 1}{where}{others}")
+                self._link.message(f"continues at epoch {epoch + 1}{where}{others}")
 
     def _epoch(self, epoch: int, start: int) -> bool:
         """Train and test; False if the run is to stop."""
@@ -243,7 +244,7 @@ class Trainer:
         if wish != "go" or (every and done % every == 0):
             self._save(done)
         if wish == "save" and self._world.is_first:
-            self._link.message("a node is to go away: saved a checkpoint")
+            self._link.message("a node will be shut down: saved a checkpoint")
         return wish != "stop"
 
     def _finish_epoch(self, epoch: int) -> None:

@@ -128,8 +128,8 @@ def read_metrics(storage: Storage) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
     except (pa.ArrowException, OSError, ValueError):
         raise RecordCorruptError(
-            f"{storage.uri}/metrics.parquet cannot be read (torn or altered); restore it, or "
-            "delete it to go on without the figures of the epochs"
+            f"{storage.uri}/metrics.parquet cannot be read (incomplete or changed); restore it, or "
+            "delete it to continue without the metrics of earlier epochs"
         ) from None
     return rows
 

@@ -146,8 +146,8 @@ class ModelConfig:
             return pydantic.TypeAdapter(cls).validate_json(json.dumps(given), strict=True)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise DataError(f"{where} of a model: {first['msg'].lower()}") from None
+            where = ".".join(map(str, first["loc"])) or "(all)"
+            raise DataError(f"model setting {where}: {first['msg'].lower()}") from None
         except (ConfigError, InvalidGenotypeError, UnknownNameError) as error:
             raise DataError(f"not a model: {error}") from None
 
@@ -268,7 +268,10 @@ def load_model(storage: Storage) -> tuple[nn.Module, ModelConfig]:
         raise DataError(f"{where} is not a safetensors file ({error})") from None
     said = config_of(tensors)
     if said is not None and said != config:
-        raise DataError(f"{where} is of another network than {MODEL_JSON}")
+        raise DataError(
+            f"{where} belongs to another network than {MODEL_JSON}; give a run directory whose two "
+            "files belong together"
+        )
     tensors.pop(CONFIG_TENSOR, None)
     net = build_model(config)
     try:

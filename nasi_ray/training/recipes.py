@@ -37,11 +37,11 @@ class TrainingConfig:
     batch_size: int = 96
     """Images of one step, on all workers together; an incomplete batch is left out."""
     micro_batch_size: int | Auto = "auto"
-    """Images that a worker takes through the network at a time, over which batch norm takes its
-    statistics; gradients are accumulated. auto: its share of the batch, or what the run began
-    with."""
+    """Images in one forward and backward pass of a worker. Batch norm uses their statistics;
+    gradients are accumulated. auto: the worker's share of the batch, or the value that the run
+    started with."""
     num_train_images: int | None = None
-    """Train on so many images, drawn once, the same for every seed; None: all."""
+    """Train on this many images, drawn once, the same for every seed; None: all."""
 
     holdout: float = 0.0
     """Test on this share of the training images, drawn once, the same for every seed, and train on
@@ -56,19 +56,20 @@ class TrainingConfig:
     weight_decay: float = 3e-4
     """Weight decay."""
     decay_norms: bool = True
-    """Whether biases and batch norm are decayed, too."""
+    """Apply weight decay to biases and batch norm, too."""
     clip_grad: float = 5.0
-    """Largest norm of the gradient; 0: any."""
+    """Clip the gradient to this norm; 0: do not clip."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to --min-lr after the warm-up."""
     schedule_per: Literal["epoch", "step"] = "epoch"
-    """How often it changes."""
+    """Change the learning rate after each epoch or each step."""
     warmup_epochs: int = 0
-    """Epochs in which it rises from --warmup-lr; they count as epochs of the schedule."""
+    """Epochs in which the learning rate rises from --warmup-lr to --lr; they count as epochs of the
+    schedule."""
     warmup_lr: float = 0.0
-    """Where it begins to rise."""
+    """Learning rate at the start of the warm-up."""
     min_lr: float = 0.0
-    """Where it ends."""
+    """Learning rate at the end of the schedule."""
 
     loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     """Loss; bce: binary cross-entropy of every class (timm)."""
@@ -77,7 +78,7 @@ class TrainingConfig:
     auxiliary_weight: float = 0.4
     """Weight of the auxiliary tower's loss; 0: no tower. Only networks of DARTS cells have one."""
     drop_path: float = 0.2
-    """Probability of dropping an operation for an image; rises from 0 to it, epoch by epoch."""
+    """Final probability of dropping an operation for an image; it rises from 0, epoch by epoch."""
     augment: Literal["none", "crop-flip", "resized-crop"] = "crop-flip"
     """crop-flip: random crop after padding by an eighth of the size, and flip; all images are in
     memory. resized-crop: timm's transforms (random resized crop and flip, and those below); images

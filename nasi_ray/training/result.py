@@ -116,7 +116,6 @@ def read_result(storage: Storage) -> TrainResult | None:
         content = None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "top1" not in content:
         raise RecordCorruptError(
-            f"{storage.uri}/result.json was altered; delete it, and the same command writes it "
-            "again"
+            f"{storage.uri}/result.json was changed; delete it and run the same command again"
         )
     return TrainResult(content=content, uri=storage.uri)

@@ -49,7 +49,8 @@ class SubjectConfig:
 
     genotypes: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Many DARTS cells, each trained by itself: one a line, or a Parquet file with a column
-    ``genotype``. --num-workers is how many at once, and accuracies.parquet the result."""
+    ``genotype``. --num-workers is how many are trained at once; the result is
+    accuracies.parquet."""
 
     def __post_init__(self) -> None:
         get_space(self.space)
@@ -102,8 +103,9 @@ class TrainCompute:
     """Workers (Ray Train, one process each, DDP); 0: this process, without Ray; auto: one per GPU
     where there are several, else 0. The batch of the recipe is divided among them."""
     min_workers: int | None = None
-    """Elastic: go on with as few workers as this while there is no room for --num-workers, and with
-    more once there is; the batch stays the recipe's. None: always --num-workers."""
+    """Elastic training: the fewest workers to continue with while the cluster has no room for
+    --num-workers. Workers are added once there is room; the batch size does not change. None:
+    always --num-workers."""
     threads_per_worker: int = 1
     """CPU threads of one worker."""
     gpus_per_worker: float = 1.0
@@ -116,7 +118,7 @@ class TrainCompute:
     compile: bool = False
     """Compile the network with torch.compile."""
     checkpoint_steps: int = 0
-    """Save also every so many steps within an epoch; 0: after each epoch only."""
+    """Also save a checkpoint every this many steps within an epoch; 0: after each epoch only."""
     keep_checkpoints: int = 2
     """Latest checkpoints to keep, beside the best one."""
     max_failures: int = 3
@@ -127,7 +129,7 @@ class TrainCompute:
     label_selector: str = ""
     """Nodes that workers may run on, by Ray's labels, as for a search; "": any node."""
     address: str | None = None
-    """Address of a Ray cluster; default: RAY_ADDRESS, or else a Ray started for this job."""
+    """Address of a Ray cluster; default: RAY_ADDRESS; otherwise Ray is started for this job."""
 
     def __post_init__(self) -> None:
         labels_of(self.label_selector)
@@ -138,7 +140,7 @@ class TrainCompute:
         ):
             raise ConfigError(
                 f"min_workers is {self.min_workers} and num_workers is {self.num_workers}; give "
-                "--num-workers, the most to train with, and no fewer"
+                "--num-workers a number that is at least min_workers"
             )
         check(self, "threads_per_worker", lambda v: 1 <= v <= 1024, "1 to 1024")
         check(self, "gpus_per_worker", lambda v: 0 < v <= 1, "above 0, and at most 1")
@@ -167,7 +169,7 @@ class TrainJob:
 
     config: ConfigFile = None
     recipe: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(RECIPES) + "}")] = "quick"
-    """Settings that go together; flags override them (docs/training.md)."""
+    """A named set of settings; flags override them (docs/training.md)."""
     subject: SubjectConfig = field(default_factory=SubjectConfig)
     training: TrainingConfig = field(default_factory=lambda: RECIPES["quick"])
     images: DataConfig = field(default_factory=DataConfig)
@@ -176,8 +178,8 @@ class TrainJob:
     seeds: tuple[int, ...] = ()
     """Of --genotypes: train each cell with each of these seeds; empty: with --seed."""
     report: bool = True
-    """Write a page about it at the end, report.html in the run directory (docs/report.md). Only
-    the command does."""
+    """At the end, write a page about the run: report.html in the run directory (docs/report.md).
+    The Python functions write none."""
     out: str = ""
     """Run directory, a path or s3://bucket/prefix; empty: runs/train-<named after the settings>."""
 
@@ -298,7 +300,11 @@ def _refuse_elastic(job: TrainJob) -> None:
         (job.subject.genotypes is not None, "genotypes", "each training of a list has one process"),
         (job.training.sync_bn, "sync_bn", "its statistics would change with the workers"),
         # Ray counts the places of all nodes, and would wait for those that it may not use.
-        (bool(job.compute.label_selector), "label_selector", "Ray counts all nodes"),
+        (
+            bool(job.compute.label_selector),
+            "label_selector",
+            "Ray also counts the nodes that the selector excludes",
+        ),
     ):
         if is_given:
             raise ConfigError(

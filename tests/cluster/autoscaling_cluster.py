@@ -305,7 +305,7 @@ def _run_inside(preempt_after: str, args: Sequence[str]) -> None:
         text = log.read_text()
         sys.stderr.write(text)
         for line in text.splitlines():
-            if line.startswith("goes on"):
+            if line.startswith("continues at"):
                 chronicle.note(line)
         chronicle.note(f"job ended with status {job.returncode}")
         _wait_for(chronicle.look, _MAX_S, "the GPU nodes to go")

@@ -20,8 +20,8 @@ POD = "spec.workerGroupSpecs[0].template.spec"
             "ray-cluster.yaml",
             "provider.key_pair",
             {},
-            "provider.key_pair: not allowed, only type, region, availability_zone, "
-            "cache_stopped_nodes, use_internal_ips; remove it",
+            "provider.key_pair: not an allowed key; allowed: type, region, availability_zone, "
+            "cache_stopped_nodes, use_internal_ips. Remove it",
         ),
         (
             "ray-cluster.yaml",
@@ -71,9 +71,9 @@ POD = "spec.workerGroupSpecs[0].template.spec"
             f"{POD}.containers[0].env[+]",
             {"name": "AWS_SECRET_ACCESS_KEY", "value": "x"},
             f"{POD}.containers[0].env[2]: "
-            '{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"} is not allowed, only '
+            '{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"} is not allowed; use one of '
             "AWS_DEFAULT_REGION | RAY_USAGE_STATS_ENABLED | RAY_JOB_STOP_WAIT_TIME_S | NASI_DATA | "
-            "OMP_NUM_THREADS; remove it (a variable may hold a secret, or change how Ray and "
+            "OMP_NUM_THREADS, or remove it (a variable may hold a secret, or change how Ray and "
             "Python start; authOptions sets the token)",
         ),
     ],
@@ -87,15 +87,15 @@ def test_a_problem_says_what_is_there_what_may_be_and_why(
 def test_a_value_is_the_same_throughout_a_document() -> None:
     path = "available_node_types.train8.node_config.ImageId"
     assert problems_after("ray-cluster.yaml", path, "ami-00000000") == [
-        f"{path}: NASI_AMI is 'ami-00000000', but 'ami-0123456789abcdef0' at "
-        "available_node_types.head.node_config.ImageId; give one"
+        f"{path}: NASI_AMI is 'ami-00000000' here, but 'ami-0123456789abcdef0' at "
+        "available_node_types.head.node_config.ImageId; use the same value in both places"
     ]
 
 
 def test_values_of_several_files_are_compared_by_name() -> None:
     here, there = Value("NASI_BUCKET", "a", "one"), Value("NASI_BUCKET", "b", "two")
     assert [str(problem) for problem in conflicts([here, here, there])] == [
-        "two: NASI_BUCKET is 'b', but 'a' at one; give one"
+        "two: NASI_BUCKET is 'b' here, but 'a' at one; use the same value in both places"
     ]
     assert list(conflicts([here, Value("NASI_PREFIX", "b", "two")])) == []
 

@@ -77,7 +77,7 @@ def test_a_preempted_training_gets_another_machine_and_goes_on(tmp_path: Path) -
     (ended,) = (i for i, what in enumerate(whats) if what.startswith("job ended"))
     assert whats[ended] == "job ended with status 0"
     assert events[lost - 1].nodes["train"] == 1
-    (begun_again,) = (what for what in whats if what.startswith("goes on"))
+    (begun_again,) = (what for what in whats if what.startswith("continues at"))
     assert int(begun_again.split()[-1]) > 2
     for event in events:
         assert event.nodes["gpu_spot"] == event.nodes["gpu_ondemand"] == 0

@@ -219,12 +219,11 @@ def test_the_submitter_joins_its_run_and_replaces_a_lost_driver(head: Head, tmp_
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=200)
     assert first.returncode == 130, err
-    assert "seen-1 goes on. The same command joins it again; to stop it: ray job stop seen-1 " in (
-        err
-    )
+    told = "seen-1 keeps running. Run the same command to follow it again; to stop it: "
+    assert f"{told}ray job stop seen-1 " in err
     second = start_submitter(head, "seen", *args)
     assert second.stderr is not None
-    assert second.stderr.readline() == "joined seen-1, which is running\n"
+    assert second.stderr.readline() == "seen-1 is running; following it\n"
     running = drivers(out_dir)
     # The one that supervises; its child, which holds the run, goes with it.
     (driver,) = [pid for pid in running if psutil.Process(pid).ppid() not in running]

@@ -94,22 +94,22 @@ ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com/nasi@sha256:" + "a1" * 32
         (
             "NASI_BUCKET",
             "runs-eu-west-1",
-            "NASI_BUCKET is runs-eu-west-1, by its name not in NASI_",
+            "NASI_BUCKET is runs-eu-west-1, whose name gives another region than NASI_",
         ),
         (
             "NASI_IMAGE",
             ECR.replace("us-west-2", "eu-west-1"),
-            "NASI_IMAGE is of eu-west-1, but NASI_",
+            "NASI_IMAGE is in eu-west-1, but NASI_",
         ),
         (
             "NASI_IMAGE",
             ECR.replace("1234", "4321"),
-            "NASI_IMAGE is of 432156789012, but NASI_ACCOUNT",
+            "NASI_IMAGE is in 432156789012, but NASI_ACCOUNT",
         ),
         (
             "NASI_IMAGE",
             ECR.replace("/nasi", "/other"),
-            "NASI_IMAGE is of other, but NASI_CLUSTER is",
+            "NASI_IMAGE is in other, but NASI_CLUSTER is",
         ),
     ],
 )

@@ -157,7 +157,7 @@ def test_temporary_errors_are_tried_again_after_growing_pauses(
     assert [line for line in said if "next" in line] == [
         f"next attempt in {seconds} s" for seconds in (70, 140, 70)
     ]
-    assert said[-1] == "a-4 did not finish, and no attempt is left: exit status 75"
+    assert said[-1] == "a-4 did not finish, and there are no attempts left: exit status 75"
 
 
 @given(loss_s=st.floats(0.0, 2000.0), num=st.integers(1, 1000))
@@ -198,7 +198,7 @@ def test_a_running_run_is_joined(capsys: pytest.CaptureFixture[str]) -> None:
     cluster.known = {"a-1": [DRIVER_KILLED], "a-2": [RUNNING, RUNNING, ended("SUCCEEDED", 0)]}
     assert submitter(cluster).run() is Decision.SUCCEEDED
     assert cluster.submitted == []
-    assert "joined a-2, which is running" in capsys.readouterr().err
+    assert "a-2 is running; following it" in capsys.readouterr().err
 
 
 def test_a_run_that_has_ended_is_continued_by_the_next_number() -> None:
@@ -238,7 +238,8 @@ def test_patience_ends(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = FakeCluster([RUNNING, NO_ANSWER])
     assert submitter(cluster).run() is Decision.GAVE_UP
     assert 100.0 <= cluster.time_s < 110.0
-    assert "a-1 may still be running, and the same command joins it" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "a-1 may still be running; run the same command again to follow it" in told
 
 
 def test_the_cost_of_the_nodes_while_they_were_watched_is_one_line() -> None:
@@ -305,9 +306,9 @@ def test_the_lock_of_a_dead_driver_on_s3_runs_out_before_the_next_attempt() -> N
         (["--run-id", "a", "--patience-s", "nan", *OUT], "patience_s is nan"),
         (["--run-id", "a", "--address", "head:6379", *OUT], "give http://host:port"),
         (["--run-id", "a", "--address", "ray://head:10001", *OUT], "give http://host:port"),
-        (["--run-id", "a"], "no job is given; after -- comes one of search, sweep, rank, study"),
-        (["--run-id", "a", "--", "--out", "/runs/a"], "'--out' is not a job; after -- comes one"),
-        (["--run-id", "a", "--", "version"], "'version' is not a job; after -- comes one of"),
+        (["--run-id", "a"], "no job is given; after -- give one of search, sweep, rank, study"),
+        (["--run-id", "a", "--", "--out", "/runs/a"], "'--out' is not a job; after -- give one"),
+        (["--run-id", "a", "--", "version"], "'version' is not a job; after -- give one of"),
         (["--run-id", "a", "--", "search"], "give -- search --out s3://bucket/prefix"),
         (["--run-id", "a", "--", "train"], "the train would write to runs/ in the job's own"),
         (["--run-id", "a", "--", "study", "cells"], "give -- study --out s3://bucket/prefix"),

@@ -56,14 +56,14 @@ def test_a_stopped_training_saves_and_the_next_job_goes_on(head: Head, tmp_path:
     assert ray_job(head, "stop", "stopped").returncode == 0
     told = job(head, "stopped")
     assert told["status"] == "STOPPED", told["logs"]
-    assert "stopped; the same command continues from the checkpoint" in told["logs"]
+    assert "stopped; run the same command again to continue from the checkpoint" in told["logs"]
     (*_, saved) = checkpoints(tmp_path)
     assert 10 <= saved < 300
     assert not (tmp_path / "result.json").exists()
     assert submit(head, "continued", *args, *place) == 0
     told = job(head, "continued")
     assert (told["status"], told["exit_code"]) == ("SUCCEEDED", 0)
-    assert "goes on at epoch" in told["logs"]
+    assert "continues at epoch" in told["logs"]
     assert not re.search(r"[\x1b\r]|━|█", told["logs"])
     assert checkpoints(tmp_path)[-1] == 300
     assert len(figures(tmp_path)) == 30

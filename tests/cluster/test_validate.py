@@ -99,8 +99,10 @@ def test_files_of_different_clusters_are_told(
     assert main([str(cluster), str(policy)]) == 1
     told = capsys.readouterr()
     assert told.out == f"{cluster}: ok\n{policy}: ok\n"
-    assert told.err.startswith(f"{policy}: Statement[0].Resource: NASI_BUCKET is 'another', but ")
-    assert f"at {cluster}: metadata.runs; give one" in told.err
+    assert told.err.startswith(
+        f"{policy}: Statement[0].Resource: NASI_BUCKET is 'another' here, but "
+    )
+    assert f"at {cluster}: metadata.runs; use the same value in both places" in told.err
     assert told.err.count("\n") == 1
 
 

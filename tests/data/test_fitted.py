@@ -104,5 +104,5 @@ def test_a_worker_that_does_not_see_the_data_says_so_at_once(
 ) -> None:
     sent = pickle.loads(pickle.dumps(fit_lazily(images, image_size=8)))
     (tmp_path / "a.parquet").unlink()
-    with pytest.raises(DataError, match=r"a.parquet: row 0: is not on this machine, or gone since"):
+    with pytest.raises(DataError, match=r"a.parquet: row 0: is not on this machine, or was delet"):
         make_batches(CONFIG, sent)

@@ -159,9 +159,9 @@ def test_every_spelling_of_validation_is_one_split(tmp_path: Path, word: str, wa
         (["train", "test", "bus"], r": test, train are splits without class folders; "),
         (
             ["train/a", "Training/a"],
-            r"split 'train' is ambiguous \(Training, train\); give the path",
+            r"ambiguous which folder is split 'train' \(Training, train\); give the path",
         ),
-        (["train-val/a", "test/a"], r"split 'train' is ambiguous \(train-val\); give the path"),
+        (["train-val/a", "test/a"], r"ambiguous which .* split 'train' \(train-val\); give the "),
         (
             ["c-train/a", "c-test/a", "bus"],
             r": c-test, c-train look like splits and bus like class",

@@ -99,7 +99,7 @@ def test_arrow_is_refused_with_how_to_make_parquet(
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"ARROW1")
-    with pytest.raises(DataError, match=rf": Arrow files are not read; .*{re.escape(how)}NEW_FILE"):
+    with pytest.raises(DataError, match=rf": Arrow files are not suppo.*{re.escape(how)}NEW_FILE"):
         load_images(str(tmp_path / source), image_size=8)
 
 

@@ -131,7 +131,7 @@ def test_data_are_found_and_listed_once(tmp_path: Path, monkeypatch: pytest.Monk
     bucket.contents["set/README.md"] = b"y"
     assert find_source("s3://b-b/set") != before
     s3_path._listed.clear()
-    with pytest.raises(DataError, match=r"^no object is at or below s3://b-b/other; give s3://"):
+    with pytest.raises(DataError, match=r"^there is no object at or below s3://b-b/other; check"):
         open_images("s3://b-b/other")
 
 

@@ -106,7 +106,9 @@ def test_the_finalists_of_a_sweep_are_those_of_the_mean_score(table: str, tmp_pa
     content = json.loads((out / "finalists.json").read_text())
     (point,) = json.loads((out / "sweep.json").read_text())["combinations"]
     assert content["cells"][0]["architecture"] == point["consensus"]["architecture"]
-    with pytest.raises(ConfigError, match="--set makes 2 combinations, and finalists are of one"):
+    with pytest.raises(
+        ConfigError, match="--set makes 2 combinations, but finalists need a single"
+    ):
         make_sweep_job({"finalists": 3, "set": ["batch_size=2,4"]})
 
 
@@ -129,7 +131,7 @@ def test_settings_that_contradict_each_other_are_refused(
 @pytest.mark.parametrize(
     ("flags", "status", "why"),
     [
-        (["--finalists", "3"], 2, "finalists are trained, and data is 'random'"),
+        (["--finalists", "3"], 2, "data is 'random', but finalists are"),
         (["--finalists", "3", "--finalists-recipe", "fast"], 2, "unknown recipe 'fast'"),
         (
             ["--finalists", "3", "--finalists-recipe", "imagenet", "--data", "d"],
@@ -145,7 +147,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     found, _, error = call("search.py", *TINY, *flags, "--out", str(tmp_path / "run"))
     assert (found, why in error, len(error.splitlines())) == (status, True, 1)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(NasiRayError, match="which is for the command"):
+    with pytest.raises(NasiRayError, match="which works only with a command"):
         nasi_ray.search("nb201", finalists=3, progress=None)
 
 

@@ -72,7 +72,7 @@ def test_stopping_leaves_the_old_table(tmp_path: Path, signum: signal.Signals) -
     os.killpg(process.pid, signum)
     out, err = process.communicate(timeout=200)
     assert (process.returncode, out) == (130, "")
-    stopped = "stopped; all is as it was before, and the same command starts again\n"
+    stopped = "stopped; all is unchanged: run the same command again to start over\n"
     assert err.splitlines(keepends=True)[-1] == stopped
     assert target.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["nasbench.tfrecord", "nasbench101.parquet"]

@@ -108,7 +108,7 @@ def test_a_local_ray_that_is_killed_is_one_line_and_worth_a_retry(
     told = [line for line in err.splitlines() if "samples, " not in line]
     assert told[0] == "connecting to Ray"
     assert [line.startswith("error: ") for line in told[1:]] == [True], err
-    assert told[1].endswith("what is stored is kept, and the same command continues")
+    assert told[1].endswith("hat is stored is kept: run the same command again to continue")
     kept = stored_indices(tmp_path)
     assert answer(tmp_path, *args) == result(in_process)["alpha"]
     assert set(kept) <= set(stored_indices(tmp_path))
@@ -151,7 +151,7 @@ def test_stopping_keeps_what_was_computed(
     process.communicate(timeout=MOST_S)
     assert process.returncode == 130
     assert "Traceback" not in err
-    told = re.search(r"stopped with (\d+) of 3000 samples stored; the same command", err)
+    told = re.search(r"stopped with (\d+) of 3000 samples stored; run the same command", err)
     assert told, err
     assert int(told[1]) == len(stored_indices(tmp_path))
     code, _, err = run(*SLOW, "--num-workers", "0", "--num-samples", "30", "--out", str(tmp_path))

@@ -29,7 +29,7 @@ def test_stopped_continued_on_one_ray_and_replayed_without_it(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=command.MOST_S)
     assert process.returncode == 130, err
-    assert "the same command continues" in err.splitlines()[-1]
+    assert "run the same command again to continue" in err.splitlines()[-1]
     assert not list(tmp_path.glob("*.json"))
 
     code, out, err = run(*args, "--num-workers", "1")

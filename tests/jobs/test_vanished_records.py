@@ -95,7 +95,7 @@ def test_what_the_storage_does_not_keep_is_evaluated_again(
     monkeypatch.setattr(LocalStorage, "create", faulty)
     out = tmp_path / "out"
     code, _, err = command.call(*JOBS[name], "--out", out)
-    told = [line for line in err.splitlines() if "were stored and are not there" in line]
+    told = [line for line in err.splitlines() if "were stored but are missing now" in line]
     again = [line for line in told if line.endswith("evaluating them again")]
     if num_faults < 1000:
         assert (code, len(told), len(again)) == (0, num_faults, num_faults), err
@@ -103,7 +103,7 @@ def test_what_the_storage_does_not_keep_is_evaluated_again(
         return
     assert (code, len(told), len(again)) == (75, 3, 2), err
     assert re.fullmatch(
-        rf"error: \d+ \w+s were stored .*: {out}\S* confirms .* another", told[-1]
+        rf"error: \d+ \w+s were stored .*: {out}\S* confirmed writes .* another", told[-1]
     ), told
     monkeypatch.undo()
     assert command.call(*JOBS[name], "--out", out)[0] == 0

@@ -197,7 +197,7 @@ def is_one_line(error: pytest.ExceptionInfo[ConfigError]) -> bool:
             "max_params is 10000; no cell of darts fits: the sm",
         ),
         ("darts", {"objective": "panel"}, "step", "objective panel needs the number of parameters"),
-        ("s1", {"estimator": "reinmax"}, "cell", "sample_per is 'cell', so that no single cell"),
+        ("s1", {"estimator": "reinmax"}, "cell", "estimator 'reinmax' needs one draw for all"),
         ("s1", {"objective": "relative"}, "cell", "use --sample-per step"),
     ],
 )
@@ -236,7 +236,7 @@ def test_what_records_lack_is_named() -> None:
         for name in ("s1", "nb201", "toy")
         for objective, estimator in ALLOWED
         if objective != "trace-norm"
-        # The toy does not know what its networks cost.
+        # The toy has no method `costs`.
         and (name != "toy" or objective not in ("panel", "balanced"))
     ],
 )
@@ -286,7 +286,7 @@ def test_without_a_good_sample_there_is_no_answer(objective: Any, estimator: Any
         objective=objective,
         estimator=estimator,
     )
-    with pytest.raises(NoGoodSamplesError, match=r"is good: (gone|not finite)"):
+    with pytest.raises(NoGoodSamplesError, match=r"is usable: (gone|not finite); change"):
         make_estimate(records, space, config, SETTINGS, num_draws=2)
 
 

@@ -191,9 +191,9 @@ def test_a_sweep_weighs_samples_by_their_rank() -> None:
 
 
 def test_no_good_sample_is_an_error_with_its_reason() -> None:
-    with pytest.raises(NasiRayError, match="none of the 2 samples is good: overflow in 0"):
+    with pytest.raises(NasiRayError, match="none of the 2 samples is usable: overflow in 0"):
         estimate(table_of([a_sample(t, failed=True) for t in range(2)]), EstimateConfig())
-    with pytest.raises(NasiRayError, match="none of the 0 samples is good: none was evaluated"):
+    with pytest.raises(NasiRayError, match="the 0 samples is usable: no sample was evaluated"):
         estimate(table_of([]), EstimateConfig())
 
 

@@ -151,5 +151,5 @@ def test_what_cannot_be_replayed_is_named(case: Case) -> None:
     per_cell = replace(TINY, space=case.space.name, sample_per="cell")
     evaluator = Evaluator(SubNetworks(per_cell, None, device="cpu"))
     table = SampleTable.from_samples([evaluator(0)], case.space.num_logits)
-    with pytest.raises(ConfigError, match=r"every cell drew its own.*use --sample-per step"):
+    with pytest.raises(ConfigError, match=r"each cell had its own draw.*use --sample-per step"):
         replay(table, case.space, "reinmax", seed=SEED, temperature=TEMPERATURE)

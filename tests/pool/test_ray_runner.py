@@ -240,7 +240,7 @@ def test_a_factory_that_keeps_failing_ends_the_run_with_its_reason() -> None:
     with runner_of(factory, policy=policy) as runner, pytest.raises(WorkerError) as raised:
         collect(runner, range(3))
     message = str(raised.value)
-    assert message.startswith("2 failures in a row")
+    assert message.startswith("2 attempts failed in a row")
     assert "OSError: no such library" in message
     assert "\n" not in message
 

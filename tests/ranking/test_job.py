@@ -286,7 +286,7 @@ def test_a_stop_keeps_the_scores_and_says_how_many(
 
     with monkeypatch.context() as patch:
         patch.setattr(ScoreEvaluator, "__call__", stop_at)
-        with pytest.raises(SearchStoppedError, match="stopped with 10 of 16 scores stored; the"):
+        with pytest.raises(SearchStoppedError, match="stopped with 10 of 16 scores stored; run"):
             rank(job(tmp_path, "synflow", "snip"), Quiet())
     done = list(evaluated)
     rank(job(tmp_path, "synflow", "snip"), Quiet())
@@ -309,7 +309,7 @@ def test_a_table_is_checked_before_anything_is_evaluated(
     other = write_nb201_table(tmp_path / "other.parquet")
     twelve = write_nb201_table(tmp_path / "twelve.parquet", epochs=12)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"table": str(few)}, DataError, "has no architecture .* missing are 1 of the 4"),
+        ({"table": str(few)}, DataError, "has no architecture .* 1 of the 4 architectures"),
         ({"table": str(other)}, DataError, "keyed by 'arch', but tables of s1 are keyed by 'hash'"),
         ({"table": str(tmp_path / "no")}, DataError, "there is no table"),
         ({"table": str(few), "metric": "x"}, UnknownNameError, "choose one of test_accuracy"),
@@ -405,7 +405,7 @@ def test_files_that_cannot_be_written_keep_the_scores(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "write", full)
-        with pytest.raises(StorageError, match="No space left; the scores are stored, and"):
+        with pytest.raises(StorageError, match="No space left; the scores are stored: run"):
             rank(job(tmp_path), Quiet())
     evaluated.clear()
     rank(job(tmp_path), Quiet())

@@ -188,7 +188,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
 def test_a_cell_that_the_table_lacks_is_named(tmp_path: Path) -> None:
     found = cells(3)
     table = as_table(tmp_path / "t.parquet", found[:2], test_accuracy=[90.0, 91.0])
-    with pytest.raises(DataError, match="missing are 1 of the 3 asked for"):
+    with pytest.raises(DataError, match="1 of the 3 architectures asked for is missing"):
         run_rank(job(tmp_path / "run", as_text(tmp_path / "l.txt", found), table=table), Quiet())
 
 

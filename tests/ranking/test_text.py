@@ -129,7 +129,7 @@ def test_failed_and_lost_scores_are_told_with_a_reason(render: Any) -> None:
     bad = proxy("zen", 0.1, num_failed=1, num_lost=2, reasons={"it is\x1b[2J -inf": 2, "b": 1})
     text = unwrapped(render(result(bad)))
     assert "zen: 1 score failed, 2 scores lost, most often (2): it is -inf" in text
-    assert "2 scores lost at every attempt: this is the ranking of the others" in text
+    assert "Every attempt to compute 2 scores failed: this is the ranking of the others" in text
 
 
 def test_markdown_has_the_deciles_and_the_settings() -> None:

@@ -231,7 +231,7 @@ def test_a_torn_part_is_named_with_the_remedy(storage: Storage, kind: Kind, dama
     for call in (fresh.read, fresh.compact, lambda: fresh.missing([0])):
         with pytest.raises(RecordCorruptError) as error:
             call()
-        assert str(error.value).startswith(f"{storage.uri}/{name} is torn or was altered")
+        assert str(error.value).startswith(f"{storage.uri}/{name} is incomplete or was changed")
         assert str(error.value).endswith(f"delete it to have its {kind.label}s evaluated again")
     storage.delete(name)
     assert open_store(storage, kind).missing(range(11)) == list(range(10))
@@ -246,7 +246,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(local: LocalStorage, kind: Kind) 
     for position in range(0, len(data), 13):
         data[position] ^= 1 << (position % 8)
         path.write_bytes(data)
-        with pytest.raises(RecordCorruptError, match="torn or was altered"):
+        with pytest.raises(RecordCorruptError, match="incomplete or was changed"):
             store.read()
         data[position] ^= 1 << (position % 8)
     path.write_bytes(data)
@@ -291,7 +291,7 @@ def test_a_part_of_another_schema_is_named(
 def test_a_well_named_file_that_is_no_parquet_is_named(local: LocalStorage, kind: Kind) -> None:
     name = store_parts.part_name(kind.folder, 1, b"hello")
     local.write(name, b"hello")
-    with pytest.raises(RecordCorruptError, match=f"{name} is no record file"):
+    with pytest.raises(RecordCorruptError, match=f"{name} is not a record file"):
         open_store(local, kind).read()
 
 
@@ -305,7 +305,7 @@ def test_foreign_files_are_left_alone_with_one_warning(
     assert len(store.read()) == 1
     assert storage.read(f"{kind.folder}.DS_Store") == b"?"
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert warnings == [f"{storage.uri}/{kind.folder}.DS_Store is no record file; left alone"]
+    assert warnings == [f"{storage.uri}/{kind.folder}.DS_Store is not a record file; ignored"]
 
 
 @pytest.mark.parametrize("num_deleted", [0, 1, 2])

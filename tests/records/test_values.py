@@ -175,7 +175,7 @@ def test_a_text_that_is_no_utf8_is_found(local: LocalStorage, kind: Kind) -> Non
     part = put(local, kind, table.set_column(
         table.schema.get_field_index("error"), table.schema.field("error"), raw
     ))  # fmt: skip
-    with pytest.raises(RecordCorruptError, match=f"{part} is no record file .*UTF8"):
+    with pytest.raises(RecordCorruptError, match=f"{part} is not a record file .*UTF8"):
         store.read()
 
 

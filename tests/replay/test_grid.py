@@ -53,12 +53,15 @@ def test_a_range_has_ten_values_and_both_ends() -> None:
         (["num_samples=0"], "num_samples is 0; it must be at least 1"),
         (["num_samples=1.5"], "num_samples is 1.5 in the grid; input should be a valid integer"),
         (["method=fixed"], "method is 'fixed' in the grid; input should be 'fix' or 'ada'"),
-        (["method=a:b:log"], "grid has method=a:b:log; a range is for num_samples, max_params"),
+        (["method=a:b:log"], "grid has method=a:b:log; only num_samples, max_params"),
         (["nu=0:1:log"], "grid has nu=0:1:log; both ends of a log range are above 0"),
         (["nu=x:1:log"], "grid has nu=x:1:log; 'x' is not a number"),
         (["nu=1:2:log:1"], "grid has nu=1:2:log:1; the count after log is 2 to 1000"),
         (["nu=1:2:log:1e9"], "grid has nu=1:2:log:1e9; the count after log is 2 to 1000"),
-        (["nu=1:2:lin:400", "mu=1:2:lin:400"], "the grid has 160000 points; 100000 are allowed"),
+        (
+            ["nu=1:2:lin:400", "mu=1:2:lin:400"],
+            "the grid has 160000 points; at most 100000 are allowed",
+        ),
     ],
 )
 def test_slips_are_refused_in_one_line(texts: list[str], message: str) -> None:
@@ -103,10 +106,10 @@ def test_a_point_has_the_defaults_of_its_objective() -> None:
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({"nu": (1.0,)}, "the grid has nu, which objective relative does not read; take it off"),
+        ({"nu": (1.0,)}, "the grid has nu, which objective relative does not use; remove it fro"),
         (
             {"objective": ("trace-norm", "relative"), "mu": (1.0,)},
-            "the grid has mu, which objective relative does not read",
+            "the grid has mu, which objective relative does not use",
         ),
         ({"estimator": ("reinmax",)}, "estimator is 'reinmax', which needs the gradient of e"),
     ],

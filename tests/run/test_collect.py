@@ -117,7 +117,7 @@ def test_what_was_computed_is_stored_when_the_run_ends_early(
     assert store.read().index.tolist() == [0, 1, 5]
     if expected is SearchStoppedError:
         assert str(caught.value) == (
-            "stopped with 3 of 20 samples stored; the same command continues from them"
+            "stopped with 3 of 20 samples stored; run the same command again to continue from there"
         )
 
 
@@ -188,7 +188,7 @@ def test_storage_that_stays_broken_says_how_many_samples_wait(
 ) -> None:
     store = open_store(tmp_path)
     failing_storage(monkeypatch, lambda: True)
-    with pytest.raises(StorageError, match=r"^disk full; 4 evaluated samples are in memory only"):
+    with pytest.raises(StorageError, match=r"^disk full; 4 evaluated samples were not stored"):
         run(store, range(4), InProcessRunner(toy_sample), Quiet())
     monkeypatch.undo()
     assert len(store.read()) == 0

@@ -104,5 +104,5 @@ def test_an_answer_of_another_kind_is_named(tmp_path: Path) -> None:
     uri = make_run(tmp_path, space="nb201", num_samples=4)
     (tmp_path / "result.json").write_bytes(b"{}")
     for read in (show_lines, parts_of):
-        with pytest.raises(RecordCorruptError, match=r"was altered|cannot be read"):
+        with pytest.raises(RecordCorruptError, match=r"was changed|cannot be read"):
             read(uri)

@@ -125,7 +125,7 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
     assert "No space left on device; free some space there" in message
     stored = stored_indices(out)
     assert stored
-    assert f"{len(evaluated) - len(stored)} evaluated samples are in memory only" in message
+    assert f"{len(evaluated) - len(stored)} evaluated samples were not stored" in message
     assert not [name for name in os.listdir(out / "samples") if name.startswith(".")]
 
     evaluated.clear()

@@ -79,7 +79,9 @@ def test_a_search_of_an_older_sampling_version_is_not_continued(tmp_path: Path) 
     run = records_only("search_darts", tmp_path)
     sizes = ("--num-cells", "3", "--init-channels", "4", "--num-samples", "13", *FIX)
     asked = parse_search([*sizes, *TINY, "--out", str(run)])
-    with pytest.raises(RecordConflictError, match=r"sampling_version=1; this program's have 2"):
+    with pytest.raises(
+        RecordConflictError, match=r"sampling_version=1; this program makes version 2"
+    ):
         run_search(asked, Quiet())
 
 

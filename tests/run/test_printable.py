@@ -127,7 +127,7 @@ def run_directory(folder: Path) -> str:
 def foreign_file(folder: Path) -> str:
     assert command.call("search.py", *TINY, "--out", folder)[0] == 0
     (folder / "samples" / NAME).touch()
-    return shown("search.py", *TINY, "--out", folder, said="is no record file")
+    return shown("search.py", *TINY, "--out", folder, said="is not a record file")
 
 
 def lock_holder(folder: Path) -> str:

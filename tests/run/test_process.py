@@ -54,7 +54,7 @@ ROOT = Path(__file__).parents[2]
         (
             KeyboardInterrupt(),
             130,
-            "stopped; what is stored is kept, and the same command continues\n",
+            "stopped; what is stored is kept: run the same command again to continue\n",
         ),
     ],
 )

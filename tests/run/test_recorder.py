@@ -176,7 +176,7 @@ def test_records_are_stored_though_their_parts_cannot_be_merged(
         recorder.flush()
         recorder.add([])
     assert sorted(i for part in parts(tmp_path) for i in part) == list(range(30))
-    assert progress.messages == [f"parts are not merged any more: {error}"] * num_told
+    assert progress.messages == [f"small record files are no longer merged: {error}"] * num_told
     assert len(tried) == 1 if num_told else len(tried) > 1
 
 
@@ -293,7 +293,7 @@ def test_a_storage_failure_hides_not_what_the_run_ended_with(
     with pytest.raises(expected) as caught:
         collect_toy(store, Interrupted(end, num_samples=3), progress)
     told = progress.messages[-2 if expected is SearchStoppedError else -1]
-    assert told.startswith(f"{failure}; 3 evaluated samples are in memory only")
+    assert told.startswith(f"{failure}; 3 evaluated samples were not stored")
     if expected is SearchStoppedError:
         assert "stopped with 0 of 4 samples stored" in str(caught.value)
     else:
@@ -309,7 +309,7 @@ def test_a_stop_is_one_though_the_storage_cannot_be_read(
 
     monkeypatch.setattr(store, "missing", refuse)
     progress = Quiet()
-    with pytest.raises(SearchStoppedError, match="continues from what is stored"):
+    with pytest.raises(SearchStoppedError, match="to continue from what is stored"):
         collect_toy(store, Interrupted(KeyboardInterrupt(), num_samples=1), progress)
     assert progress.messages == ["S3 is down"]
 
@@ -328,8 +328,8 @@ def test_a_lost_lock_says_how_many_samples_wait(store: Store, before_writes: lis
     before_writes.append(fail(RunLockedError("taken over")))
     with pytest.raises(
         RunLockedError,
-        match=r"^taken over; 4 evaluated samples are in memory only and will be evaluated again by "
-        r"the same command$",
+        match=r"^taken over; 4 evaluated samples were not stored; run the same command again to "
+        r"evaluate them again$",
     ):
         collect_toy(store, InProcessRunner(toy_sample), Quiet())
 
@@ -477,9 +477,9 @@ def test_a_failure_that_lasts_is_raised_at_the_next_add_with_what_waits(
         recorder.add([toy_sample(1)])
         wait_until_shown(recorder, progress)
         clock.now += 61.0
-        with pytest.raises(kind, match=r"^S3 is down; 2 evaluated samples are in memory only"):
+        with pytest.raises(kind, match=r"^S3 is down; 2 evaluated samples were not stored"):
             wait_until(lambda: bool(recorder.add([])))  # type: ignore[func-returns-value]
-        with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples are in memory only"):
+        with pytest.raises(kind, match=r"^S3 is down; 3 evaluated samples were not stored"):
             recorder.add([toy_sample(2)])
         with pytest.raises(kind, match="3 evaluated samples"):
             recorder.flush()
@@ -521,7 +521,7 @@ def test_a_flush_that_fails_is_tried_as_often_as_asked(
     progress = Quiet()
     with Recorder(store, progress, Clock()) as recorder:
         recorder.add([kind.make(0)])
-        with pytest.raises(StorageError, match=f"full; 1 evaluated {kind.label}s are in memory"):
+        with pytest.raises(StorageError, match=f"full; 1 evaluated {kind.label}s were not stored"):
             recorder.flush(attempts=3)
     # One when the part was due, which is tolerated, and three.
     assert len(tried) == 4

@@ -87,8 +87,8 @@ def test_an_end_without_a_report_is_one_line_and_75(name: str) -> None:
     out, err = (process := start(body)).communicate(timeout=60)
     assert (process.returncode, out) == (75, ""), err
     (line,) = err.splitlines()
-    assert line.startswith(f"error: the job's process was ended from outside ({how})")
-    assert line.endswith("the same command continues")
+    assert line.startswith(f"error: the job's process was killed ({how})")
+    assert line.endswith("What is stored is kept: run the same command again to continue")
 
 
 STOPPING = """
@@ -133,7 +133,7 @@ def test_the_third_stop_ends_the_job_at_once(is_to_all: bool) -> None:
         time.sleep(0.1)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err == "stopped; what is stored is kept, and the same command continues\n"
+    assert err == "stopped; what is stored is kept: run the same command again to continue\n"
 
 
 def test_a_job_whose_parent_is_killed_ends(tmp_path: Path) -> None:

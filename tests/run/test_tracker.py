@@ -73,7 +73,9 @@ def test_evaluations_that_are_all_lost_end_the_run(tmp_path: Path) -> None:
     def lost(index: int) -> ProxyScore:
         return replace(a_score(index, failed=True), status="lost", error="died")
 
-    with pytest.raises(NasiRayError, match="the first 20 scores all failed, the last one: died"):
+    with pytest.raises(
+        NasiRayError, match="the first 20 scores all failed, the last one with: died"
+    ):
         run(tmp_path, range(100), lost)
     assert len(indices_in(tmp_path)) == 20
 

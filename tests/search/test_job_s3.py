@@ -170,7 +170,7 @@ def test_s3_down_in_mid_search_tells_how_many_samples_wait_and_loses_no_other(
     assert "SlowDown (HTTP 503" in message
     stored = stored_indices(out)
     waiting = len(evaluated) - len(stored)
-    assert f"{waiting} evaluated samples are in memory only" in message
+    assert f"{waiting} evaluated samples were not stored" in message
     assert 0 < waiting < 100
     assert len(stored) >= 2
     assert any("trying again" in told for told in progress.messages)

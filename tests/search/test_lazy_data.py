@@ -188,5 +188,5 @@ def test_data_that_workers_do_not_see_end_the_search(
         return batches
 
     monkeypatch.setattr(search_job, "make_batches", make_and_hide)
-    with pytest.raises(NasiRayError, match=r"a/00.png: is not on this machine, or gone since"):
+    with pytest.raises(NasiRayError, match=r"a/00.png: is not on this machine, or was deleted"):
         run_search(job(tmp_path / "run", data, 12, num_workers=1), Quiet())

@@ -151,7 +151,9 @@ def test_a_run_of_an_older_sampling_version_is_not_extended(
                 "--num-workers", "0", "--num-samples", "12")  # fmt: skip
     asked = (*settings, *flags, "--measure", "snip", "--out", str(run))
     # Its samples differ in the last digits from those that would be measured beside them.
-    with pytest.raises(RecordConflictError, match="sampling_version=1; this program's have 2"):
+    with pytest.raises(
+        RecordConflictError, match="sampling_version=1; this program makes version 2"
+    ):
         run_search(parse_search(asked), Quiet())
     assert calls == []
     assert open_run(str(run)).records.samples is not None

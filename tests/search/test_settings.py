@@ -118,4 +118,6 @@ def test_help_shows_every_setting_and_its_default(capsys: pytest.CaptureFixture[
 def test_settings_of_e_are_named_where_e_is_not_read(flags: list[str], named: list[str]) -> None:
     lines = options_without_effect(parse_search(flags))
     assert [line.split()[0] for line in lines] == named
-    assert all("has no effect: objective expressive does not read e" in line for line in lines)
+    assert all(
+        "has no effect: objective expressive does not use the trace" in line for line in lines
+    )

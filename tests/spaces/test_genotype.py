@@ -62,23 +62,23 @@ def test_json_names_its_schema_and_space() -> None:
         ),
         (
             {"normal": (*CELL.normal[:3], ("skip_connect", 3))},
-            "normal node 1 takes input 3; allowed are 0 to 2",
+            "normal node 1 takes input 3; it must be 0 to 2",
         ),
         (
             {"reduce": (("skip_connect", -1), ("skip_connect", 0))},
-            "reduce node 0 takes input -1; allowed are 0 to 1",
+            "reduce node 0 takes input -1; it must be 0 to 1",
         ),
         (
             {"normal_concat": ()},
-            r"normal_concat is \[\]; allowed are intermediate nodes 2 to 3, each once",
+            r"normal_concat is \[\]; allowed: intermediate nodes 2 to 3, each once",
         ),
         (
             {"normal_concat": (1, 2)},
-            r"normal_concat is \[1, 2\]; allowed are intermediate nodes 2 to 3, each once",
+            r"normal_concat is \[1, 2\]; allowed: intermediate nodes 2 to 3, each once",
         ),
         (
             {"reduce_concat": (2, 3)},
-            r"reduce_concat is \[2, 3\]; allowed are intermediate nodes 2 to 2, each once",
+            r"reduce_concat is \[2, 3\]; allowed: intermediate nodes 2 to 2, each once",
         ),
     ],
 )

@@ -39,7 +39,7 @@ def test_positions_of_equal_keys_are_the_first_one() -> None:
 def test_a_space_that_is_added_is_found_and_own_names_are_kept() -> None:
     space = get_space("s1")
     assert isinstance(space, TabularSpace)
-    with pytest.raises(ConfigError, match="'s1' is the package's own; choose another name"):
+    with pytest.raises(ConfigError, match="'s1' is built into nasi_ray; choose another name"):
         SPACES.add("s1", space)
     SPACES.add("mine", space)
     try:

@@ -67,7 +67,9 @@ def test_there_are_15625_cells_in_the_order_of_the_arrays() -> None:
 
 def test_position_outside_the_space_is_refused() -> None:
     for index in (-1, 15_625):
-        with pytest.raises(IndexError, match=f"nb201 has no {index}; allowed: 0 to 15624"):
+        with pytest.raises(
+            IndexError, match=f"nb201 has no architecture number {index}; allowed: 0"
+        ):
             NB201.architecture(index)
 
 

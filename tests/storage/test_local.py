@@ -242,7 +242,7 @@ def test_the_kernel_releases_the_lock_of_a_dead_driver(
 
 def test_a_fifo_in_the_run_directory_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "identity.json")
-    with pytest.raises(StorageRefusedError, match=r"identity\.json: it is no regular file"):
+    with pytest.raises(StorageRefusedError, match=r"identity\.json: it is not a regular file"):
         LocalStorage(tmp_path).read("identity.json")
 
 

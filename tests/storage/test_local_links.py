@@ -196,7 +196,7 @@ def test_links_may_lead_to_the_run_directory(tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_named_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "identity.json").symlink_to(tmp_path / "nothing")
-    with pytest.raises(StorageRefusedError, match=r"identity\.json: it is a link to nothing; rem"):
+    with pytest.raises(StorageRefusedError, match=r"identity\.json: it is a broken link; remove"):
         LocalStorage(tmp_path).read("identity.json")
 
 
@@ -209,7 +209,7 @@ def test_a_file_that_is_a_link_may_be_read(tmp_path: Path) -> None:
 def test_a_socket_is_no_lock_file(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "lock"))
-        with pytest.raises(StorageRefusedError, match="lock: it is a link or no regular file"):
+        with pytest.raises(StorageRefusedError, match="lock: it is a link or not a regular file"):
             open_lock_file(tmp_path / "lock")
 
 

@@ -55,7 +55,7 @@ def test_what_is_no_s3_service_is_refused_with_its_address(
     with faulty_server(lambda number: reply) as server:
         error = failure_of(action, storage_at(server, monkeypatch))
     assert not error.is_retryable
-    assert f"no S3 API answers at {server.url}" in str(error)
+    assert f"what answers at {server.url} is a web server, not an S3 service" in str(error)
     assert "correct AWS_ENDPOINT_URL" in str(error)
 
 

@@ -230,7 +230,7 @@ def test_what_a_lock_says_of_its_duration_is_taken_within_limits(
     assert again is not None
     assert taken_s - 2 <= int(again[1]) <= taken_s + 1
     is_taken_as_given = given in ("600", "5", "30")
-    assert again[2] == "" if is_taken_as_given else f"is taken as {taken_s} s)" in again[2]
+    assert again[2] == "" if is_taken_as_given else f"{taken_s} s is used)" in again[2]
     assert len(str(caught.value)) < 400
 
 

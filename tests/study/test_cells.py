@@ -54,7 +54,7 @@ def test_cells_of_an_objective_of_measurements_are_significant_as_far_as_they_ar
 
 
 def test_a_seed_without_measurements_is_an_error() -> None:
-    with pytest.raises(NoGoodSamplesError, match="none of the 0 measurements is good"):
+    with pytest.raises(NoGoodSamplesError, match="none of the 0 measurements is usable"):
         select_cells({0: SearchRecords(measurements={PATH: measurement_table([])})}, RELATIVE, S1)
 
 

@@ -65,5 +65,5 @@ def test_samples_without_a_logarithm_do_not_count() -> None:
 
 
 def test_a_draw_per_cell_has_no_such_effects() -> None:
-    with pytest.raises(ConfigError, match="every cell drew its own"):
+    with pytest.raises(ConfigError, match="each cell had its own draw"):
         chosen_candidates(np.zeros((3, 36), dtype=np.int16), S1)

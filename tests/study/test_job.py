@@ -269,7 +269,7 @@ def test_lost_samples_are_counted_and_named(
     assert [run["lost"] for run in found["runs"]] == [[3]] * 6
     assert [len(x) for x, _ in found["result"]["random-data"]["pairs"]] == [T - 1, T - 1]
     text = (Path(settings.out) / "agnostic-s1.md").read_text()
-    assert "samples left out: 6, of which 6 were lost" in text
+    assert "samples left out: 6, of which 6 because every attempt" in text
 
 
 def test_all_searches_share_one_connection_and_a_replay_needs_none(

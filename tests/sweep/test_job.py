@@ -165,7 +165,7 @@ def test_a_search_that_fails_is_reported_and_left(
     code, out, err = call("sweep.py", *arguments(tmp_path))
     assert code == 4
     assert "nb201-seed1-" in err
-    assert "warning: 1 searches failed" in err
+    assert "warning: 1 search failed; run the same command" in err
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0", "2"]
     monkeypatch.undo()
     code, out, err = call("sweep.py", *arguments(tmp_path))
@@ -178,7 +178,9 @@ def test_every_search_failing_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         raise NoGoodSamplesError("all failed")
 
     monkeypatch.setattr(many, "run_search", fail)
-    with pytest.raises(NoGoodSamplesError, match="every search failed, the first one: all failed"):
+    with pytest.raises(
+        NoGoodSamplesError, match="every search failed, the first one with: all failed"
+    ):
         sweep(tmp_path)
 
 
@@ -204,7 +206,7 @@ def test_a_stop_says_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return run_search(one, *args, **kwargs)
 
     monkeypatch.setattr(many, "run_search", stop_second)
-    with pytest.raises(SearchStoppedError, match="1 of 3 searches are done; stopped; the same"):
+    with pytest.raises(SearchStoppedError, match="1 of 3 searches are done; stopped; run"):
         sweep(tmp_path)
 
 
@@ -298,7 +300,9 @@ def test_sigterm_stops_a_sweep_on_ray(tmp_path: Path) -> None:
     process.terminate()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert err.rstrip().endswith("0 of 3 searches are done; stopped; the same command continues")
+    assert err.rstrip().endswith(
+        "0 of 3 searches are done; stopped; run the same command again to continue"
+    )
 
 
 def test_what_is_not_allowed_never_starts_a_search(tmp_path: Path, evaluated: list[int]) -> None:

@@ -54,7 +54,7 @@ def test_a_sweep_on_s3_is_stopped_and_goes_on_as_on_disk(tmp_path: Path, prefix:
     process.terminate()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "the same command continues" in err
+    assert "run the same command again to continue" in err
     code, _, err = run("sweep.py", *argv)
     assert code == 0, err
     assert cells(result_of(storage)) == cells(here)

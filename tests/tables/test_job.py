@@ -54,7 +54,7 @@ def test_a_space_that_is_not_all_there_leaves_the_table_that_is(
 ) -> None:
     target = tmp_path / "nasbench101.parquet"
     job = NASBench101Job(source=str(official_file), target=str(target), space=("s1", "s2"))
-    with pytest.raises(DataError, match=r"s2 needs .* missing are \d+ of the 29160") as caught:
+    with pytest.raises(DataError, match=r"s2 needs .* \d+ of the 29160 architectures") as caught:
         run_convert(job, Quiet())
     assert str(caught.value).endswith(
         f"; complete: {target}, {tmp_path / 'nasbench1shot1_s1.parquet'}"
@@ -73,10 +73,10 @@ def test_stopping_says_what_is_complete(
     with pytest.raises(SearchStoppedError) as caught:
         run_convert(job, Quiet())
     if step == "convert_nasbench101":
-        assert str(caught.value).startswith("stopped; all is as it was before")
+        assert str(caught.value).startswith("stopped; all is unchanged: run the same")
         assert files(tmp_path) == []
     else:
-        assert f"complete: {job.target}; all else is as it was before" in str(caught.value)
+        assert f"complete: {job.target}; all else is unchanged: run the same" in str(caught.value)
         assert files(tmp_path) == ["nasbench101.parquet"]
         assert pq.read_table(job.target).num_rows == 2685
 
@@ -86,7 +86,7 @@ def test_a_target_with_the_name_of_a_spaces_table_is_refused(
 ) -> None:
     target = tmp_path / "nasbench1shot1_s1.parquet"
     job = NASBench101Job(source=str(official_file), target=str(target), space=("s1",))
-    with pytest.raises(ConfigError, match="is where the space's table goes"):
+    with pytest.raises(ConfigError, match="would be overwritten by the space's table"):
         run_convert(job, Quiet())
     assert files(tmp_path) == []
 

@@ -123,7 +123,7 @@ def spoil(record: bytes, position: int, value: Any) -> bytes:
         (0, "zz" * 16, "non-hexadecimal"),
         (0, "00", "does not have 32 characters"),
         (1, "4", "it must be \\[hash, epochs"),
-        (1, 0, "epochs are 0; allowed are 1 to"),
+        (1, 0, "epochs are 0; allowed: 1 to"),
         (1, 12, "end at epoch 4.0 of 12"),
         (2, "0100", "is not a matrix of 3 vertices"),
         (2, "010001002", "is not a matrix of 3 vertices"),

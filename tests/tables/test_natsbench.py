@@ -130,7 +130,7 @@ def test_the_size_space_is_refused(folder: Path, tmp_path: Path) -> None:
     ("field", "value", "reason"),
     [
         ("epochs", 90, "it was trained 90 epochs"),
-        ("eval_acc1es", {"x-valid@11": 101.0}, "an accuracy is 101.0; allowed are 0 to 100"),
+        ("eval_acc1es", {"x-valid@11": 101.0}, "an accuracy is 101.0; it must be 0 to 100"),
         ("eval_acc1es", {"x-valid@11": float("nan")}, "an accuracy is nan"),
         ("eval_acc1es", {"ori-test@11": 1.0}, "x-valid@11"),
     ],

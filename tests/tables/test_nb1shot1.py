@@ -59,7 +59,7 @@ def test_missing_configurations_are_counted(tmp_path: Path) -> None:
     convert_nasbench101(source, tmp_path / "nasbench101.parquet")
     absent = sorted({a.hash() for a in TINY})[:2]
     count = sum(a.hash() in absent for a in TINY)
-    reason = f"tiny needs all .* missing are {count} of the {TINY.num_architectures} asked for"
+    reason = f"tiny needs all .* {count} of the {TINY.num_architectures} architectures asked"
     with pytest.raises(DataError, match=reason):
         convert_nb1shot1(tmp_path / "nasbench101.parquet", tmp_path / "tiny.parquet", TINY)
     assert not (tmp_path / "tiny.parquet").exists()

@@ -143,7 +143,7 @@ def test_what_does_not_go_together_is_refused(both: Path, tmp_path: Path) -> Non
         job(both, tmp_path, genotype=CELL)
     with pytest.raises(ConfigError, match="seeds are for --genotypes"):
         make_train_job({**TINY, "seeds": (1, 2)})
-    with pytest.raises(ConfigError, match="genotypes is for the command"):
+    with pytest.raises(ConfigError, match="genotypes works only with the command nasi-ray train"):
         nasi_ray.train(genotypes=str(both), progress=None)
     with pytest.raises(DataError, match="cannot be read"):
         cells.run_cells(job(tmp_path / "none", tmp_path / "run"), Quiet())
@@ -191,7 +191,7 @@ def test_trials_run_side_by_side_through_kills_and_a_stop(both: Path, tmp_path: 
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
-    assert "the same command continues" in err
+    assert "run the same command again to continue" in err
     code, text, err = run("train.py", *argv)
     assert code == 0, err
     assert text.startswith("2 trained, 0 failed")

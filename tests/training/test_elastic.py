@@ -40,7 +40,7 @@ class Losing(Quiet):
         super().message(text)
         if text.startswith("epoch 3/"):
             self._cluster.remove_node(self._node, allow_graceful=False)
-        if "with 1 in place of 3 workers" in text:
+        if "with 1 worker instead of 3" in text:
             self._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
 
 
@@ -51,10 +51,10 @@ def test_workers_are_lost_and_come_back(
     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     display = Losing(cluster, cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES))
     run_train(tiny(tmp_path / "elastic", **BASE, min_workers=1), display)
-    again = [line for line in display.messages if line.startswith("goes on at epoch")]
+    again = [line for line in display.messages if line.startswith("continues at epoch")]
     assert [line.rpartition(", with ")[2] for line in again] == [
-        "1 in place of 3 workers",
-        "3 in place of 1 workers",
+        "1 worker instead of 3",
+        "3 workers instead of 1",
     ], display.messages
     run_train(tiny(tmp_path / "whole", **{**BASE, "num_workers": 0}), Quiet())
     # The same images in the same micro-batches: sums are rounded in another order, which grows.

@@ -73,5 +73,5 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="test images are not read, and test_data is 'there'"):
         tiny(tmp_path, holdout=0.2, test_data="there")
-    with pytest.raises(DataError, match=r"leaves 2048 to train on and 0 to test on"):
+    with pytest.raises(DataError, match=r"2048 are left to train on and 0 to test on"):
         held(holdout=1e-6)

@@ -131,7 +131,7 @@ def test_a_lost_result_is_written_again(tmp_path: Path) -> None:
     }
     assert (tmp_path / "model.safetensors").exists()
     (tmp_path / "result.json").write_text("{")
-    with pytest.raises(RecordCorruptError, match="was altered"):
+    with pytest.raises(RecordCorruptError, match="was changed"):
         train(tmp_path, epochs=1)
 
 
@@ -165,11 +165,11 @@ def test_a_stopped_training_goes_on_bit_for_bit(
     asked = tiny(tmp_path, **EVERYTHING)
     with monkeypatch.context() as patch:
         stopper = Stopper(patch, after)
-        with pytest.raises(SearchStoppedError, match="the same command continues"):
+        with pytest.raises(SearchStoppedError, match="run the same command again"):
             job.run_train(asked, stopper)
     display = Quiet()
     job.run_train(asked, display)
-    assert any("goes on at epoch" in line for line in display.messages)
+    assert any("continues at epoch" in line for line in display.messages)
     assert figures(tmp_path) == figures(whole)
     one, other = final_state(tmp_path), final_state(whole)
     assert all(is_equal(one[name], other[name]) for name in TRAINED)
@@ -197,7 +197,7 @@ def test_a_torn_checkpoint_is_reported(tmp_path: Path) -> None:
     name.write_bytes(name.read_bytes()[:100])
     (tmp_path / "result.json").unlink()
     with pytest.raises(
-        DataError, match=r"step-000000008\.pt is no checkpoint, or is torn .*delete"
+        DataError, match=r"step-000000008\.pt is not a checkpoint, or is incomplete .*delete"
     ):
         train(tmp_path)
     name.unlink()
@@ -210,7 +210,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
             return (print, ("run",))
 
     torch.save({"format": 1, "model": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(DataError, match="is no checkpoint"):
+    with pytest.raises(DataError, match="is not a checkpoint"):
         checkpoints.read((tmp_path / "evil.pt").read_bytes(), "evil.pt")
 
 
@@ -272,7 +272,7 @@ def test_networks_of_benchmarks_are_trained(
         ({"num_workers": 2, "min_workers": 3}, ConfigError, "min_workers is 3 and num_workers is"),
         (
             {"num_workers": 3, "min_workers": 1, "label_selector": "zone=a"},
-            ConfigError, "min_workers is 1, and label_selector is given: Ray counts all nodes",
+            ConfigError, "min_workers is 1, and label_selector is given: Ray also counts the nodes",
         ),
         (
             {"num_workers": 3, "min_workers": 1, "sync_bn": True},

@@ -123,8 +123,8 @@ def test_a_benchmark_fixes_its_network() -> None:
     ("change", "message"),
     [
         ({"schema": "nasi_ray.model/9"}, "this version reads 'nasi_ray.model/1'"),
-        ({"num_classes": "ten"}, "num_classes of a model: input should be a valid integer"),
-        ({"std": [1.0]}, "std.1 of a model: field required"),
+        ({"num_classes": "ten"}, "model setting num_classes: input should be a valid integer"),
+        ({"std": [1.0]}, "model setting std.1: field required"),
         ({"genotype": {}}, "not a DARTS genotype"),
         ({"space": "s9"}, "unknown space"),
     ],
@@ -144,7 +144,7 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     save_model(storage, trained(config).state_dict(), config)
     other = tiny_config(init_channels=5)
     storage.write("model.json", json.dumps(other.to_dict()).encode())
-    with pytest.raises(DataError, match=r"is of another network than model\.json"):
+    with pytest.raises(DataError, match=r"belongs to another network than model\.json"):
         load_model(storage)
     storage.write("model.safetensors", safetensors.torch.save(trained(config).state_dict()))
     with pytest.raises(DataError, match=r"is not of the network in model.json: .*size mismatch"):

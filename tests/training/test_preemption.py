@@ -67,9 +67,9 @@ def test_a_preempted_node_is_not_charged_and_loses_nothing(
     # Not one failure is allowed, so that the run ends here if the loss of the node is charged.
     run_train(tiny(out, **BASE, max_failures=0), display)
     assert display.is_announced
-    again = [line for line in display.messages if line.startswith("goes on at epoch")]
+    again = [line for line in display.messages if line.startswith("continues at epoch")]
     assert len(again) == 1, display.messages
-    assert display.messages.count("a node is to go away: saved a checkpoint") == 1
+    assert display.messages.count("a node will be shut down: saved a checkpoint") == 1
     run_train(tiny(tmp_path / "whole", **{**BASE, "num_workers": 0}), Quiet())
     assert figures(out) == figures(tmp_path / "whole")
     assert checkpoints.steps_of(LocalStorage(str(out)))[-1] == 40 * 48

@@ -55,7 +55,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, undisturbed: Path) -> N
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert len(killed) == 2
-    assert "goes on at epoch" in err
+    assert "continues at epoch" in err
     assert_same(tmp_path, undisturbed)
 
 
@@ -65,7 +65,7 @@ def test_a_killed_driver_changes_nothing(tmp_path: Path, undisturbed: Path) -> N
     process.communicate()
     code, _, err = run("train.py", *ARGS, "--num-workers", "2", "--out", tmp_path)
     assert code == 0, err
-    assert "goes on at epoch" in err
+    assert "continues at epoch" in err
     assert_same(tmp_path, undisturbed)
 
 
@@ -75,10 +75,10 @@ def test_a_stopped_training_saves_and_continues(tmp_path: Path, undisturbed: Pat
     _, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "stopped; the same command continues from the checkpoint" in err
+    assert "stopped; run the same command again to continue from the checkpoint" in err
     code, _, err = run("train.py", *ARGS, "--num-workers", "2", "--out", tmp_path)
     assert code == 0, err
-    assert "goes on at epoch" in err
+    assert "continues at epoch" in err
     assert_same(tmp_path, undisturbed)
 
 
@@ -88,7 +88,7 @@ def test_from_two_workers_to_one(tmp_path: Path, undisturbed: Path) -> None:
     process.communicate()
     code, _, err = run("train.py", *ARGS, "--num-workers", "0", "--out", tmp_path)
     assert code == 0, err
-    assert "goes on at epoch" in err
+    assert "continues at epoch" in err
     # The same images in the same micro-batches; sums are rounded in another order, and the running
     # statistics of batch norm see two micro-batches in turn, not their mean.
     for one, other in zip(figures(tmp_path), figures(undisturbed), strict=True):

@@ -65,8 +65,8 @@ class Quarantine:
 
     def __str__(self) -> str:
         return (
-            f"{self.device} keeps failing while others work; it is quarantined for "
-            f"{self.seconds:.0f} s; {self.reason}"
+            f"{self.device} keeps failing while others work; it gets no work for "
+            f"{self.seconds:.0f} s; its last error: {self.reason}"
         )
 
 
@@ -82,14 +82,17 @@ class GiveUp:
     @classmethod
     def failures(cls, num: int, last: Failure) -> GiveUp:
         """So many failures in a row."""
-        return cls(f"{num} failures in a row with no result in between; the last: {last.reason}")
+        return cls(
+            f"{num} attempts failed in a row, the last with: {last.reason}; check the workers and "
+            "their nodes, then run the same command again"
+        )
 
     @classmethod
     def unequal(cls, index: int) -> GiveUp:
         """Two results of a sample differ."""
         reason = (
-            f"sample {index} gave two different results; its evaluation depends on more than its "
-            "index, or the workers' devices or versions differ"
+            f"sample {index} gave two different results: the workers' devices or versions differ, "
+            "or its evaluation is not deterministic; use workers of one kind with the same versions"
         )
         return cls(reason, is_contradiction=True)
 

@@ -160,7 +160,7 @@ def test_one_broken_device_neither_ends_a_run_nor_costs_a_sample(
 @pytest.mark.parametrize("is_death", [False, True])
 def test_a_run_ends_if_every_device_is_broken(is_death: bool) -> None:
     out = FakeDevices(10, set(range(10)), 60, is_death=is_death).run(400)
-    assert out.end.startswith("gave up: 5 failures in a row")
+    assert out.end.startswith("gave up: 5 attempts failed in a row")
     assert out.seconds < 60
 
 

@@ -139,7 +139,7 @@ def test_gives_up_with_the_last_reason_when_every_worker_dies() -> None:
     cluster = make_cluster(50, policy=PoolPolicy(), deadly=frozenset(range(50)))
     cluster.run()
     assert isinstance(cluster.ended, GiveUp)
-    assert "5 failures in a row" in cluster.ended.reason
+    assert "5 attempts failed in a row" in cluster.ended.reason
     assert "died" in cluster.ended.reason
     assert cluster.failed == {}  # nothing is blamed on the samples
     assert "\n" not in cluster.ended.reason
