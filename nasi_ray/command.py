@@ -23,6 +23,7 @@ from nasi_ray.display.formats import escaped, escaped_lines, one_line, plural
 from nasi_ray.errors import UnknownNameError
 from nasi_ray.files import user_path
 from nasi_ray.run.process import (
+    EXIT_ERROR,
     EXIT_INCOMPLETE,
     EXIT_STATUSES,
     reporting_errors,
@@ -53,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # one thread gives the same digits on any number of cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch's libraries end the process over it
+        sys.stderr.write("error: the working directory was deleted; go to another directory\n")
+        sys.exit(EXIT_ERROR)
     run = partial(_run, args)
     return supervised(run) if args[:1] and args[0] in _ON_RAY else run()
 

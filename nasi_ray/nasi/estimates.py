@@ -31,6 +31,8 @@ from nasi_ray.spaces.options import (
 
 NUM_DRAWS = 200
 """Bootstrap draws of the samples."""
+MIN_RESAMPLED = 4
+"""Of fewer samples the draws are too alike to say how sure a choice is: there are none."""
 RIDGE = {1: 3.0, 2: 30.0}
 """λ of main effects and of pairs."""
 
@@ -233,6 +235,8 @@ def _estimate_by_score(
     scorer: _TraceNormScorer | _ObjectiveScorer, space: SearchSpace, budget: Budget, num_draws: int
 ) -> Estimate:
     found = select_score(scorer.score(), scorer.known, space, budget)
+    if scorer.num_samples < MIN_RESAMPLED:
+        return found
     alpha_of = alpha_of_scores(space, scorer.known, budget)
     draws = [
         alpha_of(drawn)

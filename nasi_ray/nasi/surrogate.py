@@ -226,6 +226,9 @@ class Design:
                 yield standardized_sum(fits) if standardized else sum_of(fits)
             return
         features, basis = self._decomposed
+        if not basis.shape[1]:  # all samples are of one architecture
+            yield from self._surrogates(np.zeros((len(targets), len(basis))))
+            return
         for start in range(0, len(targets), _BLOCK):
             found = []
             for u, count in zip(targets[start:][:_BLOCK], counts[start:][:_BLOCK], strict=True):

@@ -35,7 +35,7 @@ from nasi_ray.run.finish import to_json
 from nasi_ray.run.identity import SOURCE_NAME, sample_settings
 from nasi_ray.run.listed import read_list, store_list
 from nasi_ray.run.plan import RunPlan, plan_run
-from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracker import CountProgress
 from nasi_ray.runner import Runner, SeriesRunner
 from nasi_ray.spaces import get_space, get_tabular_space
@@ -91,6 +91,7 @@ def run_rank(job: RankJob, progress: Progress) -> RankingResult:
     plan = plan_rank(job)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
+    refuse_other_job(plan.storage, "rank")
     with Session(progress) as session, plan.storage.lock():
         stores = _complete_records(plan, wanted)
         if stores is None:

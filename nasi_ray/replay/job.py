@@ -102,6 +102,12 @@ def open_runs(uris: Sequence[str]) -> list[Run]:
     if not uris:
         raise ConfigError("no run was given; name the --out of one or more searches")
     runs = [Run.open(uri) for uri in uris]
+    for i, run in enumerate(runs):
+        if any(run.settings == other.settings for other in runs[:i]):
+            raise ConfigError(
+                f"the samples of {run.uri} are those of another run that was given (seed "
+                f"{run.settings['seed']}); give each search once"
+            )
     for run in runs[1:]:
         if run.space != runs[0].space:
             raise ConfigError(

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ EXIT_RETRYABLE = os.EX_TEMPFAIL
 EXIT_STOPPED = 130
 FORWARDED_STOP = signal.SIGUSR1
 """A SIGINT or SIGTERM that came to the parent of the job's process (``run.supervise``)."""
+
+_CALLBACK_S = 0.01
+"""Longer than a callback takes that drops an exception."""
 
 EXIT_STATUSES = (
     "Exit status: 0 done; 1 an error that you must fix first, or a bug; 2 a wrong command line or "
@@ -111,7 +115,8 @@ def stopping_once() -> Iterator[None]:
 
     A second signal does nothing while the first is being handled, so that it cannot interrupt the
     storing of samples. The third ends the process at once. After a stop both signals are ignored
-    for the rest of the process, so that they cannot change its exit status.
+    for the rest of the process, so that they cannot change its exit status. Python drops what is
+    raised in a destructor or a callback of a weak reference; a stop that hits one comes again.
     """
     num_signals = 0
     by_way = Counter[bool]()
@@ -128,11 +133,29 @@ def stopping_once() -> Iterator[None]:
         if num_signals > 2:
             os._exit(EXIT_STOPPED)
 
+    report_dropped = sys.unraisablehook
+    repeats: list[threading.Timer] = []
+
+    def repeat(dropped: sys.UnraisableHookArgs) -> None:
+        nonlocal num_signals
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            report_dropped(dropped)
+            return
+        num_signals = 0
+        by_way.clear()
+        # After this callback, in which an exception is dropped too.
+        repeats.append(threading.Timer(_CALLBACK_S, os.kill, (os.getpid(), signal.SIGINT)))
+        repeats[-1].start()
+
     stops = (signal.SIGINT, signal.SIGTERM, FORWARDED_STOP)
     before = {s: signal.signal(s, interrupt) for s in stops}
+    sys.unraisablehook = repeat
     try:
         yield
     finally:
+        sys.unraisablehook = report_dropped
+        for repeated in repeats:
+            repeated.cancel()
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if num_signals else handler)
 

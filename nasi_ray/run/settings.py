@@ -19,6 +19,7 @@ from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
 from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.storage.base import Storage
 
 J = TypeVar("J")
 
@@ -167,6 +168,31 @@ def settings_yaml(job: Any, name: str, **resolved: Any) -> bytes:
     lists = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
     text: str = yaml.safe_dump({"job": name, **lists}, sort_keys=False, allow_unicode=True)
     return text.encode(errors="surrogateescape")
+
+
+def refuse_other_job(storage: Storage, name: str) -> None:
+    """Make sure that a run directory is not that of another kind of job.
+
+    Args:
+        storage: The run directory.
+        name: Of the job: ``search``, ``rank``, ...
+
+    Raises:
+        ConfigError: If its ``settings.yaml`` is of another job.
+        StorageError: If the storage fails.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(storage.read("settings.yaml"))
+    except (FileNotFoundError, ValueError, RecursionError, yaml.YAMLError):
+        return
+    made_for = content.get("job") if isinstance(content, dict) else None
+    if made_for not in (None, name):
+        raise ConfigError(
+            f"{storage.uri} is the run directory of a `{str(made_for)[:40]}`, not of a `{name}`; "
+            "give another --out"
+        )
 
 
 def given_options(argv: Sequence[str], *names: str) -> dict[str, str | None]:

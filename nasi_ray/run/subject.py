@@ -24,11 +24,11 @@ def read_subject(
 
     Args:
         genotype: A file with a DARTS cell, its text, or the run directory of a search.
-        space: Of ``architecture``.
+        space: Of ``architecture``; beside ``genotype`` darts, or the space that the run is of.
         architecture: Its text, in place of ``genotype``.
 
     Raises:
-        ConfigError: If a text is not in the notation of its space.
+        ConfigError: If a text is not in the notation of its space, or the cell of another space.
         DataError: If the file cannot be read, or the run has no cell.
         InvalidGenotypeError: If the file holds no cell.
         StorageError: If the storage fails.
@@ -38,7 +38,16 @@ def read_subject(
             return space, parse_architecture(space, architecture)
         except InvalidGenotypeError as error:
             raise ConfigError(f"architecture: {error}") from None
-    given = str(genotype)
+    found, cell = _of_genotype(str(genotype))
+    if space not in (found, "darts"):
+        raise ConfigError(
+            f"space is {space!r}, but the genotype is a cell of {found}; leave --space out, or "
+            "give the cell by --architecture"
+        )
+    return found, cell
+
+
+def _of_genotype(given: str) -> tuple[str, TabularArchitecture]:
     if "Genotype(" in given or given.lstrip().startswith("{"):
         try:
             return "darts", Genotype.parse(given)

@@ -24,7 +24,7 @@ from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import ANSWERS, answer_name, to_json, write_results
 from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
-from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import Tracking
 from nasi_ray.runner import SeriesRunner
 from nasi_ray.search.cell_plot import cell_files
@@ -76,6 +76,7 @@ def run_search(
     with contextlib.ExitStack() as stack:
         tracking = stack.enter_context(Tracking(job.tracking, progress))
         session = session or stack.enter_context(Session(progress))
+        refuse_other_job(plan.storage, "search")
         stack.enter_context(plan.storage.lock())
         stores = _complete_records(job, plan, space)
         if stores is None:

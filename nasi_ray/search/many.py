@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -12,7 +13,13 @@ from typing import Any
 from nasi_ray.config import ComputeSettings
 from nasi_ray.data.fitted import FittedImages
 from nasi_ray.data.options import ReadOptions
-from nasi_ray.errors import NasiRayError, NoCapacityError, SearchStoppedError, StorageError
+from nasi_ray.errors import (
+    NasiRayError,
+    NoCapacityError,
+    RecordCorruptError,
+    SearchStoppedError,
+    StorageError,
+)
 from nasi_ray.pool import nodes
 from nasi_ray.pool.tune import TrialResources, run_trials
 from nasi_ray.progress import Progress, ProgressState, Silent
@@ -80,8 +87,10 @@ def search_many(
     note_options_without_effect(shown, progress)
     done: dict[int, SearchResult] = {}
     for position, job in enumerate(jobs):
-        if (result := answer(job)) is not None:
-            done[position] = result
+        # What is damaged fails in its own search, and does not stop the others.
+        with contextlib.suppress(RecordCorruptError):
+            if (result := answer(job)) is not None:
+                done[position] = result
     groups: dict[str, list[int]] = {}
     for position, job in enumerate(jobs):
         if position not in done:

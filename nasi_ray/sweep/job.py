@@ -15,7 +15,7 @@ from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import versions
-from nasi_ray.run.settings import flat_settings, settings_yaml
+from nasi_ray.run.settings import flat_settings, refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import Tracking
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.many import Searched, search_many
@@ -49,6 +49,7 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
     uri = storage.uri  # absolute, for trials that run in other folders and for what is printed
     job = dataclasses.replace(job, out=uri)
     points = combinations(job)
+    refuse_other_job(storage, "sweep")
     storage.write("settings.yaml", settings_yaml(job, "sweep"))
     with Tracking(job.tracking, progress) as tracking, Session(progress) as session:
         found = search_many(

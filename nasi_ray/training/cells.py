@@ -24,7 +24,7 @@ from nasi_ray.run.finish import write_results
 from nasi_ray.run.identity import source_name
 from nasi_ray.run.listed import read_list
 from nasi_ray.run.plan import settle_uri
-from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.tables.metric import Metric
@@ -65,6 +65,7 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
         NasiRayError: For every failure that a user can cause and that concerns all trainings.
     """
     storage = open_storage(settle_uri(job.run_uri))
+    refuse_other_job(storage, "train")
     # Trials run in other folders.
     uri = storage.uri
     test_data = source_name(job.images.test_data) if job.images.test_data else ""
@@ -117,7 +118,7 @@ def trials(job: TrainJob, uri: str) -> list[TrainJob]:
             seeds=(),
             out=f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}",
         )
-        for seed in job.seeds or (job.training.seed,)
+        for seed in dict.fromkeys(job.seeds or (job.training.seed,))
         for number, cell in enumerate(cells)
     ]
 

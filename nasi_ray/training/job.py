@@ -24,7 +24,7 @@ from nasi_ray.run.extensions import added, make_with_added
 from nasi_ray.run.finish import to_json, write_results
 from nasi_ray.run.identity import SOURCE_NAME, DataSource, find_source
 from nasi_ray.run.plan import settle_uri
-from nasi_ray.run.settings import settings_yaml
+from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import NETWORKS
@@ -35,7 +35,7 @@ from nasi_ray.training.link import LocalLink
 from nasi_ray.training.loop import AfterEpoch, TrainPlan, train
 from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.metrics import write_metrics
-from nasi_ray.training.model import ModelConfig, save_model
+from nasi_ray.training.model import MODEL_JSON, WEIGHTS, ModelConfig, save_model
 from nasi_ray.training.optimization import refuse_unknown_optimizer
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
@@ -90,6 +90,7 @@ def _run_train(
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
     storage = open_storage(settle_uri(job.run_uri))
+    refuse_other_job(storage, "train")
     training = _resolved(job, storage)
     sources = _sources(job)
     settings = _identity(training, space, architecture)
@@ -164,7 +165,9 @@ def _finished(
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
     is_same = all(map(DataSource.may_be, sources, before))
-    return read_result(storage) if is_same else None
+    if not is_same or not {WEIGHTS, MODEL_JSON} <= set(storage.list("model")):
+        return None
+    return read_result(storage)
 
 
 def find_compute(job: TrainJob) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from nasi_ray.errors import ConfigError, NoGoodSamplesError
 from nasi_ray.nasi.estimates import architecture_of, make_estimate, refuse_impossible
 from nasi_ray.nasi.estimator import Estimate, kept_margins, margins
 from nasi_ray.nasi.gumbel import sample_architecture
+from nasi_ray.nasi.surrogate import Design
 from nasi_ray.records.rows import MeasurementTable, Sample, SampleTable, SearchRecords
 from nasi_ray.search.result import describe_alpha
 from nasi_ray.seeding import generator
@@ -86,6 +87,32 @@ def records_of(
 def estimate_of(space: SearchSpace, **settings: Any) -> Estimate:
     config = EstimateConfig(**{"num_samples": NUM, "nu": "sweep", **settings})
     return make_estimate(records_of(space), space, config, SETTINGS, num_draws=5)
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 4])
+@pytest.mark.parametrize("estimator", ["score-function", "second-order"])
+def test_of_a_handful_of_samples_nobody_knows_how_sure_a_choice_is(
+    num: int, estimator: Estimator
+) -> None:
+    space = get_space("s1")
+    config = EstimateConfig(num_samples=num, objective="panel", estimator=estimator)
+    # The fourth and the fifth are not good.
+    records = records_of(space).below(num if num < 4 else 6)
+    found = make_estimate(records, space, replace(config, num_samples=6), SETTINGS)
+    described = describe_alpha(found, space)
+    is_known = [p is not None for p in described["probabilities"].values()]
+    assert set(is_known) == {num == 4}
+    assert all((e is not None) == (num == 4) for e in described["margin_errors"].values())
+
+
+def test_draws_of_samples_of_one_architecture_have_no_features() -> None:
+    space = get_space("s1")
+    row = np.array([configuration(space, np.zeros(len(space.decisions), dtype=np.int64))])
+    design = Design(np.repeat(row, 5, axis=0), space, order=2)
+    counts = np.ones((2, 5), dtype=np.int64)
+    targets = np.random.default_rng(0).random((2, 5, 1))
+    for drawn in design.fit_draws(targets, counts, ridge=30.0, standardized=True):
+        assert drawn.std() == 0.0
 
 
 @pytest.mark.parametrize("name", ["s1", "nb201"])

@@ -34,6 +34,15 @@ def test_a_run_says_of_each_decision_how_sure_it_is(
     assert evaluated == []
 
 
+def test_a_run_counts_once(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["confidence", runs[0], runs[0]], ["replay", *runs, runs[0], "--grid", "mu=0"]):
+        with pytest.raises(SystemExit) as ended:
+            command.main(argv)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"the samples of {runs[0]} are those of another run" in line
+
+
 def test_several_runs_have_a_consensus_and_votes(
     runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

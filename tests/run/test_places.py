@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from pathlib import Path
 
@@ -83,6 +84,7 @@ PRINTED: list[tuple[str, tuple[str, ...], str]] = [
     ("report", ("runs/x",), "runs/x/report.html"),
 ]
 """Command, arguments with relative places, and what it prints of them, one after the other."""
+KINDS = ("search", "sweep", "rank", "train")
 
 
 @pytest.mark.integration
@@ -98,3 +100,38 @@ def test_every_command_prints_the_absolute_place(
             command.main([name, *argv])
         out, err = capsys.readouterr()
         assert re.search(rf"{re.escape(str(tmp_path / place))}(?=[\s:;,')]|$)", out), (out, err)
+
+
+@pytest.mark.integration
+def test_a_run_directory_is_of_one_kind_of_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = {name: [*argv[:-2], "--out"] for name, argv, _ in PRINTED if name in KINDS}
+    for name in KINDS:
+        command.main([name, *jobs[name], name])
+        capsys.readouterr()
+    for name, other in itertools.permutations(KINDS, 2):
+        settings = (tmp_path / other / "settings.yaml").read_bytes()
+        with pytest.raises(SystemExit) as ended:
+            command.main([name, *jobs[name], other])
+        assert ended.value.code in (1, 2)
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if "error: " in text]
+        assert str(tmp_path / other) in line
+        assert (tmp_path / other / "settings.yaml").read_bytes() == settings
+    for name in KINDS:  # all of them are as they were
+        assert command.main([name, *jobs[name], name]) == 0
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as ended:
+        command.main(["show", str(tmp_path)])
+    assert ended.value.code == 1
+    message = "error: the working directory was deleted; go to another directory\n"
+    assert capsys.readouterr().err == message
+    monkeypatch.chdir(tmp_path)

@@ -126,6 +126,24 @@ def test_the_second_signal_cannot_cut_off_what_the_first_began() -> None:
     assert done == ["stored"]
 
 
+def test_a_stop_that_hits_a_destructor_comes_again() -> None:
+    code = """if True:
+        import os, signal, sys, time
+        from nasi_ray.run.process import reporting_errors, stopping_once
+        class Slow:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.001)  # the handler raises here, and Python drops it
+        with reporting_errors(), stopping_once():
+            Slow()
+            print("dropped")
+            time.sleep(60)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stdout) == (130, "dropped\n")
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_third_signal_ends_the_process() -> None:
     code = """
         import signal

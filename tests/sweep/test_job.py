@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,17 @@ def test_a_search_that_fails_is_reported_and_left(
     code, out, err = call("sweep.py", *arguments(tmp_path))
     assert code == 0, err
     assert "2 of 3 searches are done already" in err
+
+
+def test_a_damaged_search_does_not_stop_the_others(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    part = next((tmp_path / "runs").glob("*seed1*/measurements/path/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-9])
+    shutil.rmtree(part.parents[2] / "answers")
+    code, out, err = call("sweep.py", *arguments(tmp_path))
+    assert code == 4
+    assert f"{part.name} is incomplete or was changed" in err
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0", "2"]
 
 
 def test_every_search_failing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_trainings_of_a_list_share_a_gpu(
 def test_the_table_has_every_cell_with_every_seed(both: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     progress = Quiet()
-    result = cells.run_cells(job(both, out, seeds=(3, 5), epochs=2), progress)
+    result = cells.run_cells(job(both, out, seeds=(3, 5, 3), epochs=2), progress)
     assert (result.num_trained, result.failures) == (4, {})
     table = pq.read_table(out / "accuracies.parquet")
     assert table["genotype"].to_pylist() == [Genotype.parse(c).to_json() for c in (CELL, OTHER)]

@@ -204,6 +204,20 @@ def test_a_torn_checkpoint_is_reported(tmp_path: Path) -> None:
     assert train(tmp_path).content["epochs"] == 2
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_model_that_is_gone_is_written_again(tmp_path: Path, name: str) -> None:
+    train(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    train(tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_the_cell_of_another_space_than_given_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="space is 's1', but the genotype is a cell of darts"):
+        train(tmp_path, space="s1")
+
+
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
