@@ -215,11 +215,18 @@ def test_a_search_and_a_ranking_do_not_share_a_directory(tmp_path: Path) -> None
         out=str(tmp_path / "search"),
     )
     run_search(search, Quiet())
+    rank(job(tmp_path / "rank"), Quiet())
+    taken = replace(search, out=str(tmp_path / "rank"))
+    with pytest.raises(ConfigError, match="is the run directory of a `search`, not of a `rank`"):
+        rank(job(tmp_path / "search"), Quiet())
+    with pytest.raises(ConfigError, match="is the run directory of a `rank`, not of a `search`"):
+        run_search(taken, Quiet())
+    for name in ("search", "rank"):
+        (tmp_path / name / "settings.yaml").unlink()
     with pytest.raises(RecordConflictError, match="holds samples, not scores"):
         rank(job(tmp_path / "search"), Quiet())
-    rank(job(tmp_path / "rank"), Quiet())
     with pytest.raises(RecordConflictError, match="holds scores, not samples"):
-        run_search(replace(search, out=str(tmp_path / "rank")), Quiet())
+        run_search(taken, Quiet())
 
 
 def test_a_failed_proxy_is_recorded_counted_and_not_tried_again(
