@@ -114,13 +114,16 @@ def _foot(settings: StudySettings, about: Mapping[str, Any]) -> list[str]:
     kinds = {run["samples"].get("device", "not known") for run in about["runs"]}
     num_failed = sum(run["num_failed"] for run in about["runs"])
     programs = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lost = (
+        f", of which {about['num_lost']} because every attempt to evaluate them failed (run the "
+        "same command again to retry)"
+    )
     computer = about["machine"]
     return [
         "## How it was made",
         "",
         f"- Seeds: {', '.join(map(str, settings.seeds))}. Runs: {len(about['runs'])}, "
-        f"samples left out: {num_failed}, of which {about['num_lost']} because every attempt to "
-        "evaluate them failed (run the same command again to retry).",
+        f"samples left out: {num_failed}{lost if about['num_lost'] else ''}.",
         f"- Time of this command: {about['seconds']:.0f} s; of evaluating the samples it used, "
         f"added up over workers: {about['sample_seconds']:.0f} s.",
         f"- Evaluated on: {', '.join(sorted(kinds))}. Driver: {computer['processor']}, "
