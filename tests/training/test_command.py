@@ -58,8 +58,8 @@ def test_a_search_is_followed_by_a_training(
     assert status(*args) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [first, page]
     # The run directory of the search itself is no place for a training.
-    assert status("train", "--genotype", CELL, "--num-workers", "0", "--out", out) == 1
-    assert f"{out} holds samples, not checkpoints" in capsys.readouterr().err
+    assert status("train", "--genotype", CELL, "--num-workers", "0", "--out", out) == 2
+    assert f"{out} is the run directory of a `search`" in capsys.readouterr().err
 
 
 def test_a_recipe_that_is_not_known_ends_a_search_before_it_begins(

@@ -26,7 +26,7 @@ def test_a_training_on_s3_is_stopped_and_goes_on_as_on_disk(
     job = make_train_job({**TINY, **EVERYTHING, "out": uri})
     with monkeypatch.context() as patch:
         stopper = Stopper(patch, 3)
-        with pytest.raises(SearchStoppedError, match="continues"):
+        with pytest.raises(SearchStoppedError, match="run the same command again"):
             run_train(job, stopper)
     result = run_train(job, Quiet())
     train(tmp_path, **EVERYTHING)
