@@ -12,7 +12,7 @@ import tyro
 
 from nasi_ray.display.formats import escaped
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 _NONE = "-"
 _SETTINGS = (
@@ -31,12 +31,7 @@ class ShowJob:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, read, print."""
-    job = tyro.cli(
-        ShowJob,
-        prog="nasi-ray show",
-        args=list(argv),
-        description=f"{ShowJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    job = parse(ShowJob, argv, "show")
     sys.stdout.write("".join(f"{escaped(line)}\n" for line in show_lines(job.run)))
     return 0
 

@@ -18,7 +18,7 @@ from nasi_ray.errors import (
     RecordCorruptError,
     UnknownNameError,
 )
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 if TYPE_CHECKING:
     from nasi_ray.progress import Progress, ProgressState
@@ -49,12 +49,7 @@ class WatchJob:
 
 def main(argv: Sequence[str]) -> int:
     """Parse, and watch."""
-    job = tyro.cli(
-        WatchJob,
-        prog="nasi-ray watch",
-        args=list(argv),
-        description=f"{WatchJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    job = parse(WatchJob, argv, "watch")
     from nasi_ray.display.progress import make_progress
 
     with (

@@ -33,6 +33,7 @@ from nasi_ray.cluster.job_api import RayJobApi, checked_address
 from nasi_ray.display.formats import escaped
 from nasi_ray.errors import ConfigError, NasiRayError
 from nasi_ray.pool.cost import load_prices
+from nasi_ray.run.command_line import parse
 from nasi_ray.run.process import EXIT_INCOMPLETE
 
 JOBS = ("search", "sweep", "rank", "study", "convert", "train")
@@ -120,7 +121,7 @@ def parse_submission(argv: Sequence[str]) -> Submission:
     if "--" in own:
         split = own.index("--")
         own, arguments = own[:split], own[split + 1 :]
-    submission = tyro.cli(Submission, args=own, prog="nasi-ray cluster submit")
+    submission = parse(Submission, own, "cluster submit")
     submission = dataclasses.replace(submission, arguments=tuple(arguments))
     if not arguments or arguments[0] not in JOBS:
         given = f"{arguments[0]!r} is not a job" if arguments else "no job is given"

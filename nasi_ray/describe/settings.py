@@ -11,7 +11,7 @@ import tyro
 
 from nasi_ray.config import Auto
 from nasi_ray.errors import ConfigError
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 from nasi_ray.spaces import get_space
 
 PICTURES = (".svg", ".png")
@@ -96,12 +96,7 @@ def parse_describe(argv: Sequence[str]) -> DescribeJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    job = tyro.cli(
-        DescribeJob,
-        prog="nasi-ray describe",
-        args=list(argv),
-        description=f"{DescribeJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    job = parse(DescribeJob, argv, "describe")
     if (job.genotype is None) == (job.architecture is None):
         raise ConfigError(
             "give a cell: either --genotype with a file or run directory, or --architecture with "

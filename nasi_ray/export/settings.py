@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from nasi_ray.errors import ConfigError
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 Format = Literal["python", "pt2", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -90,9 +90,4 @@ def parse_export(argv: Sequence[str]) -> ExportJob:
         NasiRayError: If a value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    return tyro.cli(
-        ExportJob,
-        prog="nasi-ray export",
-        args=list(argv),
-        description=f"{_ABOUT}\n\n{EXIT_STATUSES}",
-    )
+    return parse(ExportJob, argv, "export", about=_ABOUT)

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from nasi_ray.errors import ConfigError
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +53,4 @@ def parse_report(argv: Sequence[str]) -> ReportJob:
         NasiRayError: If a value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    return tyro.cli(
-        ReportJob,
-        prog="nasi-ray report",
-        args=list(argv),
-        description=f"{ReportJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    return parse(ReportJob, argv, "report")

@@ -10,7 +10,7 @@ import tyro
 
 from nasi_ray.errors import ConfigError
 from nasi_ray.replay.grid import parse_grid, points_of
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +44,7 @@ def parse_replay(argv: Sequence[str]) -> ReplayJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    return tyro.cli(
-        ReplayJob,
-        prog="nasi-ray replay",
-        args=list(argv),
-        description=f"{ReplayJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    return parse(ReplayJob, argv, "replay")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +63,7 @@ class ConfidenceJob:
 
 def parse_confidence(argv: Sequence[str]) -> ConfidenceJob:
     """Read the command line; arguments and errors as of ``parse_replay``."""
-    return tyro.cli(
-        ConfidenceJob,
-        prog="nasi-ray confidence",
-        args=list(argv),
-        description=f"{ConfidenceJob.__doc__}\n\n{EXIT_STATUSES}",
-    )
+    return parse(ConfidenceJob, argv, "confidence")
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

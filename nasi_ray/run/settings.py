@@ -18,7 +18,7 @@ import tyro
 from nasi_ray.config import ComputeSettings
 from nasi_ray.errors import ConfigError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 from nasi_ray.storage.base import Storage
 
 J = TypeVar("J")
@@ -143,14 +143,7 @@ def parse_job(
     settings = read_settings(path, name) if path is not None else {}
     known = {**settings, **{name: value for name, value in given.items() if value is not None}}
     job = with_settings(default(known), settings, where=str(path))
-    return tyro.cli(
-        type(job),
-        prog=f"nasi-ray {name}",
-        args=list(argv),
-        description=f"{type(job).__doc__}\n\n{EXIT_STATUSES}",
-        default=job,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    return parse(type(job), argv, name, default=job, config=(tyro.conf.OmitArgPrefixes,))
 
 
 def settings_yaml(job: Any, name: str, **resolved: Any) -> bytes:

@@ -11,7 +11,7 @@ import tyro
 
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig, get_preset
 from nasi_ray.errors import ConfigError, UnknownNameError
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 from nasi_ray.run.settings import ConfigFile, given_options, read_settings, with_settings
 from nasi_ray.spaces import get_space
 
@@ -220,15 +220,10 @@ def parse_study(argv: Sequence[str]) -> Study:
     defaults = {study: kind(settings=common) for study, kind in STUDIES.items()}
     if name:
         defaults[name] = with_settings(defaults[name], settings, where=str(path))
-    return _checked(
-        tyro.cli(
-            tyro.extras.subcommand_type_from_defaults(defaults),
-            prog="nasi-ray study",
-            description=f"Study searches against a table of accuracies.\n\n{EXIT_STATUSES}",
-            args=list(argv),
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-    )
+    kinds: Any = tyro.extras.subcommand_type_from_defaults(defaults)
+    about = "Study searches against a table of accuracies."
+    options: Any = {"config": (tyro.conf.OmitArgPrefixes,)}
+    return _checked(parse(kinds, argv, "study", about=about, **options))
 
 
 def _checked(study: Study) -> Study:

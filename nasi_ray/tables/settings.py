@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from nasi_ray.run.process import EXIT_STATUSES
+from nasi_ray.run.command_line import parse
 
 _Source = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
 _Target = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
@@ -66,12 +66,11 @@ def parse_convert(argv: Sequence[str]) -> ConvertJob:
     Raises:
         SystemExit: On ``--help`` and on malformed arguments (printed by tyro).
     """
-    return tyro.cli(
+    kinds: Any = (
         Annotated[NASBench101Job, tyro.conf.subcommand("nasbench101")]
         | Annotated[NASBench201Job, tyro.conf.subcommand("nasbench201")]
-        | Annotated[ShowJob, tyro.conf.subcommand("show")],
-        prog="nasi-ray convert",
-        description="Convert the official files of tabular benchmarks to Parquet tables.\n\n"
-        f"{EXIT_STATUSES}",
-        args=list(argv),
+        | Annotated[ShowJob, tyro.conf.subcommand("show")]
     )
+    about = "Convert the official files of tabular benchmarks to Parquet tables."
+    job: ConvertJob = parse(kinds, argv, "convert", about=about)
+    return job

@@ -29,7 +29,7 @@ WRITING: dict[str, list[tuple[str, ...]]] = {
     "report": [("runs/x",), ("{there}", "--out", "x.html"), ("{there}", "--figures", "drawn")],
 }
 """Command -> arguments with which it would write to a relative place."""
-READING = {"confidence", "show", "watch"}
+READING = {"confidence", "show", "watch", "version"}
 TOOLS = {"cluster"}
 """For the machine from which jobs are submitted."""
 

@@ -29,7 +29,11 @@ TINY = (
     *("--num-workers", "0", "--num-samples", "2", "--preset", "nasi-fix"),
 )
 ROOT = Path(nasi_ray.__file__).parent
-MAY_WRITE = {"run/process.py", "run/supervise.py", "command.py", "show.py", "display/progress.py"}
+MAY_WRITE = {
+    *("command.py", "show.py", "display/progress.py", "run/process.py", "run/supervise.py"),
+    *("run/command_line.py", "commands/output.py", "commands/search.py", "commands/sweep.py"),
+    *("commands/finalists.py", "commands/study.py", "commands/export.py"),
+}
 """What writes to standard streams itself, and is tested here."""
 CLUSTER_TOOLS = "cluster/"
 """They write what Ray and the user's own files say."""
@@ -169,9 +173,9 @@ def answers(folder: Path) -> str:
 
 
 def lines_of_a_command(folder: Path) -> str:
-    from nasi_ray.command import _print
+    from nasi_ray.commands.output import print_lines
 
-    _print(f"picture written to {HOSTILE}".replace("\r\n", "\r"))
+    print_lines(f"picture written to {HOSTILE}".replace("\r\n", "\r"))
     return "picture written to"
 
 

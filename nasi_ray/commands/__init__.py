@@ -1,0 +1,1 @@
+"""The commands of ``nasi-ray``, one module each: ``main(argv)`` parses, runs the job, prints."""

@@ -1,0 +1,30 @@
+"""``nasi-ray rank``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+
+from nasi_ray.commands.output import print_line, print_lines, write_page
+from nasi_ray.run.process import EXIT_INCOMPLETE
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, run, print; the exit status."""
+    from nasi_ray.ranking.settings import parse_rank
+
+    job = parse_rank(argv)
+    from nasi_ray.display.progress import make_progress
+    from nasi_ray.ranking.job import run_rank
+    from nasi_ray.ranking.text import ranking_lines
+
+    with contextlib.closing(make_progress(sys.stderr)) as progress:
+        result = run_rank(job, progress)
+    print_lines(ranking_lines(result.content))
+    if "cost" in result.content:
+        print_line(str(result.content["cost"]))
+    pictures = "scatter and deciles (svg, png), " if result.content["metric"] else ""
+    print_line(f"written to {result.uri}: ranking.json, ranking.md, scores.csv, {pictures}scores/")
+    write_page(result.uri, job.report)
+    return EXIT_INCOMPLETE if result.num_lost else 0
