@@ -40,6 +40,9 @@ COMMANDS = {
 }
 """Name -> description, and the module in ``nasi_ray``, with ``main(argv) -> status``."""
 
+_WRITING = ("search", "sweep", "rank", "study", "convert", "train", "export", "report", "cluster")
+"""Commands that leave more than what they print."""
+
 _ON_RAY = ("search", "sweep", "rank", "study", "train")
 
 
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     name = args[0] if args else "--help"
-    with reporting_errors(), stopping_once():
+    with reporting_errors(only_prints=name not in _WRITING), stopping_once():
         if name in ("-h", "--help"):
             print_lines(_help())
             return 0

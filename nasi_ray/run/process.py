@@ -43,16 +43,23 @@ EXIT_STATUSES = (
 
 
 @contextlib.contextmanager
-def reporting_errors() -> Iterator[None]:
+def reporting_errors(*, only_prints: bool = False) -> Iterator[None]:
     """Print errors that users can cause as one line, and exit with the matching status.
 
     Errors and warnings of the log go to standard error, too, unless the caller handles them.
     Inside, standard streams may be closed or broken: what cannot be printed is left out.
+
+    Args:
+        only_prints: Whether what is printed is all that the job makes, so that it fails without.
     """
-    output = _tolerate_broken_streams()
+    output, is_help = _tolerate_broken_streams(), False
     try:
         with _printable_log():
             yield
+    except SystemExit as end:
+        if end.code:
+            raise
+        is_help = True  # nothing else ends so
     except SearchStoppedError as stopped:
         _exit(EXIT_STOPPED, str(stopped))
     except NasiRayError as error:
@@ -63,7 +70,11 @@ def reporting_errors() -> Iterator[None]:
             "stopped; what is stored is kept: run the same command again to continue",
         )
     finally:
-        _report_lost(output)
+        is_lost = _report_lost(output, is_error=only_prints or is_help)
+    if is_lost:
+        sys.exit(EXIT_RETRYABLE)
+    if is_help:
+        sys.exit()
 
 
 def _exit_status(error: NasiRayError) -> int:
@@ -212,10 +223,14 @@ def _wrap(file: _LenientFile, stream: TextIO | None) -> io.TextIOWrapper:
     )
 
 
-def _report_lost(output: _LenientFile | None) -> None:
-    """Warn if output is lost, unless its reader has gone away."""
+def _report_lost(output: _LenientFile | None, *, is_error: bool) -> bool:
+    """Say that output is lost, unless its reader has gone away; whether that is an error."""
     if output is None:
-        return
+        return False
     sys.stdout.flush()
-    if output.failure is not None and output.failure.errno != errno.EPIPE:
-        sys.stderr.write(f"warning: standard output cannot be written: {output.failure.strerror}\n")
+    if output.failure is None or output.failure.errno == errno.EPIPE:
+        return False
+    lost = f"standard output cannot be written: {output.failure.strerror}"
+    advice = "; run the same command again with another standard output"
+    sys.stderr.write(f"error: {lost}{advice}\n" if is_error else f"warning: {lost}\n")
+    return is_error

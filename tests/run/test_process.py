@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -218,6 +219,47 @@ def test_closed_and_broken_streams_change_nothing(
     assert done.stdout == has_out * 3 * ("?" * 10_000 + " False\n")
     warning = "warning: standard output cannot be written: No space left on device\n"
     assert done.stderr == has_err * (3 * "progress\n" + (streams == "> /dev/full") * warning)
+
+
+@pytest.mark.parametrize(
+    ("ending", "streams", "code"),
+    [
+        ("pass", "> /dev/full", 75),
+        ("sys.exit(0)", "> /dev/full", 75),
+        ("sys.exit(2)", "> /dev/full", 2),
+        ("pass", "1< /dev/null", 75),
+        ("pass", "> >(:)", 0),
+        ("sys.exit(0)", "> >(:)", 0),
+        ("pass", "> /dev/null", 0),
+    ],
+)
+def test_a_command_that_only_prints_fails_if_it_cannot(
+    ending: str, streams: str, code: int
+) -> None:
+    program = f"""
+        import sys
+        from nasi_ray.run.process import reporting_errors
+        with reporting_errors(only_prints=True):
+            print("x" * 10_000)
+            {ending}
+    """
+    wait = f"sleep {0.3 * (':' in streams)}"  # the reader goes
+    command = ["bash", "-c", f'({wait}; exec "$0" -c "$1") {streams}']
+    done = subprocess.run(
+        [*command, sys.executable, textwrap.dedent(program)], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == code, done.stderr
+    told = "error: standard output cannot be written: .*; run the same command again with another"
+    assert bool(re.match(told, done.stderr)) == (code != 0)
+
+
+@pytest.mark.parametrize("name", ["version", "--help"])
+def test_commands_that_only_print_say_so(name: str) -> None:
+    command = [sys.executable, "-m", "nasi_ray", name]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 75
+    assert done.stderr.startswith("error: standard output cannot be written: No space left")
 
 
 def test_an_error_with_standard_error_closed_has_its_status() -> None:
