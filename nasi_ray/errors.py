@@ -6,7 +6,7 @@ Bugs are not here: they stay ordinary exceptions with a traceback.
 from __future__ import annotations
 
 import difflib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class NasiRayError(Exception):
@@ -61,6 +61,8 @@ class StorageError(NasiRayError):
     """A read or write of the run directory failed (full disk, no access, unreachable)."""
 
     is_retryable = True
+    result: Any = None
+    """What the job came to all the same, if only files of it could not be written."""
 
 
 class StorageRefusedError(StorageError):

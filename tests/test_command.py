@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from nasi_ray import command
-from nasi_ray.errors import StorageError
+from nasi_ray.errors import StorageError, StorageRefusedError
 from nasi_ray.pages import job as pages_job
 from nasi_ray.version import __version__
 
@@ -260,14 +260,18 @@ def test_a_job_ends_with_its_page_or_says_why_not(
     assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
     assert page.read_text().startswith("<!DOCTYPE html>")
 
-    for error in (StorageError("cannot write it: full; free some"), ValueError("no\nengine")):
+    only = "only the page is missing: run the same command again to write it"
+    for error, code, told in (
+        (StorageError("full; free some"), 75, f"error: full; free some; {only}"),
+        (StorageRefusedError("not yours"), 0, "note: no page was written: not yours"),
+        (ValueError("no\nengine"), 0, "note: no page was written: no engine"),
+    ):
 
         def fail(job: object, error: Exception = error) -> None:
             raise error
 
         monkeypatch.setattr(pages_job, "run_report", fail)
-        assert status(*search) == 0
+        assert status(*search) == code
         out, err = capsys.readouterr()
-        assert "page: " not in out
-        reason = " ".join(str(error).split())
-        assert err.splitlines()[-1] == f"note: no page was written: {reason}"
+        assert out.splitlines()[-1].startswith(f"written to {tmp_path}: ")
+        assert err.splitlines()[-1] == told

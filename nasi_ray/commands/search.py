@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nasi_ray.commands.finalists import run_and_print
-from nasi_ray.commands.output import print_line, write, write_page
+from nasi_ray.commands.output import print_line, printing_unwritten, write, write_page
 from nasi_ray.commands.train import train
 from nasi_ray.display.formats import escaped
 from nasi_ray.run.process import EXIT_INCOMPLETE
@@ -28,12 +28,17 @@ def main(argv: Sequence[str]) -> int:
     from nasi_ray.display.progress import make_progress
     from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.search.job import run_search
+    from nasi_ray.search.result import SearchResult
     from nasi_ray.search.text import lost_warning
 
     plan = plan_finalists(job.final, job.samples, job.estimate, job.compute, job.tracking)
-    with contextlib.closing(make_progress(sys.stderr)) as progress:
+    with (
+        printing_unwritten(SearchResult, _print_answer),
+        contextlib.closing(make_progress(sys.stderr)) as progress,
+    ):
         result = run_search(job, progress)
-    _print_search(result)
+    _print_answer(result)
+    _print_files(result)
     warning = lost_warning(result.content)
     if warning:
         sys.stderr.write(f"{escaped(warning)}\n")
@@ -57,13 +62,16 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_INCOMPLETE if warning or num_failed else 0
 
 
-def _print_search(result: SearchResult) -> None:
+def _print_answer(result: SearchResult) -> None:
     from nasi_ray.display.terminal import wants_color
     from nasi_ray.search.text import summary_lines
 
     write(summary_lines(result.content, color=wants_color(sys.stdout)))
     if "cost" in result.content:
         print_line(str(result.content["cost"]))
+
+
+def _print_files(result: SearchResult) -> None:
     genotype = "genotype.json, " if "genotype" in result.content else ""
     is_drawn = genotype or hasattr(result.architecture, "graph")
     cell = "cell.svg, cell.png, " if is_drawn else ""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nasi_ray.commands.finalists import run_and_print
-from nasi_ray.commands.output import print_line, print_lines, write_page
+from nasi_ray.commands.output import print_line, print_lines, printing_unwritten, write_page
 from nasi_ray.display.formats import plural
 from nasi_ray.run.process import EXIT_INCOMPLETE
+
+if TYPE_CHECKING:
+    from nasi_ray.sweep.result import SweepResult
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,16 +24,17 @@ def main(argv: Sequence[str]) -> int:
     from nasi_ray.display.progress import make_progress
     from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.sweep.job import run_sweep
+    from nasi_ray.sweep.result import SweepResult
     from nasi_ray.sweep.settings import plain_compute
-    from nasi_ray.sweep.text import sweep_lines
 
     compute = plain_compute(job)
     plan = plan_finalists(job.final, job.samples, job.estimate, compute, job.tracking)
-    with contextlib.closing(make_progress(sys.stderr)) as progress:
+    with (
+        printing_unwritten(SweepResult, _print_answer),
+        contextlib.closing(make_progress(sys.stderr)) as progress,
+    ):
         result = run_sweep(job, progress)
-    print_lines(sweep_lines(result.content))
-    if "cost" in result.content:
-        print_line(str(result.content["cost"]))
+    _print_answer(result)
     parts = (name.partition("/") for name in result.files)
     named = dict.fromkeys(f"{top}{slash}" for top, slash, _ in parts)
     print_line(f"written to {result.uri}: {', '.join(named)}, runs/")
@@ -50,3 +55,11 @@ def main(argv: Sequence[str]) -> int:
         num_failed += 1
     write_page(result.uri, job.report)
     return EXIT_INCOMPLETE if num_failed else 0
+
+
+def _print_answer(result: SweepResult) -> None:
+    from nasi_ray.sweep.text import sweep_lines
+
+    print_lines(sweep_lines(result.content))
+    if "cost" in result.content:
+        print_line(str(result.content["cost"]))

@@ -182,14 +182,15 @@ def run_finalists(
         "versions": versions(),
     }
     files = _files(content, cells[answer])
-    write_results(open_storage(uri), files, label="trainings")
-    return FinalistResult(
+    result = FinalistResult(
         content=content,
         uri=uri,
         architecture=cells[answer].architecture,
         files=tuple(files),
         searches=tuple(results),
     )
+    write_results(open_storage(uri), files, label="trainings", result=result)
+    return result
 
 
 def _compare(

@@ -112,13 +112,14 @@ def conclude(
         "versions": versions(),
         **run(),
     }
-    _write(storage, result, scores, selection, error_percent)
     by_proxy = {found.proxy: found for found in scores}
-    return RankingResult(
+    ranking = RankingResult(
         content=result,
         uri=storage.uri,
         scores=RunScores(space=space, positions=positions, by_proxy=by_proxy),
     )
+    _write(storage, ranking, scores, selection, error_percent)
+    return ranking
 
 
 def _gathered(
@@ -167,11 +168,12 @@ def _proxy_fields(
 
 def _write(
     storage: Storage,
-    result: dict[str, Any],
+    ranking: RankingResult,
     scores: Sequence[ProxyScores],
     selection: Selection,
     error_percent: FloatArray | None,
 ) -> None:
+    result = ranking.content
     table = scores_csv(result["space"], selection.positions, scores, error_percent, selection.given)
     files = {
         "scores.csv": table,
@@ -183,4 +185,4 @@ def _write(
     asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
     asked["proxies"] = [entry["name"] for entry in result["proxies"]]
     files[answer_name(asked)] = files["ranking.json"]
-    write_results(storage, files, label="scores")
+    write_results(storage, files, label="scores", result=ranking)

@@ -259,7 +259,7 @@ def _conclude(
         **cell_files(result.content, result.architecture),
         **front_files(result.content),
     }
-    write_results(plan.storage, files, label="samples")
+    write_results(plan.storage, files, label="samples", result=result)
     return result
 
 

@@ -64,8 +64,8 @@ def run_sweep(job: SweepJob, progress: Progress) -> SweepResult:
     run = {"seconds": time.perf_counter() - start, **cost}
     result = _result(job, points, found, uri, run)
     files = _files(job, result)
-    write_results(storage, files, label="samples")
     result = dataclasses.replace(result, files=("settings.yaml", *files))
+    write_results(storage, files, label="samples", result=result)
     if not any(result.consensus):
         first = next(iter(found.failures.values()))
         raise NoGoodSamplesError(f"every search failed, the first one with: {first}") from first

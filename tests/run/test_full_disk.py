@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from nasi_ray import command
 from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
 from nasi_ray.errors import StorageError
 from nasi_ray.progress import Progress
@@ -22,6 +23,7 @@ from nasi_ray.search import job as launch
 from nasi_ray.search.collect import collect
 from nasi_ray.search.job import run_search
 from nasi_ray.search.settings import SearchJob
+from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -133,3 +135,51 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
     assert result["num_samples"] == NUM_SAMPLES
     assert sorted(stored + evaluated) == list(range(NUM_SAMPLES))
     assert sorted(stored_indices(out)) == list(range(NUM_SAMPLES))
+
+
+SIZES = ("--space", "nb201", "--batch-size", "2", "--image-size", "8", "--num-workers", "0")
+SEARCH = (*SIZES, "--init-channels", "2", "--num-cells", "3", "--num-samples", "2", "--no-report")
+RANK = (*SIZES, "--architectures", "2", "--proxies", "synflow", "--num-channels", "2")
+
+
+@pytest.mark.parametrize(
+    ("argv", "full_from", "missing", "answer"),
+    [
+        (("search", *SEARCH), "result.json", "result.json, settings.yaml", "nb201: the archit"),
+        (("search", *SEARCH), "cell.svg", "cell.svg, cell.png, front.svg, front.png", "nb201: "),
+        (("search", *SEARCH), "front.png", "front.png", "nb201: the architecture below"),
+        (("sweep", *SEARCH, "--seeds", "0", "1"), "sweep.json", "sweep.json, answers", "seed "),
+        (("rank", *RANK), "scores.csv", "scores.csv, ranking.md", "nb201: 2 of 15625 archit"),
+    ],
+)
+def test_files_that_do_not_fit_leave_the_answer_to_be_printed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: tuple[str, ...],
+    full_from: str,
+    missing: str,
+    answer: str,
+) -> None:
+    write = LocalStorage.write
+
+    def full(self: LocalStorage, name: str, data: bytes) -> None:
+        if name == full_from and self.uri == str(tmp_path):
+            raise StorageError("the disk is full; free some space there")
+        write(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "write", full)
+        with pytest.raises(SystemExit) as ended:
+            command.main([*argv, "--out", str(tmp_path)])
+    assert ended.value.code == 75
+    out, err = capsys.readouterr()
+    assert out.startswith(answer)
+    assert "written to" not in out
+    error = err.splitlines()[-1]
+    assert error.startswith("error: the disk is full; free some space there; the s")
+    assert f"are stored: run the same command again to write the results (missing: {missing}" in (
+        error
+    )
+    assert command.main([*argv, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(answer)
