@@ -22,6 +22,7 @@ _PLAINER = {
     r"^error parsing (\S+): ": r"\1: ",
     r"invalid literal for int\(\) with base 10: ('.*?'|\".*?\")": r"\1 is not an integer",
     r"could not convert string to float: ('.*?'|\".*?\")": r"\1 is not a number",
+    r"Could not find valid parse for arguments: \[(.*)\]; give": r"\1 cannot be read; give",
     r"\. Expected 1 values$": "; give one",
     r"\. Expected one of \((.*)\)": r"; allowed: \1",
 }
@@ -93,6 +94,8 @@ def one_line_of(box: str, program: str) -> str:
     parts = []
     for section in filter(None, sections):
         head, options = section[0], [row for row in section[1:] if row.startswith("-")]
+        if head.startswith("Argument helptext") and "valid parse" in parts[0]:
+            parts += [f"give {option}" for option in options]
         if head.startswith(("For full", "Argument helptext")):
             continue
         parts.append(" ".join([head, ", ".join(options)]).strip().rstrip("."))

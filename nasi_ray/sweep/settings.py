@@ -144,9 +144,15 @@ def seeds_of(job: SweepJob) -> tuple[int, ...]:
     for text in job.seeds:
         match = re.fullmatch(r"(\d{1,18})(?::(\d{1,18}))?", str(text))
         first, end = (int(match[1]), int(match[2] or int(match[1]) + 1)) if match else (0, 0)
-        if not first < end <= first + _MAX_SEARCHES:
+        if first >= end:
             raise ConfigError(
-                f"seeds has {text!r}; give numbers from 0 on, or FIRST:END such as 0:10 (0 to 9)"
+                f"seeds has {text!r}; give numbers from 0 on, of at most 18 digits, or FIRST:END "
+                "such as 0:10 (0 to 9)"
+            )
+        if end - first > _MAX_SEARCHES:
+            raise ConfigError(
+                f"seeds has {text!r}, which is {end - first} seeds; at most {_MAX_SEARCHES} "
+                "searches are allowed: give fewer"
             )
         found += range(first, end)
     if not found:

@@ -11,6 +11,8 @@ from nasi_ray import command
 SLIPS = [
     (("search", "--num-samples", "thirty"), "--num-samples: 'thirty' is not an integer"),
     (("search", "--temperature", "warm"), "--temperature: 'warm' is not a number"),
+    (("study", "cells", "--seeds", "0:9"), "--seeds: '0:9' cannot be read; give --seeds [INT "),
+    (("train", "--seeds", "1", "x"), "--seeds: '1', 'x' cannot be read; give --seeds [INT [INT"),
     (("search", "--space"), "missing value for argument '--space'; give one"),
     (("search", "--num-sample", "3"), "unrecognized options: --num-sample, 3; perhaps you meant"),
     (("describe", "--network", "mnist"), "allowed: 'cifar10', 'cifar100', 'imagenet'"),

@@ -80,8 +80,15 @@ def test_searches_have_the_compute_settings_of_a_search() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--seeds 3:1", "seeds has '3:1'; give numbers from 0 on, or FIRST:END"),
-        ("--seeds 0:1000000", "seeds has '0:1000000'"),
+        (
+            "--seeds 3:1",
+            "seeds has '3:1'; give numbers from 0 on, of at most 18 digits, or FIRST:E",
+        ),
+        ("--seeds 9999999999999999999", "give numbers from 0 on, of at most 18 digits"),
+        (
+            "--seeds 0:1000000000",
+            "seeds has '0:1000000000', which is 1000000000 seeds; at most 100000 searches are all",
+        ),
         ("--seeds", "no seed was given; add some, as in --seeds 0:10"),
         ("--set seed=1,2", "--set cannot change seed; give --seeds"),
         ("--set space=s1,s2", "--set cannot change space; run a sweep for each space"),
