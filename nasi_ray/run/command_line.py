@@ -91,10 +91,10 @@ def one_line_of(box: str, program: str) -> str:
             sections.append([])
         elif row:
             sections[-1].append(row)
-    parts = []
+    parts: list[str] = []
     for section in filter(None, sections):
         head, options = section[0], [row for row in section[1:] if row.startswith("-")]
-        if head.startswith("Argument helptext") and "valid parse" in parts[0]:
+        if head.startswith("Argument helptext") and "valid parse" in " ".join(parts):
             parts += [f"give {option}" for option in options]
         if head.startswith(("For full", "Argument helptext")):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nasi_ray.config import ComputeSettings
 from nasi_ray.display.formats import format_seconds
-from nasi_ray.errors import NasiRayError, SearchStoppedError
+from nasi_ray.errors import NasiRayError, SearchStoppedError, TrainingError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.metrics import ExportedProgress
 from nasi_ray.pool.nodes import plan_for
@@ -26,6 +26,7 @@ from nasi_ray.run.listed import read_list
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import TrackConfig, Tracking
+from nasi_ray.spaces import Genotype
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
@@ -37,6 +38,8 @@ from nasi_ray.training.tracked import send_training
 
 Results = Mapping[int, TrainResult]
 """Position of a trial -> its result."""
+
+_RESULT = re.compile(r"(cells/\d+-seed(\d+))/result\.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,10 +61,11 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
         progress: Display; not closed here.
 
     Returns:
-        What was trained; the table is written, also after a stop. A training that fails does not
-        stop the others.
+        What was trained; the table is written, also after a stop, with what earlier commands have
+        trained. A training that fails does not stop the others.
 
     Raises:
+        TrainingError: If every training failed, and would fail again; the first reason is named.
         NasiRayError: For every failure that a user can cause and that concerns all trainings.
     """
     storage = open_storage(settle_uri(job.run_uri))
@@ -72,18 +76,32 @@ def run_cells(job: TrainJob, progress: Progress) -> CellsResult:
     images_at = dataclasses.replace(
         job.images, data=source_name(job.images.data), test_data=test_data
     )
-    jobs = trials(dataclasses.replace(job, images=images_at), uri)
+    job_at = dataclasses.replace(job, images=images_at)
+    jobs = trials(job_at, uri)
+    earlier = _earlier(job_at, storage, {one.out for one in jobs})
     done = {i: r for i, one in enumerate(jobs) if (r := _result_of(one)) is not None}
     missing = [i for i in range(len(jobs)) if i not in done]
     if done:
         progress.message(f"{len(done)} of {len(jobs)} trainings are done already")
     with Tracking(job.tracking, progress) as tracking:
         runner = _Trials(jobs, done, progress, tracking)
-        _run_missing(job, runner, missing, storage)
-    return CellsResult(uri=uri, num_trained=len(runner.done), failures=runner.failures)
+        _run_missing(job, runner, missing, storage, earlier)
+    failures = runner.failures
+    is_final = not any(error.is_retryable for error in failures.values())
+    if failures and is_final and not runner.done:
+        first = next(iter(failures.values()))
+        raise TrainingError(f"every training failed, the first one with: {first}") from first
+    told = {at: str(error) for at, error in failures.items()}
+    return CellsResult(uri=uri, num_trained=len(runner.done), failures=told)
 
 
-def _run_missing(job: TrainJob, runner: _Trials, missing: Sequence[int], storage: Storage) -> None:
+def _run_missing(
+    job: TrainJob,
+    runner: _Trials,
+    missing: Sequence[int],
+    storage: Storage,
+    earlier: Sequence[TrainResult],
+) -> None:
     jobs, progress = runner.jobs, runner.progress
     for position in runner.done:
         runner.send(position)
@@ -93,12 +111,12 @@ def _run_missing(job: TrainJob, runner: _Trials, missing: Sequence[int], storage
         try:
             _run(job, runner, missing, images)
         except (KeyboardInterrupt, SearchStoppedError):
-            _write_table(storage, job, runner)
+            _write_table(storage, job, [*earlier, *runner.done.values()])
             raise SearchStoppedError(
                 f"stopped with {len(runner.done)} of {len(jobs)} cells trained; run the same "
                 "command again to continue"
             ) from None
-    _write_table(storage, job, runner)
+    _write_table(storage, job, [*earlier, *runner.done.values()])
 
 
 def trials(job: TrainJob, uri: str) -> list[TrainJob]:
@@ -109,18 +127,41 @@ def trials(job: TrainJob, uri: str) -> list[TrainJob]:
     """
     cells = list(read_list(str(job.subject.genotypes)))
     return [
-        dataclasses.replace(
-            job,
-            subject=SubjectConfig(genotype=cell.to_json()),
-            training=dataclasses.replace(job.training, seed=seed),
-            compute=job.compute.alone(),
-            tracking=TrackConfig(),
-            seeds=(),
-            out=f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}",
-        )
+        _trial(job, cell, seed, f"{uri.rstrip('/')}/cells/{number:04d}-seed{seed}")
         for seed in dict.fromkeys(job.seeds or (job.training.seed,))
         for number, cell in enumerate(cells)
     ]
+
+
+def _trial(job: TrainJob, cell: Genotype, seed: int, out: str) -> TrainJob:
+    return dataclasses.replace(
+        job,
+        subject=SubjectConfig(genotype=cell.to_json()),
+        training=dataclasses.replace(job.training, seed=seed),
+        compute=job.compute.alone(),
+        tracking=TrackConfig(),
+        seeds=(),
+        out=out,
+    )
+
+
+def _earlier(job: TrainJob, storage: Storage, asked: Collection[str]) -> list[TrainResult]:
+    """What earlier commands have trained, and this one does not ask for: other seeds, say.
+
+    Raises:
+        RecordConflictError: If it was trained with other settings.
+    """
+    found = []
+    for match in filter(None, map(_RESULT.fullmatch, storage.list("cells/"))):
+        out = f"{storage.uri.rstrip('/')}/{match[1]}"
+        if out not in asked and (result := read_result(open_storage(out))) is not None:
+            one = _trial(job, _cell_of(result), int(match[2]), out)
+            found.append(_result_of(one) or result)
+    return found
+
+
+def _cell_of(result: TrainResult) -> Genotype:
+    return Genotype.from_dict(result.content["genotype"])
 
 
 def _result_of(job: TrainJob) -> TrainResult | None:
@@ -141,7 +182,7 @@ class _Trials:
     ) -> None:
         self.jobs, self.done, self.progress = jobs, dict(done), progress
         self._tracking = tracking
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, NasiRayError] = {}
         self._begin, self._num_before = time.monotonic(), len(done)
 
     def send(self, position: int) -> None:
@@ -155,7 +196,7 @@ class _Trials:
         job = self.jobs[position]
         result = read_result(open_storage(job.out)) if failure is None else None
         if result is None:
-            self.failures[job.out] = str(failure or "it left no result")
+            self.failures[job.out] = failure or TrainingError("it left no result")
             self.progress.message(f"{job.out} failed: {self.failures[job.out]}")
         else:
             self.done[position] = result
@@ -249,15 +290,14 @@ def _train_one(position: int, jobs: Sequence[TrainJob], images: TrainImages) -> 
     run_train(jobs[position], Silent(), images=images)
 
 
-def _write_table(storage: Storage, job: TrainJob, runner: _Trials) -> None:
-    if not runner.done:
+def _write_table(storage: Storage, job: TrainJob, results: Sequence[TrainResult]) -> None:
+    if not results:
         return
-    by_cell: dict[str, list[tuple[TrainJob, Mapping[str, Any]]]] = {}
-    for position, result in sorted(runner.done.items()):
-        one = runner.jobs[position]
-        by_cell.setdefault(str(one.subject.genotype), []).append((one, result.content))
+    by_cell: dict[str, list[Mapping[str, Any]]] = {}
+    for result in sorted(results, key=_place):
+        by_cell.setdefault(_cell_of(result).to_json(), []).append(result.content)
     rows = list(by_cell.values())
-    first = rows[0][0][1]
+    first = rows[0][0]
     dataset = _dataset(job.images.data)
     column = f"{dataset}_test_accuracy_{first['epochs']}ep"
     metric = Metric(
@@ -272,15 +312,21 @@ def _write_table(storage: Storage, job: TrainJob, runner: _Trials) -> None:
     table = make_table(
         {
             "genotype": (pa.array(list(by_cell)), None),
-            column: (pa.array([[c["top1"] for _, c in row] for row in rows]), metric),
-            "seeds": (pa.array([[one.training.seed for one, _ in row] for row in rows]), None),
-            "parameters": (pa.array([row[0][1]["parameters"] for row in rows]), None),
-            "recipe": (pa.array([row[0][1]["recipe"] for row in rows]), None),
+            column: (pa.array([[one["top1"] for one in row] for row in rows]), metric),
+            "seeds": (pa.array([[one["seed"] for one in row] for row in rows]), None),
+            "parameters": (pa.array([row[0]["parameters"] for row in rows]), None),
+            "recipe": (pa.array([row[0]["recipe"] for row in rows]), None),
         }
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     write_results(storage, {ACCURACIES: sink.getvalue().to_pybytes()}, label="trainings")
+
+
+def _place(result: TrainResult) -> tuple[int, int]:
+    """Number of the cell in the list, and seed."""
+    number, seed = result.uri.rpartition("/")[2].split("-seed")
+    return int(number), int(seed)
 
 
 def _dataset(source: str) -> str:

@@ -18,8 +18,10 @@ from nasi_ray.errors import (
     ConfigError,
     DataError,
     NasiRayError,
+    RecordConflictError,
     SearchStoppedError,
     TrainingError,
+    WorkerError,
 )
 from nasi_ray.pool import nodes
 from nasi_ray.progress import Progress
@@ -120,6 +122,65 @@ def test_a_training_that_fails_is_reported_and_left(
     monkeypatch.undo()
     code, text, _ = call("train.py", *argv)
     assert (code, text.split(";")[0]) == (0, "2 trained, 0 failed")
+
+
+def test_no_row_of_an_earlier_command_is_lost(
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    first = tmp_path / "first.txt"
+    first.write_text(CELL)
+
+    def rows(column: str = "seeds") -> Any:
+        return pq.read_table(out / "accuracies.parquet")[column].to_pylist()
+
+    cells.run_cells(job(both, out, seeds=(5,)), Quiet())
+    accuracy = rows("random_test_accuracy_1ep")
+    assert cells.run_cells(job(both, out, seeds=(3,)), Quiet()).num_trained == 2
+    assert rows() == [[3, 5], [3, 5]]
+    cells.run_cells(job(first, out, seeds=(4,)), Quiet())
+    assert rows() == [[3, 4, 5], [3, 5]]
+    assert [row[-1:] for row in rows("random_test_accuracy_1ep")] == accuracy
+
+    def stop(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    (out / "accuracies.parquet").unlink()
+    monkeypatch.setattr(cells, "_train_one", stop)
+    with pytest.raises(SearchStoppedError):
+        cells.run_cells(job(both, out, seeds=(9,)), Quiet())
+    assert rows() == [[3, 4, 5], [3, 5]]
+
+
+def test_trainings_of_other_settings_do_not_go_into_the_table(both: Path, tmp_path: Path) -> None:
+    cells.run_cells(job(both, tmp_path / "run", seeds=(3,)), Quiet())
+    with pytest.raises(RecordConflictError, match="made with epochs=1; asked for epochs=2"):
+        cells.run_cells(job(both, tmp_path / "run", seeds=(4,), epochs=2), Quiet())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (TrainingError("the loss is nan"), 1, "error: every training failed, the first one with: "),
+        (WorkerError("it died"), 4, "/cells/0001-seed0 failed: it died"),
+    ],
+)
+def test_trainings_that_all_fail_are_worth_a_retry_or_not(
+    both: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: NasiRayError,
+    code: int,
+    told: str,
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cells, "_train_one", fail)
+    argv = arguments({**SMALL, "genotypes": both, "out": tmp_path / "run"})
+    ended, _, err = call("train.py", *argv)
+    assert ended == code
+    assert any(told in line for line in err.splitlines()[-2:])
 
 
 def test_a_stop_keeps_what_is_trained(
