@@ -19,6 +19,8 @@ _SETTINGS = (
     *("objective", "estimator", "method", "ν", "μ", "normalize", "pairing"),
     *("max params", "max madds"),
 )
+_OF_A_SWEEP = ("num_samples", "objective", "estimator")
+"""Settings that are told of every sweep."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,21 +46,37 @@ def show_lines(uri: str) -> list[str]:
 
     Raises:
         RecordConflictError: If there is no run, or it has no answer yet.
-        RecordCorruptError: If an answer cannot be read.
+        RecordCorruptError: If an answer cannot be read, or is of another version.
         StorageError: If the storage fails.
     """
     from nasi_ray.run.finish import ANSWERS
+    from nasi_ray.run.schemas import (
+        RANKING_SCHEMA,
+        RESULT_SCHEMA,
+        SWEEP_SCHEMA,
+        TRAINING_SCHEMA,
+        refuse_other_schema,
+    )
     from nasi_ray.storage import open_storage
 
     storage = open_storage(uri)
+    known = (RESULT_SCHEMA, SWEEP_SCHEMA, RANKING_SCHEMA)
     names = sorted(name for name in storage.list(ANSWERS) if name.endswith(".json"))
     latest = [n for n in storage.list("") if n in ("result.json", "ranking.json", "sweep.json")]
     answers = []
     for name in names or latest:
+        where = f"{storage.uri}/{name}"
         try:
-            answers.append(dict(json.loads(storage.read(name))))
+            answer = dict(json.loads(storage.read(name)))
         except (ValueError, TypeError, RecursionError):
-            raise _altered(f"{storage.uri}/{name}") from None
+            raise _altered(where) from None
+        if answer.get("schema") == TRAINING_SCHEMA:
+            raise RecordConflictError(
+                f"{storage.uri} is the run directory of a training, which has no answers; "
+                "nasi-ray report describes it"
+            )
+        refuse_other_schema(answer, where, *known)
+        answers.append(answer)
     if not answers:
         raise RecordConflictError(
             f"{storage.uri} has no answers; name the --out of a search, ranking or sweep that is "
@@ -83,10 +101,41 @@ def _lines_of(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
 
         return "\n".join(map(ranking_lines, answers)).splitlines()
     if "combinations" in answers[0]:
-        from nasi_ray.sweep.text import sweep_lines
-
-        return "\n".join(map(sweep_lines, answers)).splitlines()
+        return _sweep_lines(uri, answers)
     return _search_lines(uri, answers)
+
+
+def _sweep_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    from nasi_ray.display.formats import printable, wrapped
+    from nasi_ray.sweep.text import sweep_lines
+
+    asked = [_asked_of_sweep(answer) for answer in answers]
+    names = dict.fromkeys((*_OF_A_SWEEP, *(name for settings in asked for name in settings)))
+    told = [
+        name
+        for name in names
+        if name in _OF_A_SWEEP or len({str(s[name]) for s in asked if name in s}) > 1
+    ]
+    lines: list[str] = []
+    for answer, settings in zip(answers, asked, strict=True):
+        seeds = ", ".join(map(str, answer["seeds"]))
+        # What --set varies heads each of its tables.
+        varied = answer["combinations"][0]["set"]
+        shown = [f"{n} {_short(settings[n])}" for n in told if n in settings and n not in varied]
+        lines += [printable(f"{uri}: sweep of {answer['space']}")]
+        lines += [*wrapped(", ".join([f"seeds {seeds}", *shown])), ""]
+        lines += [*sweep_lines(answer).splitlines(), ""]
+    return lines[:-1]
+
+
+def _asked_of_sweep(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a sweep's answer; those of earlier versions do not name all."""
+    if "settings" in answer:
+        left_out = ("space", "seed", "set")
+        return {k: v for k, v in answer["settings"].items() if k not in left_out}
+    point = answer["combinations"][0]
+    sources: list[Mapping[str, Any]] = [*point["searches"][:1], point["consensus"] or {}]
+    return {n: one[n] for one in sources for n in (*_OF_A_SWEEP, "method") if n in one}
 
 
 def _search_lines(uri: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:

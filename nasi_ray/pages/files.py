@@ -9,7 +9,21 @@ from typing import Any
 from nasi_ray.display.formats import one_line
 from nasi_ray.errors import NasiRayError, RecordCorruptError
 from nasi_ray.pages.blocks import Block, Note, Section
+from nasi_ray.run.schemas import refuse_other_schema
 from nasi_ray.storage import Storage
+
+
+def read_result(storage: Storage, name: str, *known: str) -> dict[str, Any] | None:
+    """A result of one of the schemas that are known; None if the file is not there.
+
+    Raises:
+        RecordCorruptError: If it cannot be read, or is of another schema.
+        StorageError: If the storage fails.
+    """
+    content = read_json(storage, name)
+    if content is not None:
+        refuse_other_schema(content, f"{storage.uri}/{name}", *known)
+    return content
 
 
 def read_json(storage: Storage, name: str) -> dict[str, Any] | None:
@@ -27,8 +41,8 @@ def read_json(storage: Storage, name: str) -> dict[str, Any] | None:
         content = None
     if not isinstance(content, dict):
         raise RecordCorruptError(
-            f"{storage.uri}/{name} cannot be read (incomplete or changed); run the command that "
-            "wrote it again"
+            f"{storage.uri}/{name} cannot be read (incomplete or changed); delete it and run the "
+            "command that wrote it again"
         )
     return content
 

@@ -8,9 +8,10 @@ from typing import Any
 from nasi_ray.display.formats import one_line
 from nasi_ray.errors import RecordConflictError, RecordCorruptError, StorageError
 from nasi_ray.pages.blocks import Figure, Part
-from nasi_ray.pages.files import read_json
+from nasi_ray.pages.files import read_result
 from nasi_ray.pages.settings import ReportJob
 from nasi_ray.run.plan import settle_beside, settle_uri
+from nasi_ray.run.schemas import RANKING_SCHEMA, RESULT_SCHEMA, SWEEP_SCHEMA, TRAINING_SCHEMA
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training.settings import ACCURACIES
 
@@ -62,7 +63,8 @@ def parts_of(uri: str, *, data: str | None = None) -> list[Part]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RecordCorruptError(
             f"the result in {storage.uri} was changed, or another version wrote it "
-            f"({type(error).__name__}: {one_line(str(error))}); run the command that wrote it again"
+            f"({type(error).__name__}: {one_line(str(error))}); delete it and run the command that "
+            "wrote it again"
         ) from error
 
 
@@ -70,17 +72,17 @@ def _parts_in(storage: Storage, data: str | None) -> list[Part]:
     from nasi_ray.pages.study import study_parts
     from nasi_ray.pages.sweep import sweep_parts
 
-    sweep = read_json(storage, "sweep.json")
+    sweep = read_result(storage, "sweep.json", SWEEP_SCHEMA)
     if sweep is not None:
         return sweep_parts(storage, sweep, data=data)
-    result = read_json(storage, "result.json")
+    result = read_result(storage, "result.json", RESULT_SCHEMA, TRAINING_SCHEMA)
     if result is not None:
         return _of_result(storage, result, data)
     if storage.list("metrics.parquet"):
         from nasi_ray.pages.training import train_part
 
         return [train_part(storage, None, data=data)]
-    if (ranking := read_json(storage, "ranking.json")) is not None:
+    if (ranking := read_result(storage, "ranking.json", RANKING_SCHEMA)) is not None:
         from nasi_ray.pages.ranking import ranking_part
 
         return [ranking_part(storage, ranking)]
@@ -101,11 +103,11 @@ def _of_result(storage: Storage, result: dict[str, Any], data: str | None) -> li
     from nasi_ray.pages.search import search_part
     from nasi_ray.pages.training import train_part
 
-    if str(result.get("schema", "")).startswith("nasi_ray.training/"):
+    if result["schema"] == TRAINING_SCHEMA:
         return [train_part(storage, result, data=data)]
     parts = [search_part(storage, result, data=data)]
     below = open_storage(f"{storage.uri}/train")
-    trained = read_json(below, "result.json")
+    trained = read_result(below, "result.json", TRAINING_SCHEMA)
     if trained is None:
         return parts
     return [*parts, train_part(below, trained, has_data=False)]

@@ -45,7 +45,7 @@ def ranking_part(storage: Storage, content: Mapping[str, Any]) -> Part:
     except (LookupError, TypeError, AttributeError) as error:
         raise RecordCorruptError(
             f"{storage.uri}/ranking.json lacks {one_line(str(error))} (changed, or of another "
-            "version); run the command that wrote it again"
+            "version); delete it and run the command that wrote it again"
         ) from None
     sections = [section("Proxies", lambda: _table(content))]
     if content.get("metric"):

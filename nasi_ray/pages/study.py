@@ -12,6 +12,7 @@ from nasi_ray.pages.blocks import Block, Code, Note, Part, Picture, Table
 from nasi_ray.pages.files import read_json, section
 from nasi_ray.pages.made import versions_table
 from nasi_ray.pages.markdown import markdown_sections
+from nasi_ray.run.schemas import STUDY_SCHEMAS, refuse_other_schema
 from nasi_ray.storage import Storage
 
 _SCHEMA = "nasi_ray.study/"
@@ -24,6 +25,7 @@ def study_parts(storage: Storage) -> list[Part]:
         storage: The directory.
 
     Raises:
+        RecordCorruptError: If one is of another version.
         StorageError: If the storage fails.
     """
     found = []
@@ -33,6 +35,7 @@ def study_parts(storage: Storage) -> list[Part]:
         except RecordCorruptError:
             continue  # not ours
         if content is not None and str(content.get("schema", "")).startswith(_SCHEMA):
+            refuse_other_schema(content, f"{storage.uri}/{name}", *STUDY_SCHEMAS)
             found.append(_part(storage, name.removesuffix(".json"), content))
     return found
 

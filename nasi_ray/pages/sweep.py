@@ -11,7 +11,7 @@ from nasi_ray.errors import DataError
 from nasi_ray.pages import specs
 from nasi_ray.pages.blocks import Block, Explorer, Figure, Note, Part, Table
 from nasi_ray.pages.explore import explorer_of
-from nasi_ray.pages.files import read_json, read_settings, section
+from nasi_ray.pages.files import read_json, read_result, read_settings, section
 from nasi_ray.pages.images import data_blocks
 from nasi_ray.pages.lanes import orders_of, slots_of
 from nasi_ray.pages.made import made_blocks, size_blocks, work_blocks
@@ -23,6 +23,7 @@ from nasi_ray.pages.search import (
 )
 from nasi_ray.pages.search_run import alpha_of
 from nasi_ray.run.finish import ANSWERS
+from nasi_ray.run.schemas import RESULT_SCHEMA
 from nasi_ray.search.text import decision_rows
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
@@ -133,7 +134,7 @@ class _Point:
         """The answer of a run that the sweep used; its last one may be to other settings."""
         run = self._run(one)
         for name in ("result.json", *run.list(ANSWERS)):
-            found = read_json(run, name)
+            found = read_result(run, name, RESULT_SCHEMA)
             keys = ("seed", "architecture", "genotype", "kept_probabilities")
             if found is not None and all(found.get(k) == one.get(k) for k in keys):
                 return found

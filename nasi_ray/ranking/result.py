@@ -13,7 +13,6 @@ from nasi_ray.ranking.plot import save_ranking_plots
 from nasi_ray.ranking.scores import ProxyScores, RunScores, gather
 from nasi_ray.ranking.scores_csv import scores_csv
 from nasi_ray.ranking.summary import (
-    RANKING_SCHEMA,
     BootstrapConfig,
     summarise_proxy,
     warnings_of,
@@ -23,6 +22,7 @@ from nasi_ray.records import RecordStore, read_identity
 from nasi_ray.records.rows import ProxyScore, ScoreTable
 from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.provenance import versions
+from nasi_ray.run.schemas import RANKING_SCHEMA
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.statistics import mean_over_seeds
 from nasi_ray.storage import Storage

@@ -23,8 +23,6 @@ from nasi_ray.statistics import (
     seed_agreement,
 )
 
-RANKING_SCHEMA = "nasi_ray.ranking/1"
-
 _MAX_REASONS = 5
 NUM_AT_END = 5
 """Architectures shown from each end of a ranking."""

@@ -9,6 +9,12 @@ from typing import Any
 
 from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError
 from nasi_ray.files import SETTINGS_BYTES, read_text, user_path
+from nasi_ray.run.schemas import (
+    MODEL_SCHEMA,
+    RESULT_SCHEMA,
+    TRAINING_SCHEMA,
+    refuse_other_schema,
+)
 from nasi_ray.spaces import TabularArchitecture, parse_architecture
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.storage import open_storage
@@ -31,6 +37,7 @@ def read_subject(
         ConfigError: If a text is not in the notation of its space, or the cell of another space.
         DataError: If the file cannot be read, or the run has no cell.
         InvalidGenotypeError: If the file holds no cell.
+        RecordCorruptError: If the run's result is of another version.
         StorageError: If the storage fails.
     """
     if architecture is not None:
@@ -84,6 +91,8 @@ def _of_run(uri: str) -> tuple[str, TabularArchitecture]:
 def _named_in(data: bytes, where: str) -> tuple[str, TabularArchitecture]:
     try:
         content: dict[str, Any] = json.loads(data)
+        named = {"schema": RESULT_SCHEMA, **content}  # the cell alone will do
+        refuse_other_schema(named, where, RESULT_SCHEMA, TRAINING_SCHEMA, MODEL_SCHEMA)
         if "genotype" in content:
             return "darts", Genotype.from_dict(content["genotype"])
         space = str(content["space"])

@@ -14,12 +14,11 @@ from nasi_ray.nasi.estimates import architecture_of, make_estimate
 from nasi_ray.nasi.estimator import Estimate, GradientEstimate, Margin, kept_margins, margins
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
 from nasi_ray.run.provenance import versions
+from nasi_ray.run.schemas import RESULT_SCHEMA
 from nasi_ray.run.settings import flat_settings
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import Architecture, Cost, SearchSpace
 from nasi_ray.spaces.options import architecture_at
-
-RESULT_SCHEMA = "nasi_ray.search/1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from nasi_ray.display.figures import render
 from nasi_ray.display.tables import markdown_table
 from nasi_ray.run.finish import write_results
+from nasi_ray.run.schemas import STUDY_SCHEMA
 from nasi_ray.storage import open_storage
 from nasi_ray.study.searches import RunSource
 from nasi_ray.study.settings import Mode, StudySettings
 from nasi_ray.study.text import MODE_NAMES, jsonable
-
-STUDY_SCHEMA = "nasi_ray.study/2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

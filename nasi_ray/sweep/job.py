@@ -15,6 +15,7 @@ from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import answer_name, to_json, write_results
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.provenance import versions
+from nasi_ray.run.schemas import SWEEP_SCHEMA
 from nasi_ray.run.settings import flat_settings, refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import Tracking
 from nasi_ray.search.cell_plot import cell_files
@@ -23,7 +24,7 @@ from nasi_ray.search.result import SearchResult, describe_alpha
 from nasi_ray.spaces import get_space
 from nasi_ray.storage import open_storage
 from nasi_ray.sweep.figures import SweepFigures
-from nasi_ray.sweep.result import SWEEP_SCHEMA, SweepResult
+from nasi_ray.sweep.result import SweepResult
 from nasi_ray.sweep.settings import Combination, SweepJob, combinations, plain_compute, seeds_of
 
 
@@ -148,9 +149,10 @@ def _files(job: SweepJob, result: SweepResult) -> dict[str, bytes]:
     asked = {**flat_settings(job.samples), **flat_settings(job.estimate), "set": list(job.set)}
     if job.stop_when_stable is not None:
         asked["stop_when_stable"] = job.stop_when_stable
+    name = answer_name({**asked, "seeds": result.content["seeds"]})
     files = {
         "sweep.json": to_json(result.content),
-        answer_name({**asked, "seeds": result.content["seeds"]}): to_json(result.content),
+        name: to_json({"settings": asked, **result.content}),
     }
     several = len(result.consensus) > 1
     for number, cell in enumerate(result.consensus, start=1):

@@ -12,8 +12,6 @@ from nasi_ray.spaces.base import Architecture
 if TYPE_CHECKING:
     import pandas
 
-SWEEP_SCHEMA = "nasi_ray.sweep/1"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class SweepResult:

@@ -23,11 +23,11 @@ from nasi_ray.errors import ConfigError, DataError, InvalidGenotypeError, Unknow
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
 from nasi_ray.networks.initialization import Initialization, build
+from nasi_ray.run.schemas import MODEL_SCHEMA
 from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space, parse_architecture
 from nasi_ray.spaces.final_network import NETWORKS, FinalNetwork, final_network
 from nasi_ray.storage import Storage
 
-SCHEMA = "nasi_ray.model/1"
 MODEL_JSON = "model.json"
 WEIGHTS = "model.safetensors"
 CONFIG_TENSOR = "nasi_ray.model"
@@ -111,7 +111,7 @@ class ModelConfig:
         """JSON-ready; the architecture as in ``genotype.json`` or ``result.json``."""
         fields = dataclasses.asdict(self)
         del fields["architecture"]
-        return {"schema": SCHEMA, **self.parsed().fields(), **fields}
+        return {"schema": MODEL_SCHEMA, **self.parsed().fields(), **fields}
 
     def to_timm(self) -> dict[str, Any]:
         """What timm calls the ``pretrained_cfg``: what images are, and what the classes are."""
@@ -132,10 +132,10 @@ class ModelConfig:
         Raises:
             DataError: If it is of another schema, or not a configuration.
         """
-        if fields.get("schema") != SCHEMA:
+        if fields.get("schema") != MODEL_SCHEMA:
             raise DataError(
                 f"schema of a model is {str(fields.get('schema'))[:100]!r}; this version reads "
-                f"{SCHEMA!r}"
+                f"{MODEL_SCHEMA!r}"
             )
         names = {field.name for field in dataclasses.fields(cls)}
         given = {name: value for name, value in fields.items() if name in names}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasi_ray.errors import RecordCorruptError
 from nasi_ray.run.provenance import machine, versions
+from nasi_ray.run.schemas import TRAINING_SCHEMA, refuse_other_schema
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training.metrics import best_of, read_metrics
 from nasi_ray.training.model import load_model, make_on_meta
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasi_ray.training.loop import TrainPlan
-
-SCHEMA = "nasi_ray.training/1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
@@ -78,7 +77,7 @@ def make_result(
     figures = ("top1", "top5", "test_loss", "train_loss")
     return {
         **plan.model.to_dict(),
-        "schema": SCHEMA,
+        "schema": TRAINING_SCHEMA,
         "recipe": recipe,
         "parameters": sum(p.numel() for p in net.parameters()) - auxiliary,
         "auxiliary_parameters": auxiliary,
@@ -105,7 +104,7 @@ def read_result(storage: Storage) -> TrainResult | None:
     """The result in a run directory; None if the training is not done.
 
     Raises:
-        RecordCorruptError: If ``result.json`` was altered.
+        RecordCorruptError: If ``result.json`` was altered, or is of another version.
         StorageError: If the storage fails.
     """
     try:
@@ -114,8 +113,8 @@ def read_result(storage: Storage) -> TrainResult | None:
         return None
     except (ValueError, RecursionError):
         content = None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "top1" not in content:
-        raise RecordCorruptError(
-            f"{storage.uri}/result.json was changed; delete it and run the same command again"
-        )
+    where = f"{storage.uri}/result.json"
+    if not isinstance(content, dict) or "top1" not in content:
+        raise RecordCorruptError(f"{where} was changed; delete it and run the same command again")
+    refuse_other_schema(content, where, TRAINING_SCHEMA)
     return TrainResult(content=content, uri=storage.uri)

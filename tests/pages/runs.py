@@ -16,6 +16,7 @@ from nasi_ray.records.rows import Sample
 from nasi_ray.records.sample_rows import SampleRows
 from nasi_ray.records.store import RecordStore
 from nasi_ray.run.finish import to_json
+from nasi_ray.run.schemas import SWEEP_SCHEMA
 from nasi_ray.search.cell_plot import cell_files
 from nasi_ray.search.result import describe_alpha
 from nasi_ray.search.run import Run
@@ -93,6 +94,6 @@ def make_sweep(path: Path) -> str:
     }
     points = [{"set": {}, "searches": searches, "consensus": consensus}]
     content = {"space": "nb201", "seeds": [0, 1, 2], "combinations": points, "failures": {}}
-    storage.write("sweep.json", to_json(content))
+    storage.write("sweep.json", to_json({"schema": SWEEP_SCHEMA, **content}))
     storage.write("settings.yaml", b"job: sweep\n")
     return storage.uri

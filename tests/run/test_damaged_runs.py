@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nasi_ray.errors import RecordCorruptError
+from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.pages.job import parts_of
 from nasi_ray.ranking.scores import read_scores
 from nasi_ray.run.subject import read_subject
@@ -98,6 +98,55 @@ def test_a_damaged_run_is_read_or_named(tmp_path: Path, kind: str) -> None:
 def test_a_sweep_is_shown(tmp_path: Path) -> None:
     lines = show_lines(make_sweep(tmp_path))
     assert any(line.startswith("seed  cell") for line in lines)
+
+
+def test_a_result_of_another_version_is_refused(tmp_path: Path) -> None:
+    search = make_run(tmp_path / "search", space="nb201", num_samples=4)
+    sweep = make_sweep(tmp_path / "sweep")
+    for uri, name, read in (
+        (search, "result.json", show_lines),
+        (search, "result.json", parts_of),
+        (search, "result.json", lambda uri: read_subject(uri, "darts", None)),
+        (sweep, "sweep.json", show_lines),
+        (sweep, "sweep.json", parts_of),
+    ):
+        path = Path(uri, name)
+        good = path.read_text()
+        path.write_text(good.replace('/1"', '/9"', 1))
+        with pytest.raises(
+            RecordCorruptError, match=r"has schema nasi_ray\.\w+/9, this program re"
+        ):
+            read(uri)
+        path.write_text(good)
+    ranking = make("ranking", tmp_path / "ranking")
+    path = ranking / "ranking.json"
+    path.write_text(path.read_text().replace("ranking/1", "ranking/9"))
+    for read in (show_lines, parts_of):
+        with pytest.raises(
+            RecordCorruptError, match=r"ranking\.json has schema nasi_ray\.ranking/9"
+        ):
+            read(str(ranking))
+    (tmp_path / "x.json").write_text('{"schema": "nasi_ray.study/9"}')
+    with pytest.raises(RecordCorruptError, match=r"x\.json has schema nasi_ray\.study/9"):
+        parts_of(str(tmp_path))
+
+
+def test_a_damaged_training_is_told_what_helps(tmp_path: Path) -> None:
+    run = make("training", tmp_path / "run")
+    with pytest.raises(RecordConflictError, match="is the run directory of a training"):
+        show_lines(str(run))
+    path = run / "result.json"
+    good = path.read_bytes()
+    path.write_bytes(good[:100])
+    with pytest.raises(RecordCorruptError, match=r"result\.json cannot be .*; delete it and run"):
+        parts_of(str(run))
+    path.write_bytes(good.replace(b"training/1", b"training/9"))
+    for read in (parts_of, lambda uri: read_result(LocalStorage(uri))):
+        with pytest.raises(RecordCorruptError, match=r"has schema nasi_ray\.training/9"):
+            read(str(run))
+    path.unlink()
+    train(run, epochs=1)
+    assert parts_of(str(run))
 
 
 def test_an_answer_of_another_kind_is_named(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from nasi_ray.errors import (
 from nasi_ray.pool.connection import connect
 from nasi_ray.search import job as search_job
 from nasi_ray.search import many
+from nasi_ray.show import show_lines
 from nasi_ray.storage import LocalStorage
 from nasi_ray.sweep.job import run_sweep
 from nasi_ray.sweep.result import SweepResult
@@ -126,6 +127,25 @@ def test_the_same_command_answers_and_more_seeds_extend(
     more = sweep(tmp_path, seeds=["0:4"])
     assert evaluated == [*range(6)]
     assert cells(more)[0][1][:3] == cells(before)[0][1]
+
+
+def test_every_answer_is_shown_with_its_space_and_what_differs(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=[0], num_samples=2)
+    (first,) = (tmp_path / "answers").iterdir()
+    lines = show_lines(str(tmp_path))
+    assert lines[0] == f"{tmp_path}: sweep of nb201"
+    assert lines[1] == "seeds 0, num_samples 2, objective panel, estimator second-order"
+    sweep(tmp_path, seeds=[0, 1], set=["num_samples=2,3"], batch_size=3)
+    told = "\n".join(show_lines(str(tmp_path)))
+    assert told.count(f"{tmp_path}: sweep of nb201\n") == 2
+    assert "seeds 0, num_samples 2, objective panel, estimator second-order, batch_size 2" in told
+    assert "seeds 0, 1, objective panel, estimator second-order, batch_size 3" in told
+    older = json.loads(first.read_text())
+    del older["settings"]
+    first.write_text(json.dumps(older))
+    told = "\n".join(show_lines(str(tmp_path)))
+    assert "seeds 0, num_samples 2, objective panel, estimator second-order\n" in told
+    assert "seeds 0, 1, objective panel, estimator second-order\n" in told
 
 
 def test_estimates_share_samples_and_samples_do_not(tmp_path: Path, evaluated: list[int]) -> None:
