@@ -167,7 +167,7 @@ def test_a_display_of_ones_own_is_used(run_dir: str) -> None:
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordConflictError, match="holds no run; name the --out of a search"):
+    with pytest.raises(RecordConflictError, match="holds no run of a search; name the --out"):
         nasi_ray.open_run(str(tmp_path))
 
 

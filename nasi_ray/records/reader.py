@@ -64,8 +64,7 @@ def read_records(uri: str) -> SearchRecords:
     )
 
 
-_MAKERS = {"samples": "search", "scores": "ranking"}
-_READERS = {"samples": "read_run", "scores": "read_scores"}
+_MAKERS = {"samples": "search", "scores": "ranking", "checkpoints": "training"}
 
 
 def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
@@ -81,14 +80,19 @@ def identity_of(storage: Storage, kind: Literal["samples", "scores"]) -> Stored:
         StorageError: If the storage fails.
     """
     stored = read_identity(storage)
+    maker = _MAKERS[kind]
     if stored is None:
-        raise RecordConflictError(
-            f"{storage.uri} holds no run; name the --out of a {_MAKERS[kind]}"
-        )
+        text = f"{storage.uri} holds no run of a {maker}; name the --out of a {maker}"
+        if below := sorted({name.split("/")[1] for name in storage.list("runs/")}):
+            text += f", such as {storage.uri}/runs/{below[0]}, or several of those"
+        raise RecordConflictError(text)
     found = kind_of(stored[1])
     if found != kind:
-        reader = _READERS.get(found, "the version that made it")
-        raise RecordConflictError(f"{storage.uri} holds {found}, not {kind}; read it with {reader}")
+        other = _MAKERS.get(found, "job of another version")
+        raise RecordConflictError(
+            f"{storage.uri} is the run directory of a {other}: it holds {found}, not {kind}; name "
+            f"the --out of a {maker}"
+        )
     if not isinstance(stored[0].get("space"), str):
         raise RecordCorruptError(f"{storage.uri}/{IDENTITY_NAME} names no space; restore it")
     return stored

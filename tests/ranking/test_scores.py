@@ -84,11 +84,11 @@ def test_scores_are_read_from_python(tmp_path: Path) -> None:
 
 
 def test_what_is_no_ranking_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RecordConflictError, match="holds no run; name the --out of a ranking"):
+    with pytest.raises(RecordConflictError, match="holds no run of a ranking; name the --out"):
         nasi_ray.read_scores(str(tmp_path / "no"))
     assert not (tmp_path / "no").exists()
     storage = LocalStorage(tmp_path / "search")
     store = RecordStore.open(storage, identity={"space": "s1"}, rows=SampleRows(5))
     store.append([a_sample(0)])
-    with pytest.raises(RecordConflictError, match=r"holds samples, not scores; .*read_run"):
+    with pytest.raises(RecordConflictError, match=r"of a search: it holds samples, not scores; n"):
         nasi_ray.read_scores(str(tmp_path / "search"))

@@ -734,7 +734,7 @@ def test_a_search_is_not_read_of_a_ranking(local: LocalStorage) -> None:
     open_store(local, SCORES).append([a_score(0)])
     with pytest.raises(RecordConflictError, match="holds scores, not samples"):
         open_store(local, SAMPLES)
-    with pytest.raises(RecordConflictError, match=r"holds scores, not samples; .*read_scores"):
+    with pytest.raises(RecordConflictError, match=r"of a ranking: it holds scores, not samples; n"):
         read_run(local.uri)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,35 @@ def test_slips_are_one_line_and_status_2(
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("identity", "folder", "message"),
+    [
+        ('{"rows": "checkpoints"', "", "is the run directory of a training: it holds checkpoints"),
+        ('{"rows": "scores"', "", "is the run directory of a ranking: it holds scores, not sample"),
+        (None, "runs/nb201-seed3", "a search; name the --out of a search, such as RUN/runs/nb201-"),
+        (None, "cells/0000-seed0", "holds no run of a search; name the --out of a search"),
+    ],
+)
+@pytest.mark.parametrize("argv", [("confidence",), ("replay", "--grid", "mu=0")])
+def test_the_run_of_another_job_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    identity: str | None,
+    folder: str,
+    message: str,
+    argv: tuple[str, ...],
+) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder / "result.json").touch()
+    if identity is not None:
+        (tmp_path / "identity.json").write_text(f'{identity}, "version": 1, "identity": {{}}}}')
+    with pytest.raises(SystemExit) as end:
+        command.main([argv[0], str(tmp_path), *argv[1:]])
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.replace("RUN", str(tmp_path)) in line
 
 
 def test_runs_are_needed() -> None:
