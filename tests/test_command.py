@@ -275,3 +275,19 @@ def test_a_job_ends_with_its_page_or_says_why_not(
         out, err = capsys.readouterr()
         assert out.splitlines()[-1].startswith(f"written to {tmp_path}: ")
         assert err.splitlines()[-1] == told
+
+
+@pytest.mark.integration
+def test_a_search_in_this_process_imports_neither_ray_nor_sympy(tmp_path: Path) -> None:
+    code = (
+        "import contextlib, io, sys\n"
+        "from nasi_ray.command import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):  # so that the job runs in this process\n"
+        "    assert not main(sys.argv[1:])\n"
+        'sys.stderr.write(f\'heavy: {sorted({"ray", "sympy"} & {*sys.modules})}\')\n'
+    )
+    tiny = ("--batch-size", "2", "--image-size", "8", "--init-channels", "2", "--num-workers", "0")
+    search = ("search", "--space", "nb201", *tiny, "--num-samples", "8", "--no-report")
+    command = [sys.executable, "-c", code, *search, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.endswith("heavy: []"), done.stderr

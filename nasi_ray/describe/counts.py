@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nasi_ray.nasi.loss import LOSSES
-from nasi_ray.proxies import multiply_adds
+from nasi_ray.proxies.multiply_adds import layer_costs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,31 +34,17 @@ def count(make: Callable[[], nn.Module], *, image_size: int) -> Counts:
     """
     with torch.device("meta"):
         net = make().eval()
-        x, y = torch.empty((1, 3, image_size, image_size)), torch.empty(0, dtype=torch.int64)
+        x = torch.empty((1, 3, image_size, image_size))
     tower = next((child for name, child in net.named_children() if name == "auxiliary"), None)
     auxiliary = 0 if tower is None else _params(tower)
-    loss = LOSSES["cross-entropy"]
+    costs = layer_costs(net, x)
     return Counts(
         parameters=_params(net) - auxiliary,
         auxiliary_parameters=auxiliary,
-        madds=int(multiply_adds.score(net, x, y, loss=loss)),
-        activations=_activations(net, x),
+        madds=sum(madds for madds, _ in costs),
+        activations=sum(elements for _, elements in costs),
     )
 
 
 def _params(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
-
-
-def _activations(net: nn.Module, x: Tensor) -> int:
-    elements: list[int] = []
-    hooks = [
-        module.register_forward_hook(lambda module, args, output: elements.append(output.numel()))
-        for module in net.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    with torch.no_grad():
-        net(x)
-    for hook in hooks:
-        hook.remove()
-    return sum(elements)

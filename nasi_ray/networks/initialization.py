@@ -58,7 +58,10 @@ def build(
             for module in net.modules():
                 if isinstance(module, BatchNorm):
                     module.set_affine(batch_norm == "affine")
-    net = net.to(dtype).to_empty(device="cpu")
+    net = net.to(dtype)
+    # As to_empty, which imports sympy: half a second.
+    state = {name: torch.empty(t.shape, dtype=t.dtype) for name, t in net.state_dict().items()}
+    net.load_state_dict(state, assign=True)
     _prepare_layers(net, init)
     draw_parameters(net, seed=seed, init=init)
     return net

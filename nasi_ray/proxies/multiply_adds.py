@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from nasi_ray.nasi.gradient import Loss
 from nasi_ray.networks.sub_network import is_batch_norm
@@ -34,22 +38,36 @@ def score(
         micro_batch_size: Not used.
         seed: Not used.
     """
+    return finite("multiply_adds", sum(madds for madds, _ in layer_costs(net, x)))
+
+
+def layer_costs(net: nn.Module, x: Tensor) -> list[tuple[int, int]]:
+    """Multiply-adds and elements of the output of each convolution and linear layer, for one image.
+
+    Args:
+        net: Called as ``net(x)``; not changed.
+        x: Gives the shape of an image.
+
+    Returns:
+        In the order in which they are used; the elements of a linear layer's output are 0.
+    """
     copy = private_copy(net).to("meta").eval()
     _drop_batch_norm(copy)
-    counts: list[int] = []
+    costs: list[tuple[int, int]] = []
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
         # Every number of the output is an inner product with one row of the weights.
         weight = module.weight
         assert isinstance(weight, Tensor)
-        counts.append(output.numel() * weight[0].numel())
+        elements = output.numel()
+        costs.append((elements * weight[0].numel(), elements if weight.ndim > 2 else 0))
 
     for module in copy.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), _NoReLU():
         copy(x[:1].to("meta"))
-    return finite("multiply_adds", sum(counts))
+    return costs
 
 
 def _drop_batch_norm(net: nn.Module) -> None:
@@ -58,6 +76,17 @@ def _drop_batch_norm(net: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if is_batch_norm(child):
                 setattr(parent, name, nn.Identity())
+
+
+class _NoReLU(TorchFunctionMode):
+    """ReLU does nothing: it counts for nothing, and is slow on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (nn.functional.relu, torch.relu, torch.relu_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 MULTIPLY_ADDS = Proxy(

@@ -1,13 +1,17 @@
-"""Where jobs evaluate: images, device, and runners on Ray or in this process."""
+"""Where jobs evaluate: images, device, and runners on Ray or in this process.
+
+Ray takes half a second to import, so only what connects to it imports it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -20,12 +24,7 @@ from nasi_ray.data.open import open_images
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.device import resolve_device
 from nasi_ray.errors import ConfigError
-from nasi_ray.pool import nodes
-from nasi_ray.pool.connection import connect, is_connected
 from nasi_ray.pool.cost import CostMeter
-from nasi_ray.pool.metering import MeteredRunner
-from nasi_ray.pool.metrics import ExportedProgress
-from nasi_ray.pool.ray_runner import RayRunner
 from nasi_ray.progress import Progress
 from nasi_ray.records import Row
 from nasi_ray.run.extensions import added, make_with_added
@@ -33,6 +32,9 @@ from nasi_ray.run.identity import DataSource
 from nasi_ray.run.local_first import LocalFirstRunner, num_workers_here
 from nasi_ray.run.plan import RunPlan
 from nasi_ray.runner import InProcessRunner, Runner
+
+if TYPE_CHECKING:
+    from nasi_ray.pool.nodes import WorkerPlan
 
 R = TypeVar("R", bound=Row)
 
@@ -58,7 +60,7 @@ class Session:
         self.meter = CostMeter()
         self._stack = contextlib.ExitStack()
         self._is_connected = False
-        self._plans: dict[ComputeSettings, nodes.WorkerPlan] = {}
+        self._plans: dict[ComputeSettings, WorkerPlan] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -144,6 +146,9 @@ class Session:
             return
 
         def start() -> Runner[R]:
+            from nasi_ray.pool.metering import MeteredRunner
+            from nasi_ray.pool.ray_runner import RayRunner
+
             runner = RayRunner(
                 make_with_added,
                 (added(), factory, *args),
@@ -178,7 +183,7 @@ class Session:
             or "RAY_ADDRESS" in os.environ
             or plan.prices is not None
         )
-        has_ray = self._is_connected or is_connected()
+        has_ray = self._is_connected or ("ray" in sys.modules and _is_ray_connected())
         on_cpu = plan.device == "cpu" or (plan.device == "auto" and not torch.cuda.is_available())
         return on_cpu and not is_asked_for and not has_ray
 
@@ -189,15 +194,20 @@ class Session:
             NasiRayError: As ``pool.connection.connect``.
         """
         if not self._is_connected:
+            from nasi_ray.pool.connection import connect
+            from nasi_ray.pool.metrics import ExportedProgress
+
             self.progress.message("connecting to Ray")
             self._stack.enter_context(connect(compute.address, compute))
             self._is_connected = True
             self.progress = ExportedProgress(self.progress)
 
-    def _workers(self, compute: ComputeSettings) -> nodes.WorkerPlan:
+    def _workers(self, compute: ComputeSettings) -> WorkerPlan:
         self.connect(compute)
         if compute not in self._plans:
-            self._plans[compute] = nodes.plan_for(compute)
+            from nasi_ray.pool.nodes import plan_for
+
+            self._plans[compute] = plan_for(compute)
         return self._plans[compute]
 
     def _check_device(self, plan: RunPlan) -> None:
@@ -205,6 +215,12 @@ class Session:
         is_here = not (plan.compute.address or os.environ.get("RAY_ADDRESS"))
         if plan.compute.num_workers == 0 or (is_here and plan.device == "cuda"):
             _device_here(plan.device)
+
+
+def _is_ray_connected() -> bool:
+    from nasi_ray.pool.connection import is_connected
+
+    return is_connected()
 
 
 def _device_here(device: Device) -> str:

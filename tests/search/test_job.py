@@ -181,7 +181,7 @@ def test_other_data_are_refused_before_ray_is_started(
     def connect(*_: Any) -> Any:
         raise AssertionError("Ray would be started")
 
-    monkeypatch.setattr(evaluation, "connect", connect)
+    monkeypatch.setattr("nasi_ray.pool.connection.connect", connect)
     other = job(out, samples={"data": str(make_folder(tmp_path / "b", seed=1))})
     on_ray = replace(other, compute=ComputeSettings(num_workers=2))
     with pytest.raises(RecordConflictError, match='made with data="sha256:'):

@@ -31,7 +31,6 @@ from nasi_ray.pool.nodes import WorkerPlan
 from nasi_ray.pool.tune import TrialResources
 from nasi_ray.records.reader import read_run as read_run
 from nasi_ray.records.rows import Sample
-from nasi_ray.run import compute
 from nasi_ray.search import job as launch
 from nasi_ray.search import many, series
 from nasi_ray.spaces import get_space
@@ -304,7 +303,7 @@ def test_all_searches_share_one_connection_and_a_replay_needs_none(
         is_auto=False,
         capacity_timeout_s=1.0,
     )
-    monkeypatch.setattr(compute, "connect", connect)
+    monkeypatch.setattr("nasi_ray.pool.connection.connect", connect)
     monkeypatch.setattr(nodes, "plan_for", lambda config: workers)
     monkeypatch.setattr(nodes, "has_autoscaler", lambda: True)
     monkeypatch.setattr(many, "run_trials", run_here)
