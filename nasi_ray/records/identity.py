@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
@@ -41,14 +41,33 @@ def fingerprint(identity: Mapping[str, IdentityValue]) -> str:
     return hashlib.sha256(_canonical(dict(identity)).encode()).hexdigest()
 
 
-def establish(storage: Storage, identity: Mapping[str, IdentityValue], rows_of: RecordKind) -> None:
+_RECORD = re.compile(
+    r"(samples|measurements|scores|checkpoints)/"
+    r"(?:.+/)?(?:part-\d{8,}-[0-9a-f]{16}\.parquet|step-\d{9}\.pt)"
+)
+"""Name of a record's file of any kind."""
+
+
+def establish(
+    storage: Storage,
+    identity: Mapping[str, IdentityValue],
+    rows_of: RecordKind,
+    has_own: Callable[[], bool] | None = None,
+) -> None:
     """Write the identity of a new run, or compare it with that of the run that is there.
 
     A run without a single record takes the new identity.
 
+    Args:
+        storage: The run directory.
+        identity: Everything that determines a record, by name.
+        rows_of: What the records are.
+        has_own: Whether a record that is there says that it was made with these settings, so that
+            an identity that is gone can be written again; None: records do not say it.
+
     Raises:
-        RecordConflictError: If the run holds records of other settings or of another kind; names
-            each difference.
+        RecordConflictError: If the run holds records of other settings or of another kind (names
+            each difference), or records whose settings are not known.
         RecordCorruptError: If the identity that is there cannot be read.
         StorageError: If the storage fails.
     """
@@ -57,6 +76,7 @@ def establish(storage: Storage, identity: Mapping[str, IdentityValue], rows_of: 
     data = json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
     is_new = stored is None
     if stored is None:
+        _refuse_orphans(storage, has_own)
         if storage.create(IDENTITY_NAME, data):
             return
         stored = read_identity(storage)
@@ -72,6 +92,20 @@ def establish(storage: Storage, identity: Mapping[str, IdentityValue], rows_of: 
             raise
         # No record was made with those settings, so nothing holds anybody to them.
         storage.write(IDENTITY_NAME, data)
+
+
+def _refuse_orphans(storage: Storage, has_own: Callable[[], bool] | None) -> None:
+    """Refuse records that may be of other settings, as nothing says any more of which they are."""
+    folders = ("samples/", "measurements/", "scores/", "checkpoints/")
+    names = (name for folder in folders for name in storage.list(folder))
+    record = next(filter(None, map(_RECORD.fullmatch, names)), None)
+    if record is None or (has_own is not None and has_own()) or read_identity(storage) is not None:
+        return
+    repeat = "" if has_own is None else "run the command that made them again, "
+    raise RecordConflictError(
+        f"{storage.uri} holds {record[1]}, but its {IDENTITY_NAME}, which says how they were made, "
+        f"is gone; restore it, {repeat}or use another --out"
+    )
 
 
 def refuse_other_settings(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from nasi_ray.arrays import IntArray
-from nasi_ray.errors import RecordCorruptError, StorageError
+from nasi_ray.errors import RecordConflictError, RecordCorruptError, StorageError
 from nasi_ray.records import parts
 from nasi_ray.records.format import Row, RowFormat, index_of
 from nasi_ray.records.identity import IdentityValue, establish, fingerprint
@@ -72,14 +72,22 @@ class RecordStore(Generic[R, T]):
             rows: The records' format.
 
         Raises:
-            RecordConflictError: If the run holds records with other settings or of another kind;
-                names each difference.
+            RecordConflictError: If the run holds records with other settings or of another kind
+                (names each difference), or records whose settings are not known.
             RecordCorruptError: If the run's identity cannot be read.
             StorageError: If the storage fails.
         """
         store = cls(storage, fingerprint=fingerprint({**identity, **rows.partition}), rows=rows)
-        establish(storage, identity, rows)
+        establish(storage, identity, rows, store._has_own)
         return store
+
+    def _has_own(self) -> bool:
+        """Whether the first part, if there is one, was made with these settings."""
+        for name in self._part_names()[:1]:
+            with suppress(FileNotFoundError, RecordConflictError):
+                self._load_settled(name)
+                return True
+        return False
 
     @property
     def label(self) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
-from nasi_ray.records import RecordStore, SampleRows, ScoreRows, read_identity
-from nasi_ray.records.identity import fingerprint
+from nasi_ray.records import (
+    MeasurementRows,
+    RecordStore,
+    SampleRows,
+    ScoreRows,
+    read_identity,
+)
+from nasi_ray.records.identity import establish, fingerprint
 from nasi_ray.storage import LocalStorage, Storage
 from tests.contracts.records import a_score
 from tests.contracts.samples import a_sample
@@ -67,6 +73,39 @@ def test_settings_that_made_no_sample_bind_nobody(storage: Storage) -> None:
     store.append([a_sample(0, num_logits=5)])
     with pytest.raises(RecordConflictError):
         RecordStore.open(storage, identity={"batch_size": 4}, rows=SampleRows(3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "record"),
+    [(SampleRows(84), a_sample(0, num_logits=84)), (ScoreRows("naswot"), a_score(0))],
+)
+def test_records_without_it_are_answered_by_their_own_settings_alone(
+    storage: Storage, rows: Any, record: Any
+) -> None:
+    RecordStore.open(storage, identity=IDENTITY, rows=rows).append([record])
+    written = storage.read("identity.json")
+    storage.delete("identity.json")
+    other = {**IDENTITY, "seed": 1}
+    for asked in (rows, SampleRows(60), ScoreRows("snip"), MeasurementRows(84, "path")):
+        with pytest.raises(RecordConflictError, match=r"its identity\.json, .* is gone; restore"):
+            RecordStore.open(storage, identity=other, rows=asked)
+        assert read_identity(storage) is None
+    assert RecordStore.open(storage, identity=IDENTITY, rows=rows).missing([0, 1]) == [1]
+    assert storage.read("identity.json") == written
+
+
+def test_checkpoints_without_it_are_refused(storage: Storage) -> None:
+    class Checkpoints:
+        parameters: ClassVar = {"rows": "checkpoints"}
+
+    storage.write("checkpoints/notes.txt", b"mine")
+    establish(storage, IDENTITY, Checkpoints())
+    storage.write("checkpoints/step-000000008.pt", b"weights")
+    establish(storage, IDENTITY, Checkpoints())
+    storage.delete("identity.json")
+    with pytest.raises(RecordConflictError, match="is gone; restore it, or use another --out"):
+        establish(storage, IDENTITY, Checkpoints())
+    assert read_identity(storage) is None
 
 
 def test_a_lost_race_to_write_it_is_compared(
