@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,9 @@ def test_the_settings_that_a_study_and_a_ranking_write_repeat_them(
     [
         ("mu: [", "is not YAML"),
         ("just words", "has no settings; give lines such as 'mu: 2.0'"),
+        ("mu: 1\nnu: 3\nmu: 2", "my.yaml gives mu twice, in lines 1 and 3; give it once"),
+        ("num-samples: 1\nnum_samples: 2", "gives num_samples twice, in lines 1 and 2"),
+        ("job: search\njob: search", "gives job twice"),
         ("job: rank\nmu: 2", "has settings for `rank`, not for `search`; give a file for `search`"),
         ("nmu: 2", "has no setting 'nmu'; did you mean nu?"),
         ("mu: much", "mu is 'much' in"),
@@ -229,6 +233,45 @@ def test_options_without_effect_are_named(
         "note: --pairing has no effect: cells of s1 have nothing to pair",
         "note: --gpus-per-worker has no effect: there are no workers",
     ]
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_file_that_a_run_wrote_gives_no_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--batch-size", "2", "--image-size", "8", "--num-workers", "0", "--no-report")
+    nb201 = ("--space", "nb201", *small)
+    sizes = ("--init-channels", "2", "--num-cells", "3", "--num-samples", "2")
+    rank = ("--architectures", "2", "--proxies", "synflow", "--num-channels", "2")
+    for argv, name, notes in (
+        (("search", *nb201, *sizes, "--pairing", "shared-op"), "settings.yaml", ["--pairing"]),
+        (("sweep", *nb201, *sizes, "--seeds", "0", "--nu", "3"), "settings.yaml", ["--nu"]),
+        (("study", "cells", *nb201, *sizes, "--seeds", "0", "--split", "test"),
+         "cells-nb201.yaml", ["--split"]),
+        (("rank", *nb201, *rank, "--subset-seed", "1"), "settings.yaml", []),
+        (("rank", *nb201, *rank, "--capacity-timeout-s", "9"), "settings.yaml",
+         ["--capacity-timeout-s"]),
+    ):  # fmt: skip
+        out = tmp_path / f"{argv[0]}{len(notes)}"
+        command_name = argv[:2] if argv[0] == "study" else argv[:1]
+        assert status(*argv, "--out", str(out)) == 0
+        assert notes_of(capsys) == notes
+        assert status(*command_name, "--config", str(out / name)) == 0
+        assert notes_of(capsys) == []
+    config = tmp_path / "search1" / "settings.yaml"
+    assert status("search", "--config", str(config), "--gpus-per-worker", "0.5") == 0
+    assert notes_of(capsys) == ["--gpus-per-worker"]
+    by_hand = tmp_path / "mine.yaml"
+    by_hand.write_text("pairing: shared-op\n")
+    assert (
+        status("search", "--config", str(by_hand), *nb201, *sizes, "--out", str(config.parent)) == 0
+    )
+    assert notes_of(capsys) == ["--pairing"]
+
+
+def notes_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The first option of each note."""
+    return re.findall("^note: (--[a-z-]+)", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_settings_that_conflict_are_refused_before_data_are_read(

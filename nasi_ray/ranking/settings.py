@@ -21,6 +21,7 @@ from nasi_ray.run.settings import (
     data_options_without_effect,
     parse_job,
     with_settings,
+    written_by_a_run,
 )
 from nasi_ray.spaces import TabularSpace, get_space, get_tabular_space
 from nasi_ray.spaces.darts import DartsSpace
@@ -258,11 +259,12 @@ def parse_rank(argv: Sequence[str]) -> RankJob:
 
 def options_without_effect(job: RankJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
-    changed = set(changed_from(job, RankJob()))
+    written = written_by_a_run(job)
+    changed = set(changed_from(job, RankJob(), written))
     lines = []
     if "num_classes" in changed and job.scores.data != "random":
         lines.append("--num-classes has no effect: the data set brings its own classes")
     lines += data_options_without_effect(job.scores.data, changed)
     if "subset_seed" in changed and not job.architectures.isdigit():
         lines.append("--subset-seed has no effect: no random architectures are asked for")
-    return lines + compute_options_without_effect(job.compute)
+    return lines + compute_options_without_effect(job.compute, written)

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
@@ -100,20 +101,10 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
         job: The job to run: ``search``, ``rank``, ...
 
     Raises:
-        ConfigError: If it cannot be read, has another format, or is for another job.
+        ConfigError: If it cannot be read, has another format, names a setting twice, or is for
+            another job.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(user_path(path), SETTINGS_BYTES))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the settings in {path}: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not YAML ({reason}); give lines such as 'mu: 2.0'") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} has no settings; give lines such as 'mu: 2.0'")
-    settings = {str(name).replace("-", "_"): value for name, value in content.items()}
+    settings = _read_file(path)
     made_for = settings.pop("job", job)
     if made_for != job:
         raise ConfigError(
@@ -121,6 +112,33 @@ def read_settings(path: str, job: str) -> dict[str, Any]:
             f"`{job}`"
         )
     return settings
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        loader = yaml.SafeLoader(read_text(user_path(path), SETTINGS_BYTES))
+        node = loader.get_single_node()
+        # Before the content is made, which merges what << names.
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        content = None if node is None else loader.construct_document(node)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the settings in {path}: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not YAML ({reason}); give lines such as 'mu: 2.0'") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} has no settings; give lines such as 'mu: 2.0'")
+    lines: dict[str, int] = {}
+    for key in keys:
+        name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
+        if name in lines:
+            raise ConfigError(
+                f"{path} gives {name} twice, in lines {lines[name]} and {line}; give it once"
+            )
+        lines[name] = line
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
 def parse_job(
@@ -207,18 +225,52 @@ def given_options(argv: Sequence[str], *names: str) -> dict[str, str | None]:
         return dict.fromkeys(names)  # a value is missing: parsing the whole command line reports it
 
 
-def changed_from(job: Any, default: Any) -> Iterator[str]:
-    """Names of the settings in which a job differs from another."""
+def changed_from(
+    job: Any, default: Any, written: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[str]:
+    """Names of the settings in which a job differs from another, and from what a run has written.
+
+    Args:
+        job: A dataclass, nested or not.
+        default: Another.
+        written: Of ``written_by_a_run``.
+    """
     other = flat_settings(default)
-    return (name for name, value in flat_settings(job).items() if value != other.get(name))
+    return (
+        name
+        for name, value in flat_settings(job).items()
+        if value != other.get(name) and (name not in written or value != written[name])
+    )
 
 
-def compute_options_without_effect(compute: ComputeSettings) -> list[str]:
+def written_by_a_run(job: Any) -> Mapping[str, Any]:
+    """The settings of ``--config`` if a run wrote it, which names also those that nobody gave.
+
+    Args:
+        job: With ``config`` and ``compute``.
+
+    Returns:
+        Nothing for a file that names only some settings of ``compute``, as people do.
+    """
+    if job.config is None:
+        return {}
+    try:
+        settings = _read_file(job.config)
+    except ConfigError:  # the job may be on another machine
+        return {}
+    if not flat_settings(job.compute).keys() <= settings.keys():
+        return {}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def compute_options_without_effect(
+    compute: ComputeSettings, written: Mapping[str, Any]
+) -> list[str]:
     """At most one note: the worker options that were given although there are no workers."""
     if compute.num_workers != 0:
         return []
     names = ("gpus_per_worker", "capacity_timeout_s", "label_selector", "address", "price_list")
-    changed = changed_from(compute, ComputeSettings(num_workers=0))
+    changed = changed_from(compute, ComputeSettings(num_workers=0), written)
     given = [f"--{name.replace('_', '-')}" for name in changed if name in names]
     have = "has" if len(given) == 1 else "have"
     return [f"{', '.join(given)} {have} no effect: there are no workers"] if given else []

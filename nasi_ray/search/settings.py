@@ -28,6 +28,7 @@ from nasi_ray.run.settings import (
     flat_settings,
     parse_job,
     with_settings,
+    written_by_a_run,
 )
 from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.search.names import series_of
@@ -159,7 +160,8 @@ def check(job: SearchJob) -> None:
 
 def options_without_effect(job: SearchJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
-    changed = set(changed_from(job, default_job(flat_settings(job))))
+    written = written_by_a_run(job)
+    changed = set(changed_from(job, default_job(flat_settings(job)), written))
     lines = []
     if "pairing" in changed and len(get_space(job.samples.space).pairings) < 2:
         lines.append(f"--pairing has no effect: cells of {job.samples.space} have nothing to pair")
@@ -174,7 +176,7 @@ def options_without_effect(job: SearchJob) -> list[str]:
             "not use the trace norm e; use --preset nasi-fix, or --objective trace-norm"
             for name in given
         ]
-    return lines + compute_options_without_effect(job.compute)
+    return lines + compute_options_without_effect(job.compute, written)
 
 
 ONLY_OF_E = ("method", "nu", "mu", "xi", "normalize", "norm_epsilon")

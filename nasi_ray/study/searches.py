@@ -180,6 +180,7 @@ class RunSource:
             # A data set brings its own classes; their number must not make other directories.
             samples = dataclasses.replace(samples, num_classes=SampleConfig().num_classes)
         job = SearchJob(
+            config=settings.config,
             samples=samples,
             estimate=dataclasses.replace(estimate, num_samples=searches.num_samples),
             compute=settings.compute,

@@ -178,6 +178,7 @@ def combinations(job: SweepJob) -> list[Combination]:
     """
     samples = SampleConfig(**dataclasses.asdict(job.samples))
     base = SearchJob(
+        config=job.config,
         preset=job.preset,
         samples=samples,
         estimate=job.estimate,

@@ -19,6 +19,7 @@ from nasi_ray.run.settings import (
     flat_settings,
     parse_job,
     with_settings,
+    written_by_a_run,
 )
 from nasi_ray.run.tracking import TrackConfig
 from nasi_ray.spaces import get_space
@@ -315,9 +316,9 @@ def _refuse_elastic(job: TrainJob) -> None:
 
 def options_without_effect(job: TrainJob) -> list[str]:
     """Options that were given and have no effect, one line each."""
-    lines = []
+    lines, written = [], written_by_a_run(job)
     if job.compute.num_workers == 0:
-        changed = set(changed_from(job.compute, TrainCompute()))
+        changed = set(changed_from(job.compute, TrainCompute(), written))
         names: tuple[str, ...] = (
             "gpus_per_worker",
             "max_failures",
@@ -329,7 +330,7 @@ def options_without_effect(job: TrainJob) -> list[str]:
         if given:
             lines.append(f"no effect, since there are no workers: {', '.join(given)}")
     if job.images.data == "random":
-        changed = set(changed_from(job.images, DataConfig()))
+        changed = set(changed_from(job.images, DataConfig(), written))
         if changed:
             names = tuple(f"--{name.replace('_', '-')}" for name in sorted(changed))
             lines.append(f"no effect, since no data set is named: {', '.join(names)}")
