@@ -29,12 +29,12 @@ from nasi_ray.data.image_set import ImageSet
 from nasi_ray.spaces import Genotype
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training.images import TrainImages, random_images
-from nasi_ray.training.job import model_config
 from nasi_ray.training.link import LocalLink
 from nasi_ray.training.loader import cut_out
 from nasi_ray.training.loop import Trainer, TrainPlan
 from nasi_ray.training.metrics import read_metrics
 from nasi_ray.training.model import build_model
+from nasi_ray.training.plan import model_config
 from nasi_ray.training.settings import TrainJob, make_train_job
 from nasi_ray.training.world import World
 

@@ -71,12 +71,7 @@ def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> 
             "its model"
         )
     net, config = load_model(source)
-    broken = [n for n, t in net.state_dict().items() if not t.isfinite().all()]
-    if broken:
-        raise DataError(
-            f"{broken[0]} in {source.uri}/{WEIGHTS} has values that are not finite, so the "
-            "training has failed; train again, with a lower learning rate for instance"
-        )
+    _refuse_infinite(net, source)
     net, config = _without_tower(net, config)
     save_model(target, net.state_dict(), config)
     files = [WEIGHTS, MODEL_JSON, TIMM_JSON]
@@ -104,6 +99,15 @@ def run_export(job: ExportJob, message: Callable[[str], None] | None = None) -> 
     target.write(RECORD, _json(content))
     target.write(CARD, model_card(config, content, license=job.license).encode())
     return content
+
+
+def _refuse_infinite(net: nn.Module, source: Storage) -> None:
+    broken = [n for n, t in net.state_dict().items() if not t.isfinite().all()]
+    if broken:
+        raise DataError(
+            f"{broken[0]} in {source.uri}/{WEIGHTS} has values that are not finite, so the "
+            "training has failed; train again, with a lower learning rate for instance"
+        )
 
 
 def _without_tower(net: nn.Module, config: ModelConfig) -> tuple[nn.Module, ModelConfig]:

@@ -22,8 +22,9 @@ from nasi_ray.run.tracking import Tracking
 from nasi_ray.storage import open_storage
 from nasi_ray.training.cells import on_workers
 from nasi_ray.training.images import TrainImages
-from nasi_ray.training.job import read_images, run_train
+from nasi_ray.training.job import run_train
 from nasi_ray.training.metrics import read_metrics
+from nasi_ray.training.plan import read_images
 from nasi_ray.training.result import read_result
 from nasi_ray.training.settings import TrainJob, job_after_search
 from nasi_ray.training.tracked import send_training

@@ -139,10 +139,13 @@ class Session:
             RecordConflictError: If the run's records are of another ``sampling_version``.
         """
         plan.refuse_other_version()
-        if plan.compute.num_workers == 0:
+
+        def evaluator() -> Callable[[int], R]:
             with explain_out_of_memory():
-                evaluate = factory(*args)
-            yield InProcessRunner(explain_out_of_memory()(evaluate))
+                return explain_out_of_memory()(factory(*args))
+
+        if plan.compute.num_workers == 0:
+            yield InProcessRunner(evaluator())
             return
 
         def start() -> Runner[R]:
@@ -160,10 +163,8 @@ class Session:
 
         runner: Runner[R]
         if begin_here and self._begins_here(plan):
-            with explain_out_of_memory():
-                evaluate = factory(*args)
             runner = LocalFirstRunner(
-                explain_out_of_memory()(evaluate),
+                evaluator(),
                 lambda: contextlib.closing(start()),
                 num_workers=num_workers_here(plan.compute.threads_per_worker),
                 message=self.progress.message,

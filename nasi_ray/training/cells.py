@@ -31,7 +31,8 @@ from nasi_ray.storage import Storage, open_storage
 from nasi_ray.tables.metric import Metric
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
-from nasi_ray.training.job import find_compute, read_images, run_train
+from nasi_ray.training.job import run_train
+from nasi_ray.training.plan import find_compute, read_images
 from nasi_ray.training.result import TrainResult, read_result
 from nasi_ray.training.settings import ACCURACIES, SubjectConfig, TrainJob
 from nasi_ray.training.tracked import send_training

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,17 +25,17 @@ from nasi_ray.run.identity import SOURCE_NAME, DataSource, find_source
 from nasi_ray.run.plan import settle_uri
 from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.subject import read_subject
-from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
-from nasi_ray.spaces.final_network import NETWORKS
+from nasi_ray.spaces import TabularArchitecture
 from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
-from nasi_ray.training.images import TrainImages, load_train_images
+from nasi_ray.training.images import TrainImages
 from nasi_ray.training.link import LocalLink
 from nasi_ray.training.loop import AfterEpoch, TrainPlan, train
 from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.metrics import write_metrics
-from nasi_ray.training.model import MODEL_JSON, WEIGHTS, ModelConfig, save_model
+from nasi_ray.training.model import MODEL_JSON, WEIGHTS, save_model
 from nasi_ray.training.optimization import refuse_unknown_optimizer
+from nasi_ray.training.plan import find_compute, plan_training, read_images, refuse_bad_batch
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
 from nasi_ray.training.settings import TrainJob, options_without_effect
@@ -102,9 +101,9 @@ def _run_train(
             f"gpus_per_worker is {job.compute.gpus_per_worker:g}, and the {num_workers} workers of "
             "one training need a GPU each; leave it out, or train with --num-workers 1"
         )
-    _refuse_bad_batch(training, num_workers)
+    refuse_bad_batch(training, num_workers)
     images = read_images(job, training, progress) if images is None else images
-    plan = _plan(job, training, storage, images, (space, architecture), device)
+    plan = plan_training(job, training, storage, images, (space, architecture), device)
     if device == "cpu":
         refuse_too_large(plan.model, training, plan.micro_batch_size, torch.device(device))
     identity = {**settings, **images.identity}
@@ -170,154 +169,6 @@ def _finished(
     return read_result(storage)
 
 
-def find_compute(job: TrainJob) -> tuple[str, int]:
-    """Device (``cpu`` or ``cuda``), and number of workers; 0: this process.
-
-    Raises:
-        ConfigError: If there is no GPU where one is asked for, or a cluster may or may not have
-            some.
-    """
-    compute, gpus = job.compute, torch.cuda.device_count()
-    is_here = not (compute.address or os.environ.get("RAY_ADDRESS"))
-    if compute.num_workers == "auto":
-        fitting = gpus if gpus > 1 and compute.device != "cpu" else 0
-        num_workers = fitting if is_here else max(1, fitting)
-    else:
-        num_workers = compute.num_workers
-    device = compute.device
-    if device == "auto" and num_workers and not is_here and not gpus:
-        raise ConfigError(
-            "device is auto, and this machine, from which the job joins a cluster, has no GPU; say "
-            "whether the workers have one: --device cuda, or --device cpu"
-        )
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if device == "cuda" and (is_here or num_workers == 0) and gpus < max(1, num_workers):
-        raise ConfigError(
-            f"{max(1, num_workers)} workers on cuda need as many GPUs, and torch "
-            f"{torch.__version__} sees {gpus} here; use --device cpu, fewer workers, or a cluster "
-            "with --address"
-        )
-    return device, num_workers
-
-
-def _refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
-    """Refuse a batch that the workers cannot share."""
-    batch, micro, size = training.batch_size, training.micro_batch_size, max(1, num_workers)
-    assert micro != "auto"
-    # Synchronised batch norm waits for all workers at each micro-batch.
-    step = micro * size if training.sync_bn else micro
-    if batch % step or batch < size * micro:
-        raise ConfigError(
-            f"a batch of {batch} cannot be shared by {size} workers that take {micro} images at a "
-            f"time; batch_size must be a multiple of {step}, and at least {size * micro}: give "
-            "another --batch-size, --micro-batch-size or --num-workers"
-        )
-    if micro < 2:
-        raise ConfigError(
-            f"a worker would take {micro} image at a time, and batch norm needs 2; give fewer "
-            "workers, or a larger --micro-batch-size"
-        )
-    if training.mixes and micro % 2:
-        raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
-
-
-def read_images(job: TrainJob, training: TrainingConfig, progress: Progress) -> TrainImages:
-    """Both sets of images, for one training or many.
-
-    Raises:
-        NasiRayError: If they are missing, broken or too few.
-    """
-    start = time.perf_counter()
-    images = load_train_images(job.images, training)
-    if images.num_train < training.batch_size:
-        raise DataError(
-            f"batch_size is {training.batch_size} and there are {images.num_train} training "
-            "images; use a smaller batch"
-        )
-    classes = NETWORKS[training.network].num_classes
-    is_paper = job.recipe in ("cifar10", "cifar100", "imagenet")
-    if is_paper and job.images.data != "random" and images.num_classes != classes:
-        progress.message(
-            f"note: recipe {job.recipe} is for {classes} classes, and {job.images.data} has "
-            f"{images.num_classes}; the network gets {images.num_classes}"
-        )
-    kind = "test" if images.held is None else "held-out"
-    progress.message(
-        f"{images.num_train} training and {images.num_test} {kind} images of {job.images.data} "
-        f"read in {time.perf_counter() - start:.1f} s"
-    )
-    return images
-
-
-def _plan(
-    job: TrainJob,
-    training: TrainingConfig,
-    storage: Storage,
-    images: TrainImages,
-    subject: tuple[str, TabularArchitecture],
-    device: str,
-) -> TrainPlan:
-    assert training.micro_batch_size != "auto"
-    asked = job.compute.loader_processes
-    return TrainPlan(
-        uri=storage.uri,
-        model=model_config(training, images, *subject),
-        training=training,
-        micro_batch_size=training.micro_batch_size,
-        images=images,
-        threads=job.compute.threads_per_worker,
-        device=device,
-        loader_processes=None if asked == "auto" else asked,
-        compile=job.compute.compile,
-        checkpoint_steps=job.compute.checkpoint_steps,
-        keep_checkpoints=job.compute.keep_checkpoints,
-    )
-
-
-def model_config(
-    training: TrainingConfig, images: TrainImages, space: str, architecture: TabularArchitecture
-) -> ModelConfig:
-    """The network of a training.
-
-    Raises:
-        ConfigError: If the recipe and the network do not fit.
-    """
-    mean, std = images.statistics
-    text: str = architecture.to_string()
-    common: dict[str, Any] = {
-        "space": space,
-        "architecture": text,
-        "num_classes": images.num_classes,
-        "image_size": training.image_size,
-        "mean": mean,
-        "std": std,
-        "class_names": images.class_names,
-    }
-    channels, num_cells = training.init_channels, training.num_cells
-    if isinstance(architecture, Genotype):
-        usual = NETWORKS[training.network]
-        return ModelConfig(
-            **common,
-            network=training.network,
-            init_channels=usual.init_channels if channels == "auto" else channels,
-            num_cells=usual.num_cells if num_cells == "auto" else num_cells,
-            auxiliary=training.auxiliary_weight > 0,
-        )
-    if training.network == "imagenet":
-        raise ConfigError(
-            f"the recipe's network is imagenet, but the benchmark of {space} has networks for "
-            "images of 32 pixels only; take recipe cifar10, cifar100 or quick"
-        )
-    smallest = get_tabular_space(space).num_channels
-    return ModelConfig(
-        **common,
-        network="benchmark",
-        init_channels=smallest if channels == "auto" else channels,
-        num_cells=None,
-    )
-
-
 def _train(
     job: TrainJob,
     plan: TrainPlan,
@@ -325,18 +176,21 @@ def _train(
     progress: Progress,
     after_epoch: AfterEpoch | None,
 ) -> None:
-    if num_workers == 0:
-        link = LocalLink(progress)
-        with _explained_memory(plan), link.listening():
-            world = World(rank=0, size=1, device=torch.device(plan.device))
-            train(plan, world, link, after_epoch)
-        if link.is_stopping and checkpoints.steps_of(open_storage(plan.uri))[-1:] != [
-            plan.num_steps
-        ]:
-            raise SearchStoppedError(
-                "stopped; run the same command again to continue from the checkpoint"
-            )
+    if num_workers > 0:
+        _train_on_ray(job, plan, num_workers, progress)
         return
+    link = LocalLink(progress)
+    with _explained_memory(plan), link.listening():
+        world = World(rank=0, size=1, device=torch.device(plan.device))
+        train(plan, world, link, after_epoch)
+    reached = checkpoints.steps_of(open_storage(plan.uri))[-1:]
+    if link.is_stopping and reached != [plan.num_steps]:
+        raise SearchStoppedError(
+            "stopped; run the same command again to continue from the checkpoint"
+        )
+
+
+def _train_on_ray(job: TrainJob, plan: TrainPlan, num_workers: int, progress: Progress) -> None:
     compute = job.compute
     asked = ComputeSettings(
         num_workers=num_workers,

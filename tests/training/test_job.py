@@ -31,6 +31,7 @@ from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import get_tabular_space
 from nasi_ray.storage import LocalStorage
 from nasi_ray.training import checkpoints, job, loop
+from nasi_ray.training import plan as planning
 from nasi_ray.training.images import load_train_images, random_images
 from nasi_ray.training.link import LocalLink
 from nasi_ray.training.loop import TrainPlan
@@ -100,7 +101,7 @@ def test_a_finished_training_is_answered_without_training(
     done: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = json.loads((done / "result.json").read_text())
-    monkeypatch.setattr(job, "load_train_images", None)
+    monkeypatch.setattr(planning, "load_train_images", None)
     monkeypatch.setattr(job, "_train", None)
     assert train(done).to_dict() == before
     assert train(done, num_workers=2).to_dict() == before
@@ -348,7 +349,7 @@ def _plan(out: Path, micro: int) -> TrainPlan:
     asked = tiny(out, micro_batch_size=micro)
     images = load_train_images(asked.images, asked.training)
     subject = read_subject(asked.subject.genotype, "darts", None)
-    return job._plan(asked, asked.training, LocalStorage(str(out)), images, subject, "cpu")
+    return planning.plan_training(asked, asked.training, LocalStorage(str(out)), images, subject, "cpu")
 
 
 def test_drop_path_rises_epoch_by_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,10 +406,10 @@ def test_a_cluster_is_not_taken_to_be_without_gpus(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(ConfigError, match="--device cuda, or --device cpu"):
-        job.find_compute(tiny(tmp_path, num_workers=8))
-    assert job.find_compute(tiny(tmp_path, num_workers=8, device="cpu")) == ("cpu", 8)
-    assert job.find_compute(tiny(tmp_path, num_workers=8, device="cuda")) == ("cuda", 8)
-    assert job.find_compute(tiny(tmp_path, num_workers=0)) == ("cpu", 0)
+        planning.find_compute(tiny(tmp_path, num_workers=8))
+    assert planning.find_compute(tiny(tmp_path, num_workers=8, device="cpu")) == ("cpu", 8)
+    assert planning.find_compute(tiny(tmp_path, num_workers=8, device="cuda")) == ("cuda", 8)
+    assert planning.find_compute(tiny(tmp_path, num_workers=0)) == ("cpu", 0)
 
 
 def test_workers_of_one_training_have_a_gpu_each(
