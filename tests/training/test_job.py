@@ -349,7 +349,9 @@ def _plan(out: Path, micro: int) -> TrainPlan:
     asked = tiny(out, micro_batch_size=micro)
     images = load_train_images(asked.images, asked.training)
     subject = read_subject(asked.subject.genotype, "darts", None)
-    return planning.plan_training(asked, asked.training, LocalStorage(str(out)), images, subject, "cpu")
+    return planning.plan_training(
+        asked, asked.training, LocalStorage(str(out)), images, subject, "cpu"
+    )
 
 
 def test_drop_path_rises_epoch_by_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
