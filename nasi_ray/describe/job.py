@@ -10,7 +10,7 @@ from typing import Any
 
 from nasi_ray.describe.counts import Counts, count
 from nasi_ray.describe.settings import DescribeJob
-from nasi_ray.display.formats import wrapped
+from nasi_ray.display.formats import plural, wrapped
 from nasi_ray.display.tables import text_table
 from nasi_ray.errors import ConfigError
 from nasi_ray.files import user_path
@@ -207,7 +207,7 @@ def describe_lines(content: dict[str, Any]) -> str:
     """
     genotype = content.get("genotype")
     cell = content.get("architecture") or Genotype.from_dict(genotype or {}).to_darts()
-    cells = f", {content['num_cells']} cells" if "num_cells" in content else ""
+    cells = f", {plural(content['num_cells'], 'cell')}" if "num_cells" in content else ""
     title = (
         f"{content['space']} on {content['network']}: C={content['init_channels']}{cells}, "
         f"{content['num_classes']} classes, {content['image_size']} px"

@@ -46,6 +46,12 @@ def format_bytes(count: float | None) -> str:
     return f"{count:.3g} {unit}" if count < 999.5 else f"{count:.0f} {unit}"
 
 
+def format_millions(count: float) -> str:
+    """``0.802 M``, ``5,840 M``: three significant digits."""
+    digits = f"{count / 1e6:.3g}"
+    return f"{float(digits):,.0f} M" if count >= 999.5e6 else f"{digits} M"
+
+
 def format_number(value: float | None) -> str:
     """Four significant digits; ``?`` where the number is not known or not finite."""
     if value is None or not math.isfinite(value):

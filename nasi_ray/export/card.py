@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from nasi_ray.display.formats import wrapped
+from nasi_ray.display.formats import plural, wrapped
 from nasi_ray.spaces import Genotype
 from nasi_ray.spaces.nb1shot1 import NB1Shot1Architecture
 from nasi_ray.training.model import WEIGHTS, ModelConfig
@@ -38,7 +38,7 @@ def model_card(config: ModelConfig, content: Mapping[str, Any], *, license: str)
 
 
 def _title(config: ModelConfig) -> str:
-    cells = "" if config.num_cells is None else f", {config.num_cells} cells"
+    cells = "" if config.num_cells is None else f", {plural(config.num_cells, 'cell')}"
     return f"{config.space} on {config.network}: C={config.init_channels}{cells}"
 
 

@@ -49,10 +49,10 @@ def _verdict(content: Mapping[str, Any]) -> str:
 def _cost(content: Mapping[str, Any]) -> str:
     epochs = [cell["epochs"] for cell in content["cells"]]
     if "table" in content:
-        each = "an unstated number of" if epochs[0] is None else str(epochs[0])
+        each = "an unstated number of epochs" if epochs[0] is None else plural(epochs[0], "epoch")
         return (
             f"{plural(len(epochs), 'look-up')} of {content['metric']}, each instead of a training "
-            f"of {each} epochs"
+            f"of {each}"
         )
     return f"{format_seconds(content['finalist_seconds'])} ({plural(sum(epochs), 'epoch')})"
 

@@ -158,7 +158,7 @@ def ranking_notes(result: Mapping[str, Any]) -> list[str]:
 
 def _schedule(metric: Mapping[str, Any]) -> str:
     epochs = metric["epochs"]
-    return "epochs not stated" if epochs is None else f"{epochs} epochs"
+    return "epochs not stated" if epochs is None else plural(epochs, "epoch")
 
 
 def error_name(metric: Mapping[str, Any]) -> str:

@@ -87,8 +87,8 @@ def confidence_lines(found: Confidence) -> list[str]:
     config, num = found.config, len(found.runs)
     since = [run.unchanged_since for run in found.runs]
     lines = wrapped(
-        f"{found.space.name}: {plural(num, 'run')} of {config.num_samples} samples, objective "
-        f"{config.objective}, estimator {config.estimator}"
+        f"{found.space.name}: {plural(num, 'run')} of {plural(config.num_samples, 'sample')}, "
+        f"objective {config.objective}, estimator {config.estimator}"
     )
     rows = _rows(found)
     headings = ["decision", "choice", "runner-up", "stands"]

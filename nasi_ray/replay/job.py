@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimates import refuse_impossible, selected_cells
 from nasi_ray.replay.grid import Grid, configs_of, points_of
@@ -42,7 +43,8 @@ class Replay:
 
     def __repr__(self) -> str:
         num = len(self.content["points"])
-        return f"Replay({num} points, {len(self.content['runs'])} runs, {len(self.cells)} cells)"
+        found = plural(len(self.content["runs"]), "run"), plural(len(self.cells), "cell")
+        return f"Replay({plural(num, 'point')}, {', '.join(found)})"
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row per point and run: the point's settings, ``run``, ``seed``, ``cell``, ..."""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
 from nasi_ray.display.figures import COLORS, GREY, INK, new_figure, render
+from nasi_ray.display.formats import plural
 from nasi_ray.replay.text import short
 
 MAX_PANELS = 12
@@ -51,7 +52,7 @@ def map_files(content: Mapping[str, Any]) -> dict[str, bytes]:
     for panel, (title, of_panel) in zip(drawn, shown, strict=True):
         panel.set_title(title, fontsize=8)
         _draw(panel, of_panel, axes, content)
-    title = f"{content['space']}: cells over ν and μ, of {len(content['runs'])} runs"
+    title = f"{content['space']}: cells over ν and μ, of {plural(len(content['runs']), 'run')}"
     figure.suptitle(title, fontsize=9.5)
     named = range(1, 1 + min(len(content["cells"]), _NUM_COLORS))
     patches = [Patch(color=_color(number), label=f"cell {number}") for number in named]

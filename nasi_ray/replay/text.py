@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nasi_ray.display.formats import plural, printable, wrapped
+from nasi_ray.display.formats import format_millions, plural, printable, wrapped
 from nasi_ray.display.tables import text_table
 
 MAX_SHOWN = 15
@@ -66,4 +66,4 @@ def _ends(values: list[Any]) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:.2f} %" if name == "error_percent" else f"{value / 1e6:.3g} M"
+    return f"{value:.2f} %" if name == "error_percent" else format_millions(value)

@@ -10,6 +10,7 @@ import numpy as np
 
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import PATH, EstimateConfig
+from nasi_ray.display.formats import plural
 from nasi_ray.nasi.estimates import architecture_of, make_estimate
 from nasi_ray.nasi.estimator import Estimate, GradientEstimate, Margin, kept_margins, margins
 from nasi_ray.records.rows import MeasurementTable, SampleTable, SearchRecords
@@ -39,7 +40,8 @@ class SearchResult:
     def __repr__(self) -> str:
         cell = self.architecture.to_string()
         shown = cell if len(cell) <= 60 else f"{cell[:57]}..."
-        return f"SearchResult({self.space!r}, {self.num_samples} samples, {shown!r}, {self.uri!r})"
+        samples = plural(self.num_samples, "sample")
+        return f"SearchResult({self.space!r}, {samples}, {shown!r}, {self.uri!r})"
 
     @property
     def space(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasi_ray.config import PATH, EstimateConfig, get_preset
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimator import num_samples_needed
 from nasi_ray.records.reader import identity_of, read_records
@@ -49,7 +50,7 @@ class Run:
         )
 
     def __repr__(self) -> str:
-        return f"Run({self.space!r}, {self.num_samples} samples, {self.uri!r})"
+        return f"Run({self.space!r}, {plural(self.num_samples, 'sample')}, {self.uri!r})"
 
     @property
     def num_samples(self) -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from nasi_ray.config import GRADIENT_ESTIMATORS
 from nasi_ray.display.formats import (
+    format_millions,
     format_number,
     format_seconds,
     format_uncertain,
@@ -219,7 +220,8 @@ def _size(result: Mapping[str, Any]) -> str:
         return ""
     params, madds = result["num_params"], result["multiply_adds"]
     where = " (CIFAR-10, C=36, 20 cells)" if "genotype" in result else ""
-    return f"{params / 1e6:.3g} M parameters, {madds / 1e6:.3g} M multiply-adds{where}."
+    sizes = f"{format_millions(params)} parameters, {format_millions(madds)} multiply-adds"
+    return f"{sizes}{where}."
 
 
 def _next_step(result: Mapping[str, Any], num_open: int) -> str:
@@ -232,11 +234,11 @@ def _next_step(result: Mapping[str, Any], num_open: int) -> str:
     if not num_open:
         return "Next: train it, or search with another --seed to see it again."
     # No number of samples is called enough: between equally good choices, none is.
-    num, seconds = result["num_samples"], result.get("sample_seconds") or 0.0
+    num, more_s = result["num_samples"], 3 * (result.get("sample_seconds") or 0.0)
+    wait = "" if more_s < 1 else f"; about {format_seconds(more_s)} more on one core"
     return (
-        f"Next: four times the samples (--num-samples {4 * num}; about "
-        f"{format_seconds(3 * seconds)} more on one core) halve the uncertainty{number}. Equally "
-        "good choices stay open; any of them will do."
+        f"Next: four times the samples (--num-samples {4 * num}{wait}) halve the "
+        f"uncertainty{number}. Equally good choices stay open; any of them will do."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from nasi_ray.display.figures import render
+from nasi_ray.display.formats import plural
 from nasi_ray.display.tables import markdown_table
 from nasi_ray.run.finish import write_results
 from nasi_ray.run.schemas import STUDY_SCHEMA
@@ -56,7 +57,7 @@ def describe_settings(settings: StudySettings, mode: Mode | None = None, prefix:
     """A figure's title: the space, the data mode, and what the samples are made with."""
     samples, estimate = settings.samples, settings.estimate
     where = samples.space if mode is None else f"{samples.space}, {MODE_NAMES[mode]}"
-    cells = "" if samples.num_cells == "auto" else f", {samples.num_cells} cells"
+    cells = "" if samples.num_cells == "auto" else f", {plural(samples.num_cells, 'cell')}"
     return (
         f"{where}: {prefix}T = {estimate.num_samples}, b = {samples.batch_size}, "
         f"C = {samples.init_channels}{cells}, {samples.init} init"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import NoGoodSamplesError
 from nasi_ray.nasi.consensus import Consensus, consensus_of
 from nasi_ray.pool.cost import load_prices
@@ -167,7 +168,5 @@ def _files(job: SweepJob, result: SweepResult) -> dict[str, bytes]:
 def _title(point: Mapping[str, Any]) -> str:
     consensus = point["consensus"]
     changed = "".join(f", {name}={value}" for name, value in point["set"].items())
-    return (
-        f"consensus of {consensus['num_searches']} seeds on {consensus['space']}{changed}; dashed: "
-        "not certain over seeds"
-    )
+    seeds = plural(consensus["num_searches"], "seed")
+    return f"consensus of {seeds} on {consensus['space']}{changed}; dashed: not certain over seeds"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nasi_ray.display.formats import plural
 from nasi_ray.search.result import SearchResult
 from nasi_ray.spaces.base import Architecture
 
@@ -32,7 +33,7 @@ class SweepResult:
     def __repr__(self) -> str:
         num, points = len(self.content["seeds"]), len(self.searches)
         many = f", {points} combinations" if points > 1 else ""
-        return f"SweepResult({self.content['space']!r}, {num} seeds{many}, {self.uri!r})"
+        return f"SweepResult({self.content['space']!r}, {plural(num, 'seed')}{many}, {self.uri!r})"
 
     @property
     def architecture(self) -> Architecture | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from nasi_ray.arrays import FloatArray
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import DataError
 
 Split = Literal["train", "valid", "test"]
@@ -70,7 +71,7 @@ class Metric:
 
 def after(epochs: int | None) -> str:
     """``after 200 epochs``."""
-    return f"after {'an unstated number of' if epochs is None else epochs} epochs"
+    return f"after {'an unstated number of epochs' if epochs is None else plural(epochs, 'epoch')}"
 
 
 def column_metric(column: str, metadata: Mapping[bytes, bytes] | None, key: str) -> Metric | None:

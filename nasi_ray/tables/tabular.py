@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nasi_ray.arrays import FloatArray, IntArray
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import DataError, InvalidGenotypeError
 from nasi_ray.parquet_file import UNREADABLE, read_table, reason_of
 from nasi_ray.spaces.base import TabularArchitecture
@@ -109,7 +110,7 @@ class TabularBenchmark:
         if len(found) == 1:
             return found[0]
         asked = [f"{SPLIT_NAMES[split]} accuracy", *([dataset] if dataset else [])]
-        asked += [f"{epochs} epochs"] if epochs is not None else []
+        asked += [plural(epochs, "epoch")] if epochs is not None else []
         has = "; ".join(m.describe() for m in (found or self.metrics.values())) or "no accuracies"
         verb = "has more than one" if found else "has no"
         raise DataError(f"{self.name} {verb} {', '.join(asked)}; it has {has}")

@@ -17,7 +17,7 @@ from torch import nn
 
 from nasi_ray import command
 from nasi_ray.describe.counts import count
-from nasi_ray.describe.job import describe, largest_channels
+from nasi_ray.describe.job import describe, describe_lines, largest_channels
 from nasi_ray.describe.settings import DescribeJob, parse_number
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.genotype_network import GenotypeNetwork
@@ -65,6 +65,7 @@ def test_the_published_cell_has_its_size(file: str, capsys: pytest.CaptureFixtur
     assert status("--genotype", file) == 0
     text = capsys.readouterr().out
     assert "darts on cifar10: C=36, 20 cells, 10 classes, 32 px" in text
+    assert "C=36, 1 cell, 10 classes" in describe_lines({**found, "num_cells": 1})
     assert all(number in text for number in ("3,349,342", "476,426", f"{found['madds']:,}"))
     assert max(map(len, text.splitlines())) <= 80
 

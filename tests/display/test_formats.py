@@ -6,6 +6,7 @@ import pytest
 
 from nasi_ray.display.formats import (
     format_bytes,
+    format_millions,
     format_number,
     format_rate,
     format_seconds,
@@ -32,6 +33,22 @@ from nasi_ray.display.formats import (
 )
 def test_seconds_read_as_hours_minutes_seconds(seconds: float | None, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (73_306, "0.0733 M"),
+        (801_600, "0.802 M"),
+        (3_300_000, "3.3 M"),
+        (999.4e6, "999 M"),
+        (999.6e6, "1,000 M"),
+        (5.8366e9, "5,840 M"),
+        (1.2e12, "1,200,000 M"),
+    ],
+)
+def test_millions_have_three_digits_and_no_exponent(count: float, text: str) -> None:
+    assert format_millions(count) == text
 
 
 @pytest.mark.parametrize(

@@ -142,11 +142,11 @@ def test_of_measurements_the_head_shows_those_that_the_objective_reads() -> None
 
 
 def test_the_first_lines_are_the_answer_its_size_and_what_to_do() -> None:
-    result = _result_of("s1") | {"num_params": 4_567_890.0, "multiply_adds": 7.2e8}
+    result = _result_of("s1") | {"num_params": 4_567_890.0, "multiply_adds": 7.234e9}
     first = summary_lines(result).split("\n\n")[0]
     answer = " ".join(first.split())
     assert answer.startswith(f"s1: {result['architecture']}; decided: all 7 decisions stand. ")
-    assert "4.57 M parameters, 720 M multiply-adds. Next: train it" in answer
+    assert "4.57 M parameters, 7,230 M multiply-adds. Next: train it" in answer
     long = " ".join(summary_lines(_result_of("nb201")).split())
     assert long.startswith("nb201: the architecture below; decided: all 6 decisions stand.")
 
@@ -172,7 +172,13 @@ def test_decisions_that_stand_too_seldom_are_marked_as_open() -> None:
     marked = [name for name in names if _line(text, name).endswith("% open")]
     assert marked == [names[0], names[5]]
     assert "14 of 16 decisions stand, 2 are open" in _unwrapped(text)
-    assert "(--num-samples 400; " in _unwrapped(text)
+    for seconds, told in (
+        (40.0, "400; about 0:02:00 more on one core"),
+        (0.3, "400"),
+        (0.0, "400"),
+    ):
+        text = _unwrapped(summary_lines(result | {"sample_seconds": seconds}))
+        assert f"(--num-samples {told}) halve the uncertainty" in text
 
 
 def test_decisions_that_stand_need_no_more_samples() -> None:

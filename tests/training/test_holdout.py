@@ -58,6 +58,9 @@ def test_the_accuracy_is_that_of_the_held_out_images(tmp_path: Path) -> None:
     result = train(tmp_path / "run", holdout=0.1)
     assert (result.content["num_test_images"], result.content["holdout"]) == (205, 0.1)
     assert "of 205 held-out images" in result_line(result.content, result.uri)
+    one = result_line({**result.content, "num_cells": 1, "epochs": 1}, result.uri)
+    assert ", 1 cell, " in one
+    assert "for 1 epoch: top-1" in one
     assert train(tmp_path / "run", holdout=0.1).content == result.content
     identity = json.loads((tmp_path / "run" / "identity.json").read_text())["identity"]
     assert identity["holdout"] == 0.1
