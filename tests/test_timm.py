@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,3 +68,62 @@ def test_weights_that_name_no_network_are_refused() -> None:
         net(torch.zeros(1, 3, 8, 8))
     with pytest.raises(DataError, match="do not name their network"):
         net.load_state_dict({})
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as the Hugging Face Hub does when a file of a model is asked for."""
+
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self.wfile.write(self._answer())
+
+    def _answer(self) -> bytes:
+        name = self.path.partition("?")[0].removeprefix("/user/name/resolve/main/")
+        path = self.folder / name
+        is_there = "/" not in name and path.is_file()
+        content = path.read_bytes() if is_there else b"{}"
+        self.send_response(200 if is_there else 404)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if not is_there:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.end_headers()
+        return content
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.integration
+def test_an_uploaded_export_is_a_model_of_timm(run: Path, tmp_path: Path) -> None:
+    run_export(ExportJob(run=str(run), formats=()))
+    folder = run / "export"
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (_Hub,), {"folder": folder}))
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    code = (
+        "import sys, timm, torch, nasi_ray.timm\n"
+        "hub = timm.create_model('hf-hub:user/name', pretrained=True).eval()\n"
+        "here = timm.create_model(f'local-dir:{sys.argv[1]}', pretrained=True).eval()\n"
+        "x = torch.rand(2, 3, 8, 8)\n"
+        "assert torch.equal(hub(x), here(x))\n"
+        "other = timm.create_model('hf-hub:user/name', pretrained=True, num_classes=7)\n"
+        "assert other(x).shape == (2, 7)\n"
+        "sys.stdout.write('equal')\n"
+    )
+    address = f"http://127.0.0.1:{hub.server_address[1]}"
+    apart = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-c", code, str(folder)]
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **apart}, capture_output=True, text=True, timeout=200
+        )
+    finally:
+        hub.shutdown()
+        hub.server_close()
+    assert done.stdout == "equal", done.stderr
+    assert list((tmp_path / "hub").rglob("model.safetensors"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.progress import Progress
 from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
@@ -65,9 +66,10 @@ def refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
     assert micro != "auto"
     # Synchronised batch norm waits for all workers at each micro-batch.
     step = micro * size if training.sync_bn else micro
+    workers = plural(size, "worker")
     if batch % step or batch < size * micro:
         raise ConfigError(
-            f"a batch of {batch} cannot be shared by {size} workers that take {micro} images at a "
+            f"a batch of {batch} cannot be shared by {workers} that take {micro} images at a "
             f"time; batch_size must be a multiple of {step}, and at least {size * micro}: give "
             "another --batch-size, --micro-batch-size or --num-workers"
         )
