@@ -35,7 +35,13 @@ from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.metrics import write_metrics
 from nasi_ray.training.model import MODEL_JSON, WEIGHTS, save_model
 from nasi_ray.training.optimization import refuse_unknown_optimizer
-from nasi_ray.training.plan import find_compute, plan_training, read_images, refuse_bad_batch
+from nasi_ray.training.plan import (
+    find_compute,
+    moving_average_note,
+    plan_training,
+    read_images,
+    refuse_bad_batch,
+)
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
 from nasi_ray.training.settings import TrainJob, options_without_effect
@@ -104,6 +110,8 @@ def _run_train(
     refuse_bad_batch(training, num_workers)
     images = read_images(job, training, progress) if images is None else images
     plan = plan_training(job, training, storage, images, (space, architecture), device)
+    if (note := moving_average_note(training, plan.num_steps)) is not None:
+        progress.message(f"note: {note}")
     if device == "cpu":
         refuse_too_large(plan.model, training, plan.micro_batch_size, torch.device(device))
     identity = {**settings, **images.identity}

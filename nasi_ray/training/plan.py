@@ -20,6 +20,8 @@ from nasi_ray.training.model import ModelConfig
 from nasi_ray.training.recipes import TrainingConfig
 from nasi_ray.training.settings import TrainJob
 
+_MOST_INITIAL = 0.1
+
 
 def find_compute(job: TrainJob) -> tuple[str, int]:
     """Device (``cpu`` or ``cuda``), and number of workers; 0: this process.
@@ -80,6 +82,23 @@ def refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
         )
     if training.mixes and micro % 2:
         raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
+
+
+def moving_average_note(training: TrainingConfig, num_steps: int) -> str | None:
+    """What to say where the moving average is still the initial weights for the most part.
+
+    Args:
+        training: The recipe.
+        num_steps: Of the whole training.
+    """
+    initial = training.ema_decay**num_steps
+    if initial < _MOST_INITIAL:
+        return None
+    return (
+        f"the weights that are tested and kept are a moving average, and after all {num_steps} "
+        f"steps it is {initial:.0%} the initial weights; lower --ema-decay (0: none), or train "
+        "for longer"
+    )
 
 
 def read_images(job: TrainJob, training: TrainingConfig, progress: Progress) -> TrainImages:

@@ -375,6 +375,18 @@ def test_the_moving_average_is_what_is_kept(tmp_path: Path) -> None:
     assert not all(torch.equal(kept[name], value) for name, value in state["model"].items())
 
 
+@pytest.mark.parametrize(("decay", "said"), [(0.9998, ["100%"]), (0.5, []), (0.0, [])])
+def test_a_moving_average_of_initial_weights_is_named(
+    decay: float, said: list[str], tmp_path: Path
+) -> None:
+    display = Quiet()
+    job.run_train(tiny(tmp_path, ema_decay=decay, epochs=1), display)
+    lines = [line for line in display.messages if "moving average" in line]
+    assert len(lines) == len(said)
+    for line, share in zip(lines, said, strict=True):
+        assert f"it is {share} the initial weights; lower --ema-decay" in line
+
+
 def test_bfloat16_trains_on_the_cpu_too(tmp_path: Path) -> None:
     result = train(tmp_path, amp="bfloat16", epochs=1)
     assert all(p.dtype == torch.float32 for p in result.model().parameters())
