@@ -29,6 +29,8 @@ from tests.run.test_old_runs import OLD
 from tests.toy import Quiet
 from tests.training.trainings import train
 
+pytestmark = pytest.mark.integration  # runs every job
+
 OTHERS = [
     b"", b"[]", b"5", b"null", b'"x"', b"{}", b"[{}]", b"\xff", b"[" * 200_000, b'{"a":' * 50_000,
     b'{"proxies": 5}', b'{"combinations": 5}', b'{"seed": "\\ud800"}', b"job: 2020-99-99\n",

@@ -26,7 +26,8 @@ from nasi_ray.search.settings import SearchJob
 from nasi_ray.storage import LocalStorage
 from tests.toy import Quiet
 
-pytestmark = pytest.mark.usefixtures("blank_pictures")
+# Runs many jobs.
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("blank_pictures")]
 
 NUM_SAMPLES = 12
 
