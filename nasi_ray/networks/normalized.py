@@ -18,10 +18,6 @@ from torch.autograd import forward_ad
 
 from nasi_ray.networks.batch_norm import EPSILON, BatchNorm
 
-_FEW_CHANNELS = 32
-"""Up to here a product of matrices, of which the diagonal is used, is faster on a CPU than a
-product by element and its sum."""
-
 
 class Normalized(nn.Module, ABC):
     """An operation that ends in batch norm."""
@@ -82,8 +78,6 @@ class _Columns:
 
     def channel_dots(self, other: _Columns) -> Tensor:
         """Inner product of each channel with the same channel of another."""
-        if self.rows.shape[1] <= _FEW_CHANNELS:
-            return (self.rows.T @ other.rows).diagonal()
         return (self.rows * other.rows).sum(0)
 
 

@@ -42,7 +42,7 @@ def norm_of(kind: str, channels: int) -> nn.Module:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("missing", ["nothing", "delta_dot", "x_dot", "both"])
 @pytest.mark.parametrize("kind", ["plain", "affine", "torch"])
-@pytest.mark.parametrize("channels", [1, 3, 33])  # by matrices and by element
+@pytest.mark.parametrize("channels", [1, 3, 33])
 def test_closed_form_is_the_inner_product_of_the_outputs(
     channels: int, kind: str, missing: str, memory_format: torch.memory_format
 ) -> None:
