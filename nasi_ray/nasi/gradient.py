@@ -24,6 +24,7 @@ from torch.func import functional_call
 
 from nasi_ray.networks.mixture import Applied, Candidate, PathMixer, add
 from nasi_ray.networks.normalized import Cotangents, Normalized
+from nasi_ray.networks.tape import Tape
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (batch, classes), labels (batch,)) -> mean loss, a scalar."""
@@ -78,11 +79,13 @@ def trace_norm_and_gradient(
         e, and its gradient by (cell, decision). Absent are choice points with one candidate, and
         those whose output the sampled path does not use; there the gradient is zero.
     """
-    e, v = trace_norm(net, x, y, loss=loss, chosen=chosen)
+    tape = Tape()
+    with tape.passing():
+        e, v = trace_norm(net, x, y, loss=loss, chosen=chosen)
     params = dict(net.named_parameters())
     measurement = _Measurement(chosen)
     _load_forward_mode()
-    with forward_ad.dual_level():
+    with forward_ad.dual_level(), tape.passing():
         duals = {
             name: forward_ad.make_dual(params[name].detach(), tangent)
             for name, tangent in v.items()

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from nasi_ray.networks.tape import Slot, next_slot
+
 EPSILON = 1e-5
 
 
@@ -49,7 +51,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, shape (batch, channels, height, width)."""
         y: Tensor
-        y, _ = _Normalize.apply(x)
+        y, _ = _Normalize.apply(x, next_slot())
         if self.weight is None or self.bias is None:
             return y
         return _affine(y, self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1))
@@ -72,37 +74,51 @@ def _is_dual(x: Tensor) -> bool:
 
 
 class _Normalize(torch.autograd.Function):
-    """x -> (y, r) with r = 1/√(var + ε), shape (1, channels, 1, 1).
+    """(x, slot) -> (y, r) with r = 1/√(var + ε), shape (1, channels, 1, 1).
 
     r is an output only so that its tangent reaches the backward pass.
     """
 
     @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        centred = x - _mean(x)
-        r = (_mean(centred.square()) + EPSILON).rsqrt()
-        return centred.mul_(r), r
+    def forward(x: Tensor, slot: Slot | None) -> tuple[Tensor, Tensor]:
+        if slot is None:
+            return _normalize(x)
+        if not slot.outputs:
+            slot.outputs = _normalize(x)
+        y, r = slot.outputs
+        return y.detach(), r.detach()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Slot | None], output: tuple[Tensor, Tensor]
+    ) -> None:
+        _, ctx.slot = inputs
         ctx.save_for_backward(*output)
         ctx.save_for_forward(*output)
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor | None, grad_r: Tensor | None) -> Tensor | None:
+    def backward(
+        ctx: Any, grad_y: Tensor | None, grad_r: Tensor | None
+    ) -> tuple[Tensor | None, None]:
         y, r = ctx.saved_tensors
-        grad_x = None if grad_y is None else _dual_jacobian(y, r, grad_y)
+        grad_x = None if grad_y is None else _dual_jacobian(y, r, grad_y, ctx.slot)
         if grad_r is not None:  # only in a double backward
             through_r = grad_r * r**2 * y * (-r.numel() / y.numel())
             grad_x = through_r if grad_x is None else grad_x + through_r
-        return grad_x
+        return grad_x, None
 
     @staticmethod
-    def jvp(ctx: Any, x_dot: Tensor) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, x_dot: Tensor, _: None) -> tuple[Tensor, Tensor]:
         y, r = ctx.saved_tensors
         y_dot, correlation = _jacobian(y, r, x_dot)
         return y_dot, -(r**2) * correlation
+
+
+def _normalize(x: Tensor) -> tuple[Tensor, Tensor]:
+    centred = x - _mean(x)
+    r = (_mean(centred.square()) + EPSILON).rsqrt()
+    return centred.mul_(r), r
 
 
 def _jacobian(y: Tensor, r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,10 +128,13 @@ def _jacobian(y: Tensor, r: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return torch.addcmul(u - _mean(u), y, correlation, value=-1).mul_(r), correlation
 
 
-def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor) -> Tensor:
+def _dual_jacobian(y: Tensor, r: Tensor, u: Tensor, slot: Slot | None) -> Tensor:
     """J u of dual tensors: automatic differentiation would take twice as many operations."""
     (y, y_dot), (r, r_dot), (u, u_dot) = map(forward_ad.unpack_dual, (y, r, u))
-    result, correlation = _jacobian(y, r, u)
+    known = slot.take_backward() if slot is not None else ()
+    result, correlation = known or _jacobian(y, r, u)
+    if slot is not None and not known:
+        slot.backward = (result.detach(), correlation)
     if u_dot is None and y_dot is None:
         return result
     tangent = torch.zeros_like(u) if u_dot is None else _jacobian(y, r, u_dot)[0]

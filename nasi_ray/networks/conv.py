@@ -16,6 +16,8 @@ from torch.autograd import Function, forward_ad
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from nasi_ray.networks.tape import Slot, next_slot
+
 
 class SameConv(nn.Conv2d):
     """Convolution without bias, dense or depthwise, that keeps the size of a map at stride 1.
@@ -60,7 +62,7 @@ class Conv(SameConv):
         """Apply to x, shape (batch, channels, height, width)."""
         if self.stride != (1, 1):
             return super().forward(x)
-        y: Tensor = _Convolve.apply(x, self.weight, self.dilation[0])
+        y: Tensor = _Convolve.apply(x, self.weight, self.dilation[0], next_slot())
         return y
 
 
@@ -71,42 +73,68 @@ def linear(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class _Convolve(Function):
-    """(x, weight, dilation) -> convolution at stride 1, of the size of x."""
+    """(x, weight, dilation, slot) -> convolution at stride 1, of the size of x."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-        return _convolve(x, weight, dilation)
+    def forward(x: Tensor, weight: Tensor, dilation: int, slot: Slot | None) -> Tensor:
+        if slot is None:
+            return _convolve(x, weight, dilation)
+        if not slot.outputs:
+            slot.outputs = (_convolve(x, weight, dilation),)
+        return slot.outputs[0].detach()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        x, weight, ctx.dilation = inputs
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, int, Slot | None], output: Tensor
+    ) -> None:
+        x, weight, ctx.dilation, ctx.slot = inputs
         ctx.save_for_backward(x, weight)
         ctx.save_for_forward(x, weight)
         ctx.set_materialize_grads(False)  # a missing tangent is not convolved
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         by_x = by_weight = None
         if grad is not None and ctx.needs_input_grad[0]:
             turned = weight.flip(2, 3)
             turned = turned if weight.shape[1] == 1 < x.shape[1] else turned.transpose(0, 1)
-            by_x = _convolve(grad, turned, ctx.dilation)
+            by_x = _convolve_once(grad, turned, ctx.dilation, ctx.slot)
         if grad is not None and ctx.needs_input_grad[1]:
             padding, groups = _geometry(x, weight, ctx.dilation)
             by_weight = conv2d_weight(
                 x, weight.shape, grad, padding=padding, dilation=ctx.dilation, groups=groups
             )
-        return by_x, by_weight, None
+        return by_x, by_weight, None, None
 
     @staticmethod
-    def jvp(ctx: Any, x_dot: Tensor | None, weight_dot: Tensor | None, _: None) -> Tensor | None:
+    def jvp(ctx: Any, x_dot: Tensor | None, weight_dot: Tensor | None, *_: None) -> Tensor | None:
         x, weight = ctx.saved_tensors
-        by_weight = None if weight_dot is None else _convolve(x, weight_dot, ctx.dilation)
-        if x_dot is None:
-            return by_weight
-        y_dot = _convolve(x_dot, weight, ctx.dilation)
-        return y_dot if by_weight is None else y_dot.add_(by_weight)
+        return _tangent((x, x_dot), (weight, weight_dot), ctx.dilation)
+
+
+def _convolve_once(x: Tensor, weight: Tensor, dilation: int, slot: Slot | None) -> Tensor:
+    """The convolution of dual tensors, whose value is taken from the slot if it is there."""
+    known = slot.take_backward() if slot is not None else ()
+    if not known:
+        y = _convolve(x, weight, dilation)
+        if slot is not None:
+            slot.backward = (forward_ad.unpack_dual(y).primal.detach(),)
+        return y
+    y_dot = _tangent(forward_ad.unpack_dual(x), forward_ad.unpack_dual(weight), dilation)
+    dual: Tensor = known[0] if y_dot is None else forward_ad.make_dual(known[0], y_dot)
+    return dual
+
+
+def _tangent(
+    x: tuple[Tensor, Tensor | None], weight: tuple[Tensor, Tensor | None], dilation: int
+) -> Tensor | None:
+    """The tangent of a convolution, of values and tangents."""
+    by_weight = None if weight[1] is None else _convolve(x[0], weight[1], dilation)
+    if x[1] is None:
+        return by_weight
+    y_dot = _convolve(x[1], weight[0], dilation)
+    return y_dot if by_weight is None else y_dot.add_(by_weight)
 
 
 def _convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:

@@ -1,0 +1,65 @@
+"""What a pass through a network computed, for a second pass through the same network.
+
+The exact gradient goes along the sampled path twice, with tangents the second time. The values
+are the same, so operations that have a slot on the tape compute their tangents only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Slot:
+    """Values of one call of an operation; empty until they have been computed."""
+
+    outputs: tuple[Tensor, ...] = ()
+    backward: tuple[Tensor, ...] = ()
+
+    def take_backward(self) -> tuple[Tensor, ...]:
+        """What the backward pass stored, which is then free."""
+        taken, self.backward = self.backward, ()
+        return taken
+
+
+class Tape:
+    """Slots in the order of the calls, which must be the same in every pass."""
+
+    def __init__(self) -> None:
+        self._slots: list[Slot] = []
+        self._position = 0
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """A pass, from the first call on."""
+        self._position = 0
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def advance(self) -> Slot:
+        """The slot of the next call."""
+        if self._position == len(self._slots):
+            self._slots.append(Slot())
+        self._position += 1
+        return self._slots[self._position - 1]
+
+
+_current: ContextVar[Tape | None] = ContextVar("_current", default=None)
+
+
+def next_slot() -> Slot | None:
+    """The slot of this call, if there is a tape and the call is part of a pass.
+
+    Calls without a graph are not: they evaluate candidates beside the path.
+    """
+    tape = _current.get()
+    return tape.advance() if tape is not None and torch.is_grad_enabled() else None
