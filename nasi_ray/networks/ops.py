@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from nasi_ray.networks.batch_norm import BatchNorm
@@ -201,8 +202,27 @@ class NodeStates:
 
 
 def max_pool_3x3(x: Tensor) -> Tensor:
-    """3x3 max pooling, stride 1."""
-    return F.max_pool2d(x, 3, stride=1, padding=1)
+    """3x3 max pooling, stride 1; of equal pixels the first passes its tangent on."""
+    value, tangent = forward_ad.unpack_dual(x)
+    if tangent is None or x.is_cuda or torch.is_grad_enabled():
+        return F.max_pool2d(x, 3, stride=1, padding=1)
+    # torch keeps indices, and gathers tangents by them: on a CPU that takes twice as long.
+    for dim in (3, 2):
+        value, tangent = _largest_of_three(value, tangent, dim)
+    y: Tensor = forward_ad.make_dual(value, tangent)
+    return y
+
+
+def _largest_of_three(x: Tensor, x_dot: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The largest of a pixel and its neighbours along a dimension, and the first such's tangent."""
+    y, y_dot, size = x.clone(), x_dot.clone(), x.shape[dim] - 1
+    for at, neighbour, larger in ((1, 0, torch.ge), (0, 1, torch.gt)):
+        here, there = y.narrow(dim, at, size), x.narrow(dim, neighbour, size)
+        taken = larger(there, here, out=torch.empty_like(here))
+        tangent = y_dot.narrow(dim, at, size)
+        torch.lerp(tangent, x_dot.narrow(dim, neighbour, size), taken, out=tangent)
+        torch.maximum(here, there, out=here)
+    return y, y_dot
 
 
 def avg_pool_3x3(x: Tensor) -> Tensor:

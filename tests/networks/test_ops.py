@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from nasi_ray.networks.batch_norm import BatchNorm
@@ -110,6 +111,24 @@ def test_pooling_takes_what_lies_within_the_image() -> None:
             window = X[:, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
             torch.testing.assert_close(largest[:, :, row, column], window.amax(dim=(2, 3)))
             torch.testing.assert_close(mean[:, :, row, column], window.mean(dim=(2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(7, 6), (1, 4), (3, 1), (1, 1)])
+def test_max_pooling_without_a_graph_takes_the_tangents_that_torch_takes(
+    shape: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    x = X[:, :, : shape[0], : shape[1]].relu().contiguous(memory_format=memory_format)
+    tangent = torch.arange(x.numel(), dtype=x.dtype).view(x.shape) - 3.7  # equal pixels, but these
+    found = []
+    for graph in (True, False):
+        with torch.set_grad_enabled(graph), forward_ad.dual_level():
+            dual = max_pool_3x3(forward_ad.make_dual(x, tangent))
+            found.append(forward_ad.unpack_dual(dual))
+    assert found[1].tangent is not None
+    assert torch.equal(found[0].primal, found[1].primal)
+    assert torch.equal(found[0].tangent, found[1].tangent)
 
 
 @pytest.mark.parametrize("name", OPS)
