@@ -83,10 +83,13 @@ class _Normalize(torch.autograd.Function):
     def forward(x: Tensor, slot: Slot | None) -> tuple[Tensor, Tensor]:
         if slot is None:
             return _normalize(x)
-        if not slot.outputs:
-            slot.outputs = _normalize(x)
-        y, r = slot.outputs
-        return y.detach(), r.detach()
+        known = slot.take_outputs()
+        if known:
+            y, r = known
+            return y, r
+        y, r = _normalize(x)
+        slot.outputs = (y.detach(), r.detach())
+        return y, r
 
     @staticmethod
     def setup_context(

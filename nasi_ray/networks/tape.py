@@ -17,13 +17,21 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Slot:
-    """Values of one call of an operation; empty until they have been computed."""
+    """Values of one call of an operation, from the pass that computed them to the next.
+
+    The next takes them away, so that they are freed when it has used them.
+    """
 
     outputs: tuple[Tensor, ...] = ()
     backward: tuple[Tensor, ...] = ()
 
+    def take_outputs(self) -> tuple[Tensor, ...]:
+        """What the forward pass left, if anything."""
+        taken, self.outputs = self.outputs, ()
+        return taken
+
     def take_backward(self) -> tuple[Tensor, ...]:
-        """What the backward pass stored, which is then free."""
+        """What the backward pass left, if anything."""
         taken, self.backward = self.backward, ()
         return taken
 
