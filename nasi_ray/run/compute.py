@@ -28,7 +28,7 @@ from nasi_ray.pool.cost import CostMeter
 from nasi_ray.progress import Progress
 from nasi_ray.records import Row
 from nasi_ray.run.extensions import added, make_with_added
-from nasi_ray.run.identity import DataSource
+from nasi_ray.run.identity import SAMPLING_VERSION, DataSource
 from nasi_ray.run.local_first import LocalFirstRunner, num_workers_here
 from nasi_ray.run.plan import RunPlan
 from nasi_ray.runner import InProcessRunner, Runner
@@ -123,6 +123,7 @@ class Session:
         is_equal: Callable[[R, R], bool],
         label: str,
         begin_here: bool = False,
+        oldest_version: int = SAMPLING_VERSION,
     ) -> Iterator[Runner[R]]:
         """A runner of ``factory(*args)`` on Ray, or in this process if there are no workers.
 
@@ -134,11 +135,12 @@ class Session:
             is_equal: Whether two evaluations of an index agree bit for bit.
             label: What messages call a record.
             begin_here: Whether this process may evaluate too, where nobody asked for workers.
+            oldest_version: See ``RunPlan.refuse_other_version``.
 
         Raises:
             RecordConflictError: If the run's records are of another ``sampling_version``.
         """
-        plan.refuse_other_version()
+        plan.refuse_other_version(oldest_version)
 
         def evaluator() -> Callable[[int], R]:
             with explain_out_of_memory():

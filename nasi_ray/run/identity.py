@@ -18,8 +18,11 @@ from nasi_ray.data.s3_path import PREFIX, list_once, objects_below
 from nasi_ray.data.sources import SOURCES
 from nasi_ray.storage import Storage
 
-SAMPLING_VERSION = 2
+SAMPLING_VERSION = 3
 """Increased when the same settings give different samples than before."""
+
+MEASURED_SINCE = 2
+"""The oldest version whose samples without a gradient are those of this one."""
 
 SOURCE_NAME = "config.json"
 """File of a run that says where the data of its last evaluation were."""

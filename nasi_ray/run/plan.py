@@ -90,14 +90,17 @@ class RunPlan:
             resolved["data"] = self.source.source
         refuse_other_settings(self.storage, self._resolved(resolved), rows)
 
-    def refuse_other_version(self) -> None:
+    def refuse_other_version(self, oldest: int = SAMPLING_VERSION) -> None:
         """Refuse to add samples to those of a version that would evaluate others.
 
+        Args:
+            oldest: The oldest ``sampling_version`` that evaluates these samples as this one does.
+
         Raises:
-            RecordConflictError: If the records were made with another ``sampling_version``.
+            RecordConflictError: If the records were made with an older one, or a newer one.
         """
         version = self.settings.get("sampling_version", SAMPLING_VERSION)
-        if version != SAMPLING_VERSION:
+        if not (isinstance(version, int) and oldest <= version <= SAMPLING_VERSION):
             raise RecordConflictError(
                 f"{self.storage.uri} holds samples made with sampling_version={version}; this "
                 f"program makes version {SAMPLING_VERSION}, whose samples differ in the last "

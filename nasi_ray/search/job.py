@@ -22,7 +22,7 @@ from nasi_ray.records import IdentityValue, RecordStore, read_identity
 from nasi_ray.records.rows import SearchRecords
 from nasi_ray.run.compute import Session
 from nasi_ray.run.finish import ANSWERS, answer_name, to_json, write_results
-from nasi_ray.run.identity import SAMPLING_VERSION, SOURCE_NAME, sample_settings
+from nasi_ray.run.identity import MEASURED_SINCE, SAMPLING_VERSION, SOURCE_NAME, sample_settings
 from nasi_ray.run.plan import RunPlan, plan_run
 from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import Tracking
@@ -187,7 +187,8 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
     plan.storage.write(SOURCE_NAME, to_json(dataclasses.asdict(plan.source)))
     plan.storage.write("settings.yaml", _settings(job, plan, device))
     stages = _stages(job)
-    if not any(_missing(stages[-1], stores).values()):
+    missing = _missing(stages[-1], stores)
+    if not any(missing.values()):
         return stores
     samples = dataclasses.replace(job.samples, device=plan.device)
     names = tuple(stores)
@@ -199,6 +200,7 @@ def _evaluate(job: SearchJob, plan: RunPlan, space: SearchSpace, session: Sessio
         is_equal=same_record,
         label="sample",
         begin_here=True,
+        oldest_version=SAMPLING_VERSION if missing.get(SAMPLES) else MEASURED_SINCE,
     ) as runner:
         for config in stages:
             _evaluate_stage(config, stores, runner, session, space)

@@ -80,7 +80,7 @@ def test_a_search_of_an_older_sampling_version_is_not_continued(tmp_path: Path) 
     sizes = ("--num-cells", "3", "--init-channels", "4", "--num-samples", "13", *FIX)
     asked = parse_search([*sizes, *TINY, "--out", str(run)])
     with pytest.raises(
-        RecordConflictError, match=r"sampling_version=1; this program makes version 2"
+        RecordConflictError, match=r"sampling_version=1; this program makes version 3"
     ):
         run_search(asked, Quiet())
 

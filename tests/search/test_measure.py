@@ -17,6 +17,8 @@ from nasi_ray.errors import ConfigError, RecordConflictError
 from nasi_ray.nasi.evaluator import Evaluator
 from nasi_ray.nasi.measurements import PathEvaluator
 from nasi_ray.records.reader import read_records
+from nasi_ray.run import plan
+from nasi_ray.search import job as search_job
 from nasi_ray.search.job import run_search
 from nasi_ray.search.names import series_of
 from nasi_ray.search.result import SearchResult
@@ -152,11 +154,32 @@ def test_a_run_of_an_older_sampling_version_is_not_extended(
     asked = (*settings, *flags, "--measure", "snip", "--out", str(run))
     # Its samples differ in the last digits from those that would be measured beside them.
     with pytest.raises(
-        RecordConflictError, match="sampling_version=1; this program makes version 2"
+        RecordConflictError, match="sampling_version=1; this program makes version 3"
     ):
         run_search(parse_search(asked), Quiet())
     assert calls == []
     assert open_run(str(run)).records.samples is not None
+
+
+@pytest.mark.parametrize(
+    ("version", "preset"), [(2, "nasi-panel"), (2, "nasi-fix"), (4, "nasi-panel")]
+)
+def test_only_measurements_are_the_same_as_in_version_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, preset: str
+) -> None:
+    run = tmp_path / "run"
+    settings = ("--space", "s1", "--preset", preset, "--batch-size", "4", "--image-size", "8",
+                "--init-channels", "2", "--num-workers", "0", "--out", str(run))  # fmt: skip
+    with monkeypatch.context() as patch:
+        for module in (plan, search_job):
+            patch.setattr(module, "SAMPLING_VERSION", version)
+        run_search(parse_search((*settings, "--num-samples", "4")), Quiet())
+    more = parse_search((*settings, "--num-samples", "6"))
+    if (version, preset) == (2, "nasi-panel"):
+        assert run_search(more, Quiet()).content["num_samples"] == 6
+        return
+    with pytest.raises(RecordConflictError, match=f"sampling_version={version}; this program"):
+        run_search(more, Quiet())
 
 
 def test_an_estimate_that_cannot_be_is_refused_before_anything_is_evaluated(
