@@ -51,7 +51,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x, shape (batch, channels, height, width)."""
         y: Tensor
-        y, _ = _Normalize.apply(x, next_slot())
+        y, _ = _Normalize.apply(x, next_slot("batch norm", x.shape))
         if self.weight is None or self.bias is None:
             return y
         return _affine(y, self.weight.view(1, -1, 1, 1), self.bias.view(1, -1, 1, 1))

@@ -62,7 +62,8 @@ class Conv(SameConv):
         """Apply to x, shape (batch, channels, height, width)."""
         if self.stride != (1, 1):
             return super().forward(x)
-        y: Tensor = _Convolve.apply(x, self.weight, self.dilation[0], next_slot())
+        slot = next_slot("convolution", x.shape, self.weight.shape, self.dilation)
+        y: Tensor = _Convolve.apply(x, self.weight, self.dilation[0], slot)
         return y
 
 

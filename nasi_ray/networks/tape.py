@@ -22,6 +22,7 @@ class Slot:
     The next takes them away, so that they are freed when it has used them.
     """
 
+    call: tuple[object, ...]
     outputs: tuple[Tensor, ...] = ()
     backward: tuple[Tensor, ...] = ()
 
@@ -53,21 +54,40 @@ class Tape:
         finally:
             _current.reset(token)
 
-    def advance(self) -> Slot:
-        """The slot of the next call."""
+    def advance(self, call: tuple[object, ...]) -> Slot:
+        """The slot of the next call.
+
+        Args:
+            call: What distinguishes it: operation and shapes.
+
+        Raises:
+            RuntimeError: If an earlier pass made another call in its place.
+        """
         if self._position == len(self._slots):
-            self._slots.append(Slot())
+            self._slots.append(Slot(call))
+        slot = self._slots[self._position]
+        if slot.call != call:
+            raise RuntimeError(
+                f"call {self._position} of a second pass is {call}, and was {slot.call}; the "
+                "operations of a network must be called in the same order in every pass"
+            )
         self._position += 1
-        return self._slots[self._position - 1]
+        return slot
 
 
 _current: ContextVar[Tape | None] = ContextVar("_current", default=None)
 
 
-def next_slot() -> Slot | None:
+def next_slot(*call: object) -> Slot | None:
     """The slot of this call, if there is a tape and the call is part of a pass.
 
     Calls without a graph are not: they evaluate candidates beside the path.
+
+    Args:
+        call: See ``Tape.advance``.
+
+    Raises:
+        RuntimeError: See ``Tape.advance``.
     """
     tape = _current.get()
-    return tape.advance() if tape is not None and torch.is_grad_enabled() else None
+    return tape.advance(call) if tape is not None and torch.is_grad_enabled() else None

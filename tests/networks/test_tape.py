@@ -98,3 +98,11 @@ def test_calls_beside_the_path_have_no_slot() -> None:
     with tape.passing():
         assert next_slot() is first
         assert next_slot() is second
+
+
+def test_another_order_of_calls_is_refused() -> None:
+    tape = Tape()
+    with tape.passing():
+        next_slot("convolution", (2, 3))
+    with tape.passing(), pytest.raises(RuntimeError, match="call 0 of a second pass is"):
+        next_slot("convolution", (2, 4))
