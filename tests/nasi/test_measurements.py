@@ -23,12 +23,12 @@ from nasi_ray.nasi.measurements import (
     lost_measurement,
     same_measurement,
 )
-from nasi_ray.nasi.ntk import jacobian, ntk_trace
 from nasi_ray.networks.mixture import PathMixer
 from nasi_ray.networks.relu_codes import relu_codes
 from nasi_ray.networks.sub_network import layers_used, sub_network
 from nasi_ray.proxies import get_proxy
 from nasi_ray.spaces.nb201 import NB201_OPS, NB201Architecture
+from tests.nasi.exact_ntk import jacobian, ntk_trace
 from tests.nasi.toy import toy_case
 
 TINY = SampleConfig(

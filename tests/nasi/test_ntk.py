@@ -9,9 +9,9 @@ from torch import Tensor
 
 from nasi_ray.nasi.gradient import trace_norm
 from nasi_ray.nasi.loss import LOSSES
-from nasi_ray.nasi.ntk import jacobian, ntk, ntk_trace
 from nasi_ray.networks.mixture import PathMixer
 from tests.nasi.cases import NUM_CLASSES, Case, Setting, darts_case
+from tests.nasi.exact_ntk import jacobian, ntk, ntk_trace
 from tests.nasi.toy import toy_case
 
 NETWORKS = [

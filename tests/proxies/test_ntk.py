@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from nasi_ray.errors import ConfigError, ProxyFailedError
-from nasi_ray.nasi.ntk import jacobian
 from nasi_ray.proxies import get_proxy, ntk_condition
 from nasi_ray.proxies.gradients import couples_examples
 from nasi_ray.proxies.jacobian import jacobian_rows
+from tests.nasi.exact_ntk import jacobian
 from tests.proxies.nets import (
     LOSS,
     batch,
