@@ -110,7 +110,7 @@ def test_a_ranking_from_outside_stays_text_and_a_damaged_one_is_an_error(
     assert "Not shown: a file has no 'deciles'; another version may have written it." in texts(
         [part]
     )
-    (tmp_path / "ranking.json").write_text('{"proxies": 3}')
+    (tmp_path / "ranking.json").write_text('{"schema": "nasi_ray.ranking/1", "proxies": 3}')
     with pytest.raises(RecordCorruptError, match=r"ranking\.json lacks 'seeds'"):
         parts_of(str(tmp_path))
 
