@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("blank_pictures"
 start, run = partial(command.start, "rank.py"), partial(command.run, "rank.py")
 # Slow enough that something can happen while it runs.
 SLOW = (
-    "--batch-size", "40", "--image-size", "16", "--num-channels", "6",
+    "--batch-size", "100", "--image-size", "16", "--num-channels", "6",
     "--architectures", "20", "--proxies", "trace_norm",
 )  # fmt: skip
 
