@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from nasi_ray.display.formats import escaped
 from nasi_ray.errors import RecordConflictError, RecordCorruptError
 from nasi_ray.run.command_line import parse
+
+if TYPE_CHECKING:
+    from nasi_ray.storage import Storage
 
 _NONE = "-"
 _SETTINGS = (
@@ -49,6 +52,22 @@ def show_lines(uri: str) -> list[str]:
         RecordCorruptError: If an answer cannot be read, or is of another version.
         StorageError: If the storage fails.
     """
+    from nasi_ray.storage import open_storage
+
+    storage = open_storage(uri)
+    answers = _read_answers(storage)
+    if not answers:
+        raise RecordConflictError(
+            f"{storage.uri} has no answers; name the --out of a search, ranking or sweep that is "
+            "done"
+        )
+    try:
+        return _lines_of(storage.uri, answers)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _altered(f"an answer in {storage.uri}") from error
+
+
+def _read_answers(storage: Storage) -> list[Mapping[str, Any]]:
     from nasi_ray.run.finish import ANSWERS
     from nasi_ray.run.schemas import (
         RANKING_SCHEMA,
@@ -57,13 +76,11 @@ def show_lines(uri: str) -> list[str]:
         TRAINING_SCHEMA,
         refuse_other_schema,
     )
-    from nasi_ray.storage import open_storage
 
-    storage = open_storage(uri)
     known = (RESULT_SCHEMA, SWEEP_SCHEMA, RANKING_SCHEMA)
     names = sorted(name for name in storage.list(ANSWERS) if name.endswith(".json"))
     latest = [n for n in storage.list("") if n in ("result.json", "ranking.json", "sweep.json")]
-    answers = []
+    answers: list[Mapping[str, Any]] = []
     for name in names or latest:
         where = f"{storage.uri}/{name}"
         try:
@@ -77,15 +94,7 @@ def show_lines(uri: str) -> list[str]:
             )
         refuse_other_schema(answer, where, *known)
         answers.append(answer)
-    if not answers:
-        raise RecordConflictError(
-            f"{storage.uri} has no answers; name the --out of a search, ranking or sweep that is "
-            "done"
-        )
-    try:
-        return _lines_of(storage.uri, answers)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _altered(f"an answer in {storage.uri}") from error
+    return answers
 
 
 def _altered(what: str) -> RecordCorruptError:
