@@ -156,29 +156,38 @@ def run_on_workers(
             raise _explained(fit.error, group) from fit.error
 
 
-class Fit(threading.Thread):
-    """``fit()`` of a trainer or tuner, which in the main thread would take over Ctrl-C."""
+class Fit:
+    """``fit()`` of a trainer or tuner, which in the main thread would take over Ctrl-C.
+
+    It runs in a daemon thread from the start.
+    """
 
     def __init__(self, trainer: Any) -> None:
-        super().__init__(name="ray-train", daemon=True)
-        self._trainer = trainer
         self.error: Exception | None = None
-        self.start()
+        # Not the thread's join: in Python 3.11 and 3.12 one that Ctrl-C interrupts takes the
+        # thread for ended ever after.
+        self._over = threading.Event()
+        threading.Thread(target=self._run, args=(trainer,), name="ray-train", daemon=True).start()
 
-    def run(self) -> None:
-        """Fit, and keep the error."""
-        try:
-            with _no_ray_started():
-                self._trainer.fit()
-        except Exception as error:
-            self.error = error
-        except SystemExit:
-            pass  # Ray is being shut down, and has ended the call that this thread waits in
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; whether it has ended."""
-        self.join(seconds)
-        return not self.is_alive()
+        return self._over.wait(seconds)
+
+    def _run(self, trainer: Any) -> None:
+        try:
+            with _no_ray_started():
+                trainer.fit()
+        except Exception as error:
+            self.error = error
+        except SystemExit:
+            pass  # Ray is being shut down and ends the call that this thread waits in, or a stop
+        finally:
+            self._over.set()
 
 
 @contextlib.contextmanager
@@ -262,7 +271,7 @@ def _stop(board: Any, fit: Fit, progress: Progress) -> None:
     while not fit.wait(_POLL_S) and time.monotonic() < deadline:
         _show(board, progress)
     _show(board, progress)
-    if fit.is_alive() or fit.error is not None:
+    if not fit.is_over or fit.error is not None:
         raise SearchStoppedError(
             "stopped before a checkpoint was saved; run the same command again to continue from "
             "the previous one"

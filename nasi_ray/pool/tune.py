@@ -20,6 +20,8 @@ from nasi_ray.pool.train import Fit
 
 _POLL_S = 0.5
 _MAX_TRIES = 3
+_STOP_S = 2.0
+"""A stopped job of Ray is killed after 3 s."""
 _LOCKED_S = 120.0
 """How long the lock of a trial whose worker died may last: longer than a lease on S3."""
 
@@ -96,15 +98,21 @@ def run_trials(
         callback = _Ends(ended)
         tuner = _tuner(function, shared, positions, resources, halving, folder, callback)
         fit = Fit(tuner)
-        while True:
-            # In this order, so that what ends last is taken.
-            is_over = fit.wait(_POLL_S)
-            if meter is not None:
-                meter.observe(list_nodes(), time.monotonic())
-            while not ended.empty():
-                on_end(*ended.get())
-            if is_over:
-                break
+        try:
+            while True:
+                # In this order, so that what ends last is taken.
+                is_over = fit.wait(_POLL_S)
+                if meter is not None:
+                    meter.observe(list_nodes(), time.monotonic())
+                while not ended.empty():
+                    on_end(*ended.get())
+                if is_over:
+                    break
+        except KeyboardInterrupt:
+            # Ray ends this process if a thread uses it after it has been disconnected.
+            callback.is_stopping = True
+            fit.wait(_STOP_S)
+            raise
     if fit.error is not None:
         raise WorkerError(
             f"Ray Tune failed: {str(fit.error).strip().splitlines()[-1]}; run the same command "
@@ -209,10 +217,11 @@ def _failure_of(call: Callable[[], Any]) -> NasiRayError | None:
 
 
 class _Ends(tune.Callback):
-    """Tells of trials that end."""
+    """Tells of trials that end, and ends Ray Tune's loop."""
 
     def __init__(self, ended: _Queue | None = None) -> None:
         self._ended: _Queue = ended or queue.SimpleQueue()
+        self.is_stopping = False
 
     def __reduce__(self) -> tuple[type[_Ends], tuple[()]]:
         # Ray Tune keeps a copy of its settings in a file, which is not used here.
@@ -220,6 +229,11 @@ class _Ends(tune.Callback):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Ends:
         return self
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        if self.is_stopping:
+            # Unlike an exception, which has Ray Tune wait for the trials to end.
+            raise SystemExit
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         nothing = WorkerError("its worker ended without a result")
