@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         rows = [f"  {name:<10}  {about}" for name, (about, _) in CLUSTER_TOOLS.items()]
         usage = ["usage: nasi-ray cluster TOOL [OPTION ...]", "", *rows]
         (sys.stdout if tool else sys.stderr).write("\n".join(usage) + "\n")
-        return 0 if tool else EXIT_SETTINGS
+        sys.exit(0 if tool else EXIT_SETTINGS)  # as argparse and tyro end after help
     if tool not in CLUSTER_TOOLS:
         raise UnknownNameError("cluster tool", tool, list(CLUSTER_TOOLS))
     module = importlib.import_module(f"nasi_ray.cluster.{CLUSTER_TOOLS[tool][1]}")

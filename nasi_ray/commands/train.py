@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nasi_ray.commands.output import print_line, write_page
+from nasi_ray.commands.output import print_line, printing_unwritten, write_page
 from nasi_ray.run.process import EXIT_INCOMPLETE
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ def train(job: TrainJob) -> str:
     """Train one network, and say how good it is; the run directory."""
     from nasi_ray.display.progress import make_progress
     from nasi_ray.training.job import run_train
-    from nasi_ray.training.text import result_line
+    from nasi_ray.training.result import TrainResult
+    from nasi_ray.training.text import result_line, verdict
 
-    with contextlib.closing(make_progress(sys.stderr)) as progress:
+    with (
+        printing_unwritten(TrainResult, lambda result: print_line(verdict(result.content))),
+        contextlib.closing(make_progress(sys.stderr)) as progress,
+    ):
         result = run_train(job, progress)
     print_line(result_line(result.content, result.uri))
     return result.uri

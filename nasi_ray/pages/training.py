@@ -16,7 +16,7 @@ from nasi_ray.run.subject import read_subject
 from nasi_ray.search.cell_plot import save_architecture_plot
 from nasi_ray.storage import Storage
 from nasi_ray.training.metrics import best_of, read_metrics
-from nasi_ray.training.text import result_line
+from nasi_ray.training.text import verdict
 
 _CURVES = (
     ("loss", "Loss", "mean cross-entropy", {"train_loss": "train", "test_loss": "test"}),
@@ -25,6 +25,9 @@ _CURVES = (
     ("speed", "Speed", "images per second", {"images_per_second": "images/s"}),
 )
 """Name, title and unit of a figure; column -> line."""
+
+_OF_BINARY = {"train_loss": "train, binary cross-entropy", "test_loss": "test, cross-entropy"}
+"""The lines of the losses after a training by the loss bce."""
 
 
 def train_part(
@@ -47,12 +50,12 @@ def train_part(
     """
     rows = read_metrics(storage)
     if result is not None:
-        verdict = result_line(result, storage.uri).partition("; in ")[0] + "."
+        first = f"{verdict(result)}."
     else:
-        verdict = f"This training is not done: {len(rows)} epochs so far; nasi-ray train continues."
+        first = f"This training is not done: {len(rows)} epochs so far; nasi-ray train continues."
     return Part(
         title=f"Training of a {(result or {}).get('space', '')} cell".replace("  ", " "),
-        verdict=verdict,
+        verdict=first,
         sections=[
             section("Curves", lambda: _curves(storage, rows)),
             section("The cell", lambda: _cell(storage)),
@@ -67,6 +70,10 @@ def _curves(storage: Storage, rows: Sequence[Mapping[str, float]]) -> list[Block
     if not rows:
         return [Note(text=f"{storage.uri}/metrics.parquet is gone, so there are no curves.")]
     x = specs.quantity("epoch", "epoch", axis={"tickMinStep": 1})
+    curves = list(_CURVES)
+    if read_settings(storage).get("loss") == "bce":
+        name, title, _, columns = curves[0]
+        curves[0] = (name, title, "mean loss", {**columns, **_OF_BINARY})
     return [
         Figure(
             name=name,
@@ -79,7 +86,7 @@ def _curves(storage: Storage, rows: Sequence[Mapping[str, float]]) -> list[Block
             headings=("epoch", *columns.values()),
             rows=[(row["epoch"], *(f"{row[c]:.5g}" for c in columns)) for row in rows],
         )
-        for name, title, unit, columns in _CURVES
+        for name, title, unit, columns in curves
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -28,7 +28,15 @@ _PLAINER = {
 }
 
 
-def parse(kind: type[J], argv: Sequence[str], name: str, *, about: str = "", **options: Any) -> J:
+def parse(
+    kind: type[J],
+    argv: Sequence[str],
+    name: str,
+    *,
+    about: str = "",
+    kinds: Collection[str] = (),
+    **options: Any,
+) -> J:
     """Read the command line of a job.
 
     Args:
@@ -36,13 +44,15 @@ def parse(kind: type[J], argv: Sequence[str], name: str, *, about: str = "", **o
         argv: Arguments without the program's name.
         name: Of the job: ``search``, ``rank``, ...
         about: First paragraph of ``--help``; empty: the dataclass's docstring.
+        kinds: Of the job, if it has some: the first argument, each with options of its own.
         options: More arguments of ``tyro.cli``.
 
     Raises:
         NasiRayError: If a value is not allowed.
         SystemExit: On ``--help``, and on malformed arguments after one line of error.
     """
-    with _errors_in_one_line(f"nasi-ray {name}", argv):
+    program = " ".join(["nasi-ray", name, *(arg for arg in argv[:1] if arg in kinds)])
+    with _errors_in_one_line(program, argv):
         job: J = tyro.cli(
             kind,
             prog=f"nasi-ray {name}",

@@ -223,7 +223,7 @@ def parse_study(argv: Sequence[str]) -> Study:
     kinds: Any = tyro.extras.subcommand_type_from_defaults(defaults)
     about = "Study searches against a table of accuracies."
     options: Any = {"config": (tyro.conf.OmitArgPrefixes,)}
-    return _checked(parse(kinds, argv, "study", about=about, **options))
+    return _checked(parse(kinds, argv, "study", about=about, kinds=STUDIES, **options))
 
 
 def _checked(study: Study) -> Study:

@@ -54,6 +54,8 @@ class ShowJob:
     """A Parquet file."""
 
 
+_KINDS = ("nasbench101", "nasbench201", "show")
+
 ConvertJob = NASBench101Job | NASBench201Job | ShowJob
 
 
@@ -67,10 +69,10 @@ def parse_convert(argv: Sequence[str]) -> ConvertJob:
         SystemExit: On ``--help`` and on malformed arguments (printed by tyro).
     """
     kinds: Any = (
-        Annotated[NASBench101Job, tyro.conf.subcommand("nasbench101")]
-        | Annotated[NASBench201Job, tyro.conf.subcommand("nasbench201")]
-        | Annotated[ShowJob, tyro.conf.subcommand("show")]
+        Annotated[NASBench101Job, tyro.conf.subcommand(_KINDS[0])]
+        | Annotated[NASBench201Job, tyro.conf.subcommand(_KINDS[1])]
+        | Annotated[ShowJob, tyro.conf.subcommand(_KINDS[2])]
     )
     about = "Convert the official files of tabular benchmarks to Parquet tables."
-    job: ConvertJob = parse(kinds, argv, "convert", about=about)
+    job: ConvertJob = parse(kinds, argv, "convert", about=about, kinds=_KINDS)
     return job

@@ -204,9 +204,9 @@ class _Trials:
             self.send(position)
             left = len(self.jobs) - len(self.done) - len(self.failures)
             pace = (time.monotonic() - self._begin) / (len(self.done) - self._num_before)
-            wait = format_seconds(left * pace)
+            wait = f", about {format_seconds(left * pace)} left" if left else ""
             self.progress.message(
-                f"{len(self.done)} of {len(self.jobs)} trained, about {wait} left; "
+                f"{len(self.done)} of {len(self.jobs)} trained{wait}; "
                 f"{job.out}: top-1 {result.top1:.2f} %"
             )
         self.progress.update(

@@ -32,8 +32,8 @@ from nasi_ray.training.images import TrainImages
 from nasi_ray.training.link import LocalLink
 from nasi_ray.training.loop import AfterEpoch, TrainPlan, train
 from nasi_ray.training.memory import refuse_too_large
-from nasi_ray.training.metrics import write_metrics
-from nasi_ray.training.model import MODEL_JSON, WEIGHTS, save_model
+from nasi_ray.training.metrics import metrics_files
+from nasi_ray.training.model import MODEL_JSON, WEIGHTS, model_files
 from nasi_ray.training.optimization import refuse_unknown_optimizer
 from nasi_ray.training.plan import (
     find_compute,
@@ -260,8 +260,13 @@ def _conclude(job: TrainJob, plan: TrainPlan, storage: Storage, seconds: float) 
             f"the checkpoints in {storage.uri} are gone; run the same command to train again"
         )
     state = checkpoints.read(data, storage.uri)
-    save_model(storage, state["model"] if state["ema"] is None else state["ema"], plan.model)
-    write_metrics(storage, state["history"])
-    result = to_json(make_result(job.recipe, job.images.data, plan, state["history"], seconds))
-    write_results(storage, {"result.json": result}, label="checkpoints")
-    return TrainResult(content=json.loads(result), uri=storage.uri)
+    rows = state["history"]
+    content = to_json(make_result(job.recipe, job.images.data, plan, rows, seconds))
+    result = TrainResult(content=json.loads(content), uri=storage.uri)
+    files = {
+        **model_files(state["model"] if state["ema"] is None else state["ema"], plan.model),
+        **metrics_files(rows),
+        "result.json": content,  # last: with it the training is done
+    }
+    write_results(storage, files, label="checkpoints", result=result)
+    return result

@@ -86,20 +86,28 @@ def _sums(logits: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def write_metrics(storage: Storage, rows: Sequence[Row]) -> None:
-    """Write ``metrics.parquet``, ``metrics.csv`` and TensorBoard's events, each whole.
-
-    Raises:
-        StorageError: If the storage fails.
-    """
+def metrics_files(rows: Sequence[Row]) -> dict[str, bytes]:
+    """Name -> content of ``metrics.parquet``, ``metrics.csv`` and TensorBoard's events."""
     columns = {n: pa.array([row[n] for row in rows], kind) for n, kind in COLUMNS.items()}
     table = pa.table(columns)
     parquet, csv = io.BytesIO(), io.BytesIO()
     pq.write_table(table, parquet)
     pyarrow.csv.write_csv(table, csv)
-    storage.write("metrics.parquet", parquet.getvalue())
-    storage.write("metrics.csv", csv.getvalue())
-    storage.write(_TENSORBOARD, _events(rows))
+    return {
+        "metrics.parquet": parquet.getvalue(),
+        "metrics.csv": csv.getvalue(),
+        _TENSORBOARD: _events(rows),
+    }
+
+
+def write_metrics(storage: Storage, rows: Sequence[Row]) -> None:
+    """Write ``metrics_files``, each whole.
+
+    Raises:
+        StorageError: If the storage fails.
+    """
+    for name, data in metrics_files(rows).items():
+        storage.write(name, data)
 
 
 def _events(rows: Sequence[Row]) -> bytes:

@@ -192,22 +192,27 @@ def build_model(
     return net
 
 
-def save_model(storage: Storage, state_dict: Mapping[str, Tensor], config: ModelConfig) -> None:
-    """Write ``model.safetensors``, then ``model.json``.
+def model_files(state_dict: Mapping[str, Tensor], config: ModelConfig) -> dict[str, bytes]:
+    """Name -> content of ``model.safetensors`` and ``model.json``.
 
     Args:
-        storage: The run directory.
         state_dict: Of ``build_model(config)``, on any device.
         config: The network.
-
-    Raises:
-        StorageError: If the storage fails.
     """
     text = f"{json.dumps(config.to_dict(), indent=2, ensure_ascii=False)}\n".encode()
     tensors = {name: t.detach().cpu().contiguous() for name, t in state_dict.items()}
     tensors[CONFIG_TENSOR] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    storage.write(WEIGHTS, safetensors.torch.save(tensors))
-    storage.write(MODEL_JSON, text)
+    return {WEIGHTS: safetensors.torch.save(tensors), MODEL_JSON: text}
+
+
+def save_model(storage: Storage, state_dict: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Write ``model_files``.
+
+    Raises:
+        StorageError: If the storage fails.
+    """
+    for name, data in model_files(state_dict, config).items():
+        storage.write(name, data)
 
 
 def load_config(storage: Storage) -> ModelConfig:

@@ -9,12 +9,17 @@ from nasi_ray.display.formats import plural
 
 
 def result_line(content: Mapping[str, Any], uri: str) -> str:
-    """What was trained, on what, how good it is, where it lies, and how to load it.
+    """The verdict, where the model lies, and how to load it.
 
     Args:
         content: Of ``result.json``.
         uri: The run directory.
     """
+    return f"{verdict(content)}; in {uri}: nasi_ray.load_model({uri!r})"
+
+
+def verdict(content: Mapping[str, Any]) -> str:
+    """What was trained, on what, and how good it is."""
     cells = "" if content["num_cells"] is None else f", {plural(content['num_cells'], 'cell')}"
     tested = "held-out" if "holdout" in content else "test"
     best, count = content["best"], content["parameters"]
@@ -26,6 +31,5 @@ def result_line(content: Mapping[str, Any], uri: str) -> str:
         f"{content['num_train_images']} images of {content['data']} at {content['image_size']} px "
         f"for {plural(content['epochs'], 'epoch')}: top-1 {content['top1']:.2f} %, top-5 "
         f"{content['top5']:.2f} % of {content['num_test_images']} {tested} images"
-        f"{better if best['top1'] > content['top1'] else ''}; in {uri}: "
-        f"nasi_ray.load_model({uri!r})"
+        f"{better if best['top1'] > content['top1'] else ''}"
     )

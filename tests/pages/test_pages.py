@@ -269,6 +269,21 @@ def test_a_training_shows_its_curves(tmp_path: Path) -> None:
     assert {"loss", "accuracy", "rate", "speed"} == set(figures([part]))
 
 
+@pytest.mark.parametrize(
+    ("loss", "headings"),
+    [
+        ("cross-entropy", ("epoch", "train", "test")),
+        ("bce", ("epoch", "train, binary cross-entropy", "test, cross-entropy")),
+    ],
+)
+def test_losses_of_two_kinds_are_told_apart(
+    loss: str, headings: tuple[str, ...], tmp_path: Path
+) -> None:
+    uri = make_training(tmp_path)
+    (tmp_path / "settings.yaml").write_text(f"loss: {loss}\n")
+    assert figures(parts_of(uri))["loss"].headings == headings
+
+
 TRAINED = {
     **dict.fromkeys(("num_cells", "parameters", "num_train_images", "num_test_images"), 5),
     **dict.fromkeys(("init_channels", "image_size", "epochs", "top1", "top5"), 5),

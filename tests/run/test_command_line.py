@@ -17,6 +17,7 @@ SLIPS = [
     (("search", "--num-sample", "3"), "unrecognized options: --num-sample, 3; perhaps you meant"),
     (("describe", "--network", "mnist"), "allowed: 'cifar10', 'cifar100', 'imagenet'"),
     (("study", "table3"), "unrecognized options: table3; available subcommands: agnostic, "),
+    (("study", "table2", "--bogus"), "unrecognized options: --bogus"),
     (("convert", "show"), "missing from nasi-ray convert"),
     (("replay", "run"), "missing from nasi-ray replay: --grid NAME=VALUES [NAME=VALUES ...]"),
     (("cluster", "submit", "--", "search"), "missing from nasi-ray cluster submit: --run-id"),
@@ -41,7 +42,8 @@ def test_a_slip_is_answered_with_one_line(
     with pytest.raises(SystemExit) as end:
         command.main(argv)
     out, err = capsys.readouterr()
-    program = "nasi-ray cluster submit" if argv[0] == "cluster" else f"nasi-ray {argv[0]}"
+    has_kind = argv[0] in ("cluster", "convert", "study") and argv[1] != "table3"
+    program = " ".join(["nasi-ray", *argv[: 2 if has_kind else 1]])
     assert (end.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
     assert said in err

@@ -140,6 +140,12 @@ def test_a_full_disk_stops_the_search_and_the_same_command_goes_on(
 
 SIZES = ("--space", "nb201", "--batch-size", "2", "--image-size", "8", "--num-workers", "0")
 SEARCH = (*SIZES, "--init-channels", "2", "--num-cells", "3", "--num-samples", "2", "--no-report")
+TRAIN = (
+    *("--recipe", "quick", "--space", "nb201", "--num-cells", "3", "--init-channels", "4"),
+    *("--architecture", "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|skip_connect~2|"),
+    *("--num-train-images", "64", "--batch-size", "32", "--epochs", "1", "--num-workers", "0"),
+    *("--device", "cpu", "--no-report"),
+)
 RANK = (*SIZES, "--architectures", "2", "--proxies", "synflow", "--num-channels", "2")
 
 
@@ -151,6 +157,13 @@ RANK = (*SIZES, "--architectures", "2", "--proxies", "synflow", "--num-channels"
         (("search", *SEARCH), "front.png", "front.png", "nb201: the architecture below"),
         (("sweep", *SEARCH, "--seeds", "0", "1"), "sweep.json", "sweep.json, answers", "seed "),
         (("rank", *RANK), "scores.csv", "scores.csv, ranking.md", "nb201: 2 of 15625 archit"),
+        (
+            ("train", *TRAIN),
+            "model.safetensors",
+            "model.safetensors, model.json",
+            "nb201 cell, C=4",
+        ),
+        (("train", *TRAIN), "result.json", "result.json", "nb201 cell, C=4"),
     ],
 )
 def test_files_that_do_not_fit_leave_the_answer_to_be_printed(
@@ -177,9 +190,10 @@ def test_files_that_do_not_fit_leave_the_answer_to_be_printed(
     out, err = capsys.readouterr()
     assert out.startswith(answer)
     assert "written to" not in out
+    assert "nasi_ray.load_model" not in out
     error = err.splitlines()[-1]
-    assert error.startswith("error: the disk is full; free some space there; the s")
-    assert f"are stored: run the same command again to write the results (missing: {missing}" in (
+    assert error.startswith("error: the disk is full; free some space there; the ")
+    assert f"s are stored: run the same command again to write the results (missing: {missing}" in (
         error
     )
     assert command.main([*argv, "--out", str(tmp_path)]) == 0

@@ -253,9 +253,9 @@ def test_a_command_that_only_prints_fails_if_it_cannot(
     assert bool(re.match(told, done.stderr)) == (code != 0)
 
 
-@pytest.mark.parametrize("name", ["version", "--help"])
-def test_commands_that_only_print_say_so(name: str) -> None:
-    command = [sys.executable, "-m", "nasi_ray", name]
+@pytest.mark.parametrize("words", ["version", "--help", "cluster --help"])
+def test_commands_that_only_print_say_so(words: str) -> None:
+    command = [sys.executable, "-m", "nasi_ray", *words.split()]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 75

@@ -15,7 +15,7 @@ from tests.training.trainings import CELL, TRAINED, figures, final_state, is_equ
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ARGS = (
-    "--genotype", CELL, "--init-channels", "6", "--num-cells", "5", "--epochs", "3",
+    "--genotype", CELL, "--init-channels", "6", "--num-cells", "5", "--epochs", "6",
     "--num-train-images", "1440", "--micro-batch-size", "48", "--checkpoint-steps", "4",
     "--drop-path", "0.2", "--dist-bn", "reduce", "--ema-decay", "0.9",
 )  # fmt: skip
