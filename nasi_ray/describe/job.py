@@ -8,7 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from nasi_ray.describe.counts import Counts, count
 from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.display.formats import plural, wrapped
 from nasi_ray.display.tables import text_table
@@ -16,6 +15,8 @@ from nasi_ray.errors import ConfigError
 from nasi_ray.files import user_path
 from nasi_ray.networks.by_space import make_standalone
 from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.run.counts import Counts, count
+from nasi_ray.run.limits import largest_channels, parse_limits
 from nasi_ray.run.plan import refuse_lost_place
 from nasi_ray.run.subject import read_subject
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
@@ -76,7 +77,7 @@ def describe(job: DescribeJob) -> dict[str, Any]:
         family = _benchmark_networks(job, space, architecture)
     channels = family.usual if job.init_channels == "auto" else job.init_channels
     if job.max_madds or job.max_params:
-        channels = largest_channels(family.cost, *job.limits, smallest=family.smallest)
+        channels = largest_channels(family.cost, *parse_limits(job), smallest=family.smallest)
     elif channels < family.smallest:
         raise ConfigError(f"init_channels is {channels}; it must be at least {family.smallest}")
     return {
@@ -87,42 +88,6 @@ def describe(job: DescribeJob) -> dict[str, Any]:
         **family.facts,
         **dataclasses.asdict(family.counts(channels)),
     }
-
-
-def largest_channels(
-    cost: Callable[[int], NetworkCost], max_params: float, max_madds: float, *, smallest: int = 1
-) -> int:
-    """The largest number of channels within limits.
-
-    Args:
-        cost: Channels -> cost, which grows with channels.
-        max_params: Most parameters.
-        max_madds: Most multiply-adds.
-        smallest: Fewest channels.
-
-    Raises:
-        ConfigError: If the narrowest network is above a limit, or the widest below all.
-    """
-
-    def fits(channels: int) -> bool:
-        found = cost(channels)
-        return found.params <= max_params and found.multiply_adds <= max_madds
-
-    if not fits(smallest):
-        least = cost(smallest)
-        raise ConfigError(
-            f"the narrowest network (C={smallest}) has {least.params:,} parameters and "
-            f"{least.multiply_adds:,} multiply-adds, which is above the limit; give higher limits"
-        )
-    low, high = smallest, 2 * smallest
-    while fits(high):
-        low, high = high, 2 * high
-        if high > MAX_CHANNELS:
-            raise ConfigError(f"C={low} is still within the limits; give lower limits")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
 
 
 def _final_networks(job: DescribeJob, genotype: Genotype) -> _Family:
@@ -143,7 +108,7 @@ def _final_networks(job: DescribeJob, genotype: Genotype) -> _Family:
     }
     return _Family(
         usual=usual.init_channels,
-        smallest=2 if usual.imagenet_stem else 1,
+        smallest=usual.min_channels,
         cost=lambda channels: costs_of(genotype, network(channels)).total(genotype),
         counts=counts,
         facts=facts,

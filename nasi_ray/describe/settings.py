@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,12 +11,10 @@ import tyro
 from nasi_ray.config import Auto
 from nasi_ray.errors import ConfigError
 from nasi_ray.run.command_line import parse
+from nasi_ray.run.limits import parse_limits
 from nasi_ray.spaces import get_space
 
 PICTURES = (".svg", ".png")
-
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kmg]?)", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +47,7 @@ class DescribeJob:
 
     def __post_init__(self) -> None:
         get_space(self.space)
-        for name in ("max_madds", "max_params"):
-            parse_number(name, getattr(self, name))
+        parse_limits(self)
         if (self.max_madds or self.max_params) and self.init_channels != "auto":
             raise ConfigError(
                 f"init_channels is {self.init_channels}, but --max-madds and --max-params choose "
@@ -59,31 +55,6 @@ class DescribeJob:
             )
         if self.picture is not None and not self.picture.lower().endswith(PICTURES):
             raise ConfigError(f"picture is {self.picture!r}; it must end with .svg or .png")
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Most parameters and most multiply-adds; infinite where there is no limit."""
-        params = parse_number("max_params", self.max_params)
-        return params, parse_number("max_madds", self.max_madds)
-
-
-def parse_number(name: str, text: str | None) -> float:
-    """Read ``600M``; infinity for None.
-
-    Args:
-        name: Of the setting, for messages.
-        text: A number, perhaps with K, M or G after it.
-
-    Raises:
-        ConfigError: If it is no number above 0.
-    """
-    if text is None:
-        return float("inf")
-    match = _NUMBER.fullmatch(text.strip())
-    number = float(match[1]) * _FACTORS[match[2].lower()] if match else 0.0
-    if not number > 0:
-        raise ConfigError(f"{name} is {text!r}; give a number such as 600M, 0.6G or 600000000")
-    return number
 
 
 def parse_describe(argv: Sequence[str]) -> DescribeJob:

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from nasi_ray.describe.counts import count
 from nasi_ray.display.tables import text_table
 from nasi_ray.errors import ConfigError, DataError, ExportError
 from nasi_ray.export.card import model_card
@@ -22,6 +21,7 @@ from nasi_ray.export.programs import (
     python_program,
 )
 from nasi_ray.export.settings import ExportJob, Format
+from nasi_ray.run.counts import count
 from nasi_ray.run.plan import settle_beside
 from nasi_ray.run.provenance import versions
 from nasi_ray.spaces import Architecture

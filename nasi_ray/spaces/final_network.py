@@ -55,10 +55,14 @@ class FinalNetwork:
     imagenet_stem: bool = False
     """Two stems that divide the image's sides by 4 and by 8, in place of one that keeps them."""
 
+    @property
+    def min_channels(self) -> int:
+        """Fewest channels that it can have."""
+        return 2 if self.imagenet_stem else 1
+
     def __post_init__(self) -> None:
-        smallest = 2 if self.imagenet_stem else 1
         for name, low, high in (
-            ("init_channels", smallest, MAX_CHANNELS),
+            ("init_channels", self.min_channels, MAX_CHANNELS),
             ("num_cells", 1, MAX_CELLS),
             ("num_classes", 1, 1_000_000),
             ("image_size", 1, 100_000),

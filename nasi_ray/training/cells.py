@@ -34,7 +34,7 @@ from nasi_ray.training.images import TrainImages
 from nasi_ray.training.job import run_train
 from nasi_ray.training.plan import find_compute, read_images
 from nasi_ray.training.result import TrainResult, read_result
-from nasi_ray.training.settings import ACCURACIES, SubjectConfig, TrainJob
+from nasi_ray.training.settings import ACCURACIES, TrainJob
 from nasi_ray.training.tracked import send_training
 
 Results = Mapping[int, TrainResult]
@@ -137,7 +137,7 @@ def trials(job: TrainJob, uri: str) -> list[TrainJob]:
 def _trial(job: TrainJob, cell: Genotype, seed: int, out: str) -> TrainJob:
     return dataclasses.replace(
         job,
-        subject=SubjectConfig(genotype=cell.to_json()),
+        subject=dataclasses.replace(job.subject, genotypes=None, genotype=cell.to_json()),
         training=dataclasses.replace(job.training, seed=seed),
         compute=job.compute.alone(),
         tracking=TrackConfig(),
@@ -316,6 +316,7 @@ def _write_table(storage: Storage, job: TrainJob, results: Sequence[TrainResult]
             column: (pa.array([[one["top1"] for one in row] for row in rows]), metric),
             "seeds": (pa.array([[one["seed"] for one in row] for row in rows]), None),
             "parameters": (pa.array([row[0]["parameters"] for row in rows]), None),
+            "init_channels": (pa.array([row[0]["init_channels"] for row in rows]), None),
             "recipe": (pa.array([row[0]["recipe"] for row in rows]), None),
         }
     )

@@ -41,6 +41,7 @@ from nasi_ray.training.plan import (
     plan_training,
     read_images,
     refuse_bad_batch,
+    widest_within,
 )
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
@@ -97,6 +98,8 @@ def _run_train(
     storage = open_storage(settle_uri(job.run_uri))
     refuse_other_job(storage, "train")
     training = _resolved(job, storage)
+    if job.subject.max_madds or job.subject.max_params:
+        training = widest_within(training, space, architecture, job.subject)
     sources = _sources(job)
     settings = _identity(training, space, architecture)
     if (found := _finished(storage, settings, sources)) is not None:

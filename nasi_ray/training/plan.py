@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import time
 from typing import Any
@@ -11,12 +13,15 @@ import torch
 from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.progress import Progress
+from nasi_ray.run.counts import count
+from nasi_ray.run.limits import Limited, largest_channels, parse_limits
 from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import NETWORKS
+from nasi_ray.spaces.network_costs import NetworkCost
 from nasi_ray.storage import Storage
 from nasi_ray.training.images import TrainImages, load_train_images
 from nasi_ray.training.loop import TrainPlan
-from nasi_ray.training.model import ModelConfig
+from nasi_ray.training.model import ModelConfig, constructor
 from nasi_ray.training.recipes import TrainingConfig
 from nasi_ray.training.settings import TrainJob
 
@@ -176,15 +181,55 @@ def model_config(
         ConfigError: If the recipe and the network do not fit.
     """
     mean, std = images.statistics
+    network = _network(training, space, architecture, images.num_classes, mean, std)
+    return dataclasses.replace(network, class_names=images.class_names)
+
+
+def widest_within(
+    training: TrainingConfig, space: str, architecture: TabularArchitecture, limits: Limited
+) -> TrainingConfig:
+    """The recipe with the largest C whose network is within limits.
+
+    The network is that of the recipe's data set: for other numbers of classes the last layer is
+    larger or smaller.
+
+    Raises:
+        ConfigError: If the narrowest network is above a limit, or the widest below all.
+    """
+    classes = NETWORKS[training.network].num_classes
+
+    def with_channels(channels: int) -> TrainingConfig:
+        return dataclasses.replace(training, init_channels=channels)
+
+    @functools.cache
+    def cost(channels: int) -> NetworkCost:
+        config = _network(with_channels(channels), space, architecture, classes)
+        found = count(constructor(config), image_size=config.image_size)
+        return NetworkCost(found.parameters, found.madds)
+
+    if isinstance(architecture, Genotype):
+        smallest = NETWORKS[training.network].min_channels
+    else:
+        smallest = get_tabular_space(space).min_channels
+    return with_channels(largest_channels(cost, *parse_limits(limits), smallest=smallest))
+
+
+def _network(
+    training: TrainingConfig,
+    space: str,
+    architecture: TabularArchitecture,
+    num_classes: int,
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> ModelConfig:
     text: str = architecture.to_string()
     common: dict[str, Any] = {
         "space": space,
         "architecture": text,
-        "num_classes": images.num_classes,
+        "num_classes": num_classes,
         "image_size": training.image_size,
         "mean": mean,
         "std": std,
-        "class_names": images.class_names,
     }
     channels, num_cells = training.init_channels, training.num_cells
     if isinstance(architecture, Genotype):

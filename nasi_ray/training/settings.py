@@ -13,6 +13,7 @@ from nasi_ray.config import Auto, ComputeSettings, Device, SampleConfig, labels_
 from nasi_ray.data.options import ReadOptions
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.run.identity import digest_of, source_name
+from nasi_ray.run.limits import parse_limits
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
@@ -52,9 +53,15 @@ class SubjectConfig:
     """Many DARTS cells, each trained by itself: one a line, or a Parquet file with a column
     ``genotype``. --num-workers is how many are trained at once; the result is
     accuracies.parquet."""
+    max_madds: Annotated[str | None, tyro.conf.arg(metavar="NUMBER")] = None
+    """Take the largest C with at most this many multiply-adds, such as 600M, as ``nasi-ray
+    describe`` counts them, at the recipe's image size; of --genotypes for each cell by itself."""
+    max_params: Annotated[str | None, tyro.conf.arg(metavar="NUMBER")] = None
+    """Take the largest C with at most this many parameters, such as 4M (no auxiliary tower)."""
 
     def __post_init__(self) -> None:
         get_space(self.space)
+        parse_limits(self)
         names = ("genotype", "architecture", "genotypes")
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1:
@@ -189,7 +196,10 @@ class TrainJob:
         """``out``, or the default that the settings determine."""
         if self.out:
             return self.out
-        settings = {**dataclasses.asdict(self.subject), **training_settings(self.training)}
+        subject = dataclasses.asdict(self.subject)
+        # Names from before there were limits stay what they are.
+        given = {k: v for k, v in subject.items() if v is not None or not k.startswith("max_")}
+        settings = {**given, **training_settings(self.training)}
         settings["data"] = source_name(self.images.data)
         return f"runs/train-{self.recipe}-{digest_of(settings)}"
 
@@ -284,6 +294,13 @@ def check_job(job: TrainJob) -> None:
         )
     if job.seeds and subject.genotypes is None:
         raise ConfigError("seeds are for --genotypes; give --seed for one training")
+    limits = [name for name in ("max_madds", "max_params") if getattr(subject, name) is not None]
+    recipe = RECIPES[job.recipe]
+    if limits and job.training.init_channels != recipe.init_channels:
+        raise ConfigError(
+            f"init_channels is {job.training.init_channels}, but {limits[0]} chooses it; leave one "
+            "of them out"
+        )
     if job.training.holdout and job.images.test_data:
         raise ConfigError(
             f"holdout is {job.training.holdout:g}, so that test images are not read, and test_data "

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from nasi_ray import command
-from nasi_ray.describe.counts import count
-from nasi_ray.describe.job import describe, describe_lines, largest_channels
-from nasi_ray.describe.settings import DescribeJob, parse_number
+from nasi_ray.describe.job import describe, describe_lines
+from nasi_ray.describe.settings import DescribeJob
 from nasi_ray.errors import ConfigError
 from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.run.counts import count
+from nasi_ray.run.limits import largest_channels, parse_number
 from nasi_ray.spaces.final_network import final_network
 from nasi_ray.spaces.genotype import Genotype
 from nasi_ray.spaces.nb1shot1 import S1, S3
