@@ -5,21 +5,26 @@
 
 DARTS_V1, DARTS_V2 (Liu et al. 2019), the cell of ``sep_conv_5x5`` only, random cells, and the
 selected ones, in this order. With accuracies: where those that are not random stand among the
-random ones, as a table in Markdown.
+random ones, as a table in Markdown, and how much two seeds of the same cell differ. With
+``--other``, a table of the same cells trained in another way: how far the two rankings agree.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasi_ray.display.tables import markdown_table
 from nasi_ray.spaces.genotype import DARTS_OPS, NUM_INPUT_NODES, Edge, Genotype
+from nasi_ray.statistics import Correlation, rank_correlations
 
 NUM_NODES = 4
 CONCAT = tuple(range(NUM_INPUT_NODES, NUM_INPUT_NODES + NUM_NODES))
@@ -47,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--selected", nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--accuracies", help="table that nasi-ray train --genotypes left")
+    parser.add_argument("--other", help="table of the same cells, trained in another way")
     args = parser.parse_args()
     generator = random.Random(args.seed)
     drawn = [random_cell(generator) for _ in range(args.num_random)]
@@ -64,10 +70,57 @@ def main() -> None:
         print("\n".join(cell.key for cell in cells))
         return
     table = pq.read_table(args.accuracies)
-    (column,) = (name for name in table.column_names if "accuracy" in name)
-    top1 = dict(zip(table["genotype"].to_pylist(), table[column].to_pylist(), strict=True))
+    top1 = _top1(table)
     size = dict(zip(table["genotype"].to_pylist(), table["parameters"].to_pylist(), strict=True))
-    print("\n".join(standing(named, drawn, {k: sum(v) / len(v) for k, v in top1.items()}, size)))
+    print("\n".join(standing(named, drawn, {k: v[0] for k, v in top1.items()}, size)))
+    print(noise([values for values in top1.values() if len(values) > 1]))
+    if args.other is not None:
+        other = {k: v[0] for k, v in _top1(pq.read_table(args.other)).items()}
+        both = [cell.to_json() for cell in drawn if cell.to_json() in {*top1} & {*other}]
+        print(agreement([top1[key][0] for key in both], [other[key] for key in both]))
+
+
+def _top1(table: pa.Table) -> dict[str, list[float]]:
+    (column,) = (name for name in table.column_names if "accuracy" in name)
+    return dict(zip(table["genotype"].to_pylist(), table[column].to_pylist(), strict=True))
+
+
+def noise(seeds: Sequence[Sequence[float]]) -> str:
+    """How much trainings of one cell differ, in a sentence.
+
+    Args:
+        seeds: Of each cell that was trained at least twice, the accuracies in percent.
+    """
+    if len(seeds) < 3:
+        return "Too few cells were trained twice to know the noise."
+    one, two = ([values[i] for values in seeds] for i in (0, 1))
+    # Of the difference of two independent trainings the variance is twice that of one.
+    std = math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(one, two, strict=True)) / 2)
+    found = rank_correlations(np.array(one), np.array(two))[0]
+    return (
+        f"{len(seeds)} cells with two seeds: standard deviation of one training {std:.2f} points, "
+        f"of the cells {statistics.stdev(one):.2f}; rank correlation of the seeds {_text(found)}."
+    )
+
+
+def agreement(one: Sequence[float], other: Sequence[float]) -> str:
+    """How far two rankings of the same cells agree, in a sentence.
+
+    Args:
+        one: Accuracies of the cells.
+        other: Theirs after the other training.
+    """
+    found = rank_correlations(np.array(one), np.array(other))[0]
+    quartiles = statistics.quantiles(other, n=4, method="inclusive")
+    summary = ", ".join(f"{x:.2f}" for x in (min(other), *quartiles, max(other)))
+    return (
+        f"{len(other)} random cells trained in the other way: least, quartiles and largest top-1 "
+        f"{summary}; rank correlation with the first way {_text(found)}."
+    )
+
+
+def _text(found: Correlation) -> str:
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def standing(
