@@ -161,7 +161,6 @@ OWN_FILES = {
     "cluster/allow_list.py": "the package's own list",
     "cluster/job_api.py": "the package's own template",
     "cluster/render.py": "a folder",
-    "display/tensorboard.py": "a folder of its own",
     "export/source.py": "the package's own modules",
     "pages/made.py": "on bytes",
     "pages/trainings.py": "on bytes",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import struct
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 EVENTS = "events.out.tfevents.nasi_ray"
 """Name of an event file; TensorBoard takes the folder that it is in for a run."""
@@ -22,15 +22,27 @@ def event_file(
         scalars: In the order in which TensorBoard is to read them.
         settings: What its tab HParams compares runs by, beside all scalars; None: nothing.
     """
-    from tensorboardX import SummaryWriter
-    from tensorboardX.summary import hparams
+    # Not SummaryWriter: its thread writes to a disk, and waits without an end for one that is full.
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import hparams, scalar
 
-    with tempfile.TemporaryDirectory() as folder:
-        with SummaryWriter(folder, write_to_disk=True) as writer:
-            if settings is not None:
-                metrics = dict.fromkeys([name for name, *_ in scalars], 0.0)
-                for summary in hparams(dict(settings), metrics):
-                    writer.file_writer.add_summary(summary)
-            for name, value, step, at in scalars:
-                writer.add_scalar(name, value, step, walltime=at)
-        return next(Path(folder).iterdir()).read_bytes()
+    now = time.time()
+    events = [Event(wall_time=now, file_version="brain.Event:2")]
+    if settings is not None:
+        metrics = dict.fromkeys([name for name, *_ in scalars], 0.0)
+        summaries = hparams(dict(settings), metrics)
+        events += [Event(wall_time=now, summary=summary) for summary in summaries]
+    events += [
+        Event(wall_time=at, step=step, summary=scalar(name, value))
+        for name, value, step, at in scalars
+    ]
+    return b"".join(_record(event.SerializeToString()) for event in events)
+
+
+def _record(data: bytes) -> bytes:
+    """A record of a TFRecord file."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+    return length + checksums[0] + data + checksums[1]

@@ -18,6 +18,33 @@ class Board:
         self._messages: list[str] = []
         self._is_stopping = False
         self._failure: NasiRayError | None = None
+        self._worker: str | None = None
+        self._has_ended = False
+
+    @ray.method
+    def begin(self, worker: str) -> bool:
+        """Begin an attempt.
+
+        Args:
+            worker: ID of the first worker's actor.
+
+        Returns:
+            Whether it has to train: not after a stop, nor after a failure that would come back.
+        """
+        if self._is_stopping or self._failure is not None:
+            return False
+        self._worker, self._has_ended = worker, False
+        return True
+
+    @ray.method
+    def end(self) -> None:
+        """Report that the first worker is done, or has saved and stopped."""
+        self._has_ended = True
+
+    @ray.method
+    def worker(self) -> tuple[str | None, bool]:
+        """ID of the actor that began the latest attempt, if any; whether it has ended well."""
+        return self._worker, self._has_ended
 
     @ray.method
     def post(self, state: ProgressState | None, messages: Sequence[str]) -> bool:

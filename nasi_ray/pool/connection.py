@@ -96,7 +96,7 @@ def _start(workers: ComputeSettings, has_dashboard: bool, temp_dir: str) -> None
     if workers.num_workers != "auto":
         num_cpus = max(os.cpu_count() or 1, workers.num_workers * workers.threads_per_worker)
     try:
-        with _on_loopback(), _in_own_process_group():
+        with _on_loopback(), _in_own_process_group(), _without_rays_sigterm():
             ray.init(
                 "local",
                 num_cpus=num_cpus,
@@ -116,7 +116,8 @@ def _join(given: str) -> None:
     _probe(address)
     _ask(address)
     try:
-        ray.init(address, **_quiet())
+        with _without_rays_sigterm():
+            ray.init(address, **_quiet())
     except Exception as error:  # Ray raises that class itself
         raise ClusterError(
             f"cannot join the Ray cluster at {address}: {_first_line(error)}; check that it has "
@@ -282,6 +283,19 @@ def _in_own_process_group() -> Iterator[None]:
         services.ConsolePopen = popen
 
 
+@contextlib.contextmanager
+def _without_rays_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM while Ray starts in this context."""
+    # Ray's own ends the process with status 15 and without a word.
+    utils: Any = ray._private.utils
+    install = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = install
+
+
 def _use_token() -> None:
     # Ray would create a token in ~/.ray, which every later `ray start` would then require.
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -292,7 +306,8 @@ def _use_token() -> None:
 
 
 def _restore_sigterm(handler: Any) -> None:
-    # ray.init replaces the caller's handler, which is None if it is not a Python function.
+    # Ray's C++ core puts one before the caller's that prints a stack. The caller's is None if it is
+    # not a Python function.
     is_set = callable(handler) or isinstance(handler, signal.Handlers)
     if is_set and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)

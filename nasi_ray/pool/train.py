@@ -28,6 +28,8 @@ from nasi_ray.pool.worker import THREAD_VARIABLES
 from nasi_ray.progress import Progress, ProgressState
 
 _POLL_S = 0.5
+_ANSWER_S = 5.0
+_END_S = 10.0
 _CHECK_S = 2.0
 _STOP_S = 120.0
 _RESIZE_S = 60.0
@@ -149,7 +151,9 @@ def run_on_workers(
             raise
         except KeyboardInterrupt:
             _stop(board, fit, progress)
-        failure = ray.get(board.failure.remote())
+        finally:
+            _end(fit)
+        failure = _failure(board)
         if failure is not None:
             raise failure
         if fit.error is not None:
@@ -188,6 +192,12 @@ class Fit:
             pass  # Ray is being shut down and ends the call that this thread waits in, or a stop
         finally:
             self._over.set()
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an exception's text, or the name of its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -249,34 +259,86 @@ def _trainer(
 def _work(config: Mapping[str, Any]) -> None:
     """What Ray Train calls in each worker."""
     board = config["board"]
-    if ray.get(board.failure.remote()) is not None:
-        return  # another attempt would fail likewise
     context = ray.train.get_context()
     rank = context.get_world_rank()
+    if not _begins(board, rank):
+        return
     link = RayLink(board, rank)
     args = ray.get(list(config["refs"]))
     try:
         config["function"](rank, context.get_world_size(), link, *args)
         link.close()
+        if rank == 0:
+            with contextlib.suppress(RayError):  # only a stop asks for it
+                ray.get(board.end.remote())
     except NasiRayError as error:
         if not error.is_retryable:
             ray.get(board.fail.remote(error))
         raise
 
 
+def _begins(board: Any, rank: int) -> bool:
+    """Whether this attempt has anything to do."""
+    actor = ray.get_runtime_context().get_actor_id()
+    begins = rank == 0 and bool(ray.get(board.begin.remote(actor)))
+    # The same on all ranks: they wait for each other.
+    known: Any = ray.train.collective.broadcast_from_rank_zero(begins)
+    return bool(known)
+
+
+def _failure(board: Any) -> NasiRayError | None:
+    try:
+        failure: NasiRayError | None = ray.get(board.failure.remote())
+    except RayError:
+        return None  # its process was killed; how the training ended tells the rest
+    return failure
+
+
 def _stop(board: Any, fit: Fit, progress: Progress) -> None:
+    board.stop.remote()  # now no other attempt begins
+    if not fit.is_over and not _has_worker(board):
+        raise SearchStoppedError(
+            "stopped while it waited for workers; run the same command again to continue"
+        )
     progress.message("stopping: the workers save a checkpoint")
-    board.stop.remote()
     deadline = time.monotonic() + _STOP_S
-    while not fit.wait(_POLL_S) and time.monotonic() < deadline:
+    is_lost = False
+    while not fit.wait(_POLL_S) and not is_lost and time.monotonic() < deadline:
         _show(board, progress)
+        is_lost = not _has_worker(board)
     _show(board, progress)
-    if not fit.is_over or fit.error is not None:
+    if is_lost or not fit.is_over or fit.error is not None:
         raise SearchStoppedError(
             "stopped before a checkpoint was saved; run the same command again to continue from "
             "the previous one"
         )
     raise SearchStoppedError("stopped; run the same command again to continue from the checkpoint")
+
+
+def _has_worker(board: Any) -> bool:
+    """Whether the first worker runs or has ended well, so that the training will soon be over."""
+    try:
+        worker, has_ended = ray.get(board.worker.remote(), timeout=_ANSWER_S)
+    except RayError:
+        return True  # nobody knows
+    if worker is None or has_ended:
+        return bool(has_ended)
+    known: Any = ray._private.state.actors(worker)
+    return bool(known.get("State") == "ALIVE")
+
+
+def _end(fit: Fit) -> None:
+    """End a training that is not over, with whatever runs of it."""
+    # Ray ends this process if the thread uses it after it has been disconnected. Ray Train's own
+    # way to end it would first wait for room.
+    deadline = time.monotonic() + _END_S
+    while not fit.is_over and time.monotonic() < deadline:
+        driver: Any = ray._private.worker.global_worker
+        for actor, known in ray._private.state.actors(job_id=driver.current_job_id).items():
+            if known["ActorClassName"] == "TrainController" and known["State"] != "DEAD":
+                with contextlib.suppress(ValueError):  # not of this process
+                    ray.kill(driver.core_worker.get_actor_handle(ray.ActorID.from_hex(actor)))
+        fit.wait(_POLL_S)
 
 
 def _show(board: Any, progress: Progress) -> bool:
@@ -293,8 +355,7 @@ def _show(board: Any, progress: Progress) -> bool:
 
 
 def _explained(error: Exception, group: WorkerGroup) -> NasiRayError:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    reason = lines[-1].strip() if lines else type(error).__name__
+    reason = last_line(error)
     if isinstance(error, ControllerError) and "Startup" in type(error.controller_failure).__name__:
         return _no_room(group)
     if isinstance(error, TrainingFailedError):

@@ -16,7 +16,7 @@ from nasi_ray.errors import NasiRayError, RunLockedError, WorkerError
 from nasi_ray.pool.cost import CostMeter
 from nasi_ray.pool.metering import list_nodes
 from nasi_ray.pool.temp_dir import scratch_dir
-from nasi_ray.pool.train import Fit
+from nasi_ray.pool.train import Fit, last_line
 
 _POLL_S = 0.5
 _MAX_TRIES = 3
@@ -115,8 +115,7 @@ def run_trials(
             raise
     if fit.error is not None:
         raise WorkerError(
-            f"Ray Tune failed: {str(fit.error).strip().splitlines()[-1]}; run the same command "
-            "again to continue"
+            f"Ray Tune failed: {last_line(fit.error)}; run the same command again to continue"
         ) from fit.error
 
 

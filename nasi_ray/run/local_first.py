@@ -81,34 +81,22 @@ class LocalFirstRunner(Generic[R]):
 
     def _go_on_with_ray(self, indices: Sequence[int]) -> Iterator[Sequence[R]]:
         """Start Ray while a thread evaluates, then let the workers do what is left."""
-        made: list[R] = []
-        stop = threading.Event()
-        threads = torch.get_num_threads()  # of this thread; a new one has the default
-
-        def evaluate() -> None:
-            torch.set_num_threads(threads)
-            for index in indices:
-                if stop.is_set():
-                    return
-                made.append(self._evaluate(index))
-
-        worker = threading.Thread(target=evaluate, name="evaluation", daemon=True)
-        worker.start()
+        meanwhile = _Meanwhile(self._evaluate, indices)
         try:
             self._message(
                 f"{len(indices)} samples are left: starting Ray with {self._num_workers} workers"
             )
             self._context = self._start()
             self._ray = self._context.__enter__()
+            meanwhile.end()
         except BaseException:
-            stop.set()
-            worker.join()
-            yield made
+            meanwhile.end()
+            yield meanwhile.made
             raise
-        stop.set()
-        worker.join()
-        yield made
-        yield from self._ray.run(indices[len(made) :])
+        yield meanwhile.made
+        if meanwhile.error is not None:
+            raise meanwhile.error
+        yield from self._ray.run(indices[len(meanwhile.made) :])
 
     def status(self) -> RunnerStatus:
         """One worker here, or those of Ray."""
@@ -119,6 +107,39 @@ class LocalFirstRunner(Generic[R]):
         if self._context is not None and self._ray is not None:
             self._context.__exit__(None, None, None)
         self._context = self._ray = None
+
+
+class _Meanwhile(Generic[R]):
+    """Evaluates in a thread, in order, from the start."""
+
+    def __init__(self, evaluate: Callable[[int], R], indices: Sequence[int]) -> None:
+        self.made: list[R] = []
+        self.error: BaseException | None = None
+        """Why it ended early."""
+        self._evaluate, self._indices = evaluate, indices
+        self._num_threads = torch.get_num_threads()  # of this thread; a new one has the default
+        self._stop = threading.Event()
+        # Not the thread's join: in Python 3.11 and 3.12 one that Ctrl-C interrupts takes the
+        # thread for ended ever after.
+        self._over = threading.Event()
+        threading.Thread(target=self._run, name="evaluation", daemon=True).start()
+
+    def end(self) -> None:
+        """Let it end the sample that it is at, and wait for that."""
+        self._stop.set()
+        self._over.wait()
+
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(self._num_threads)
+            for index in self._indices:
+                if self._stop.is_set():
+                    return
+                self.made.append(self._evaluate(index))
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._over.set()
 
 
 def num_workers_here(threads_per_worker: int) -> int:

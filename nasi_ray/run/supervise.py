@@ -44,6 +44,8 @@ def supervised(job: Callable[[], int]) -> int:
     reader, writer = os.pipe()
     parent = os.getpid()
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    # If it was ignored where this command was started, waitpid would find no child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if child := os.fork():
         os.close(writer)
         return _wait_for(child, reader)

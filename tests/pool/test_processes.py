@@ -159,6 +159,34 @@ def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
     assert out.splitlines() == ["5", "True True", "[]", "False"]
 
 
+STARTING = """
+import ray._private.services as services
+start = services.start_raylet
+def signal_and_start(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return start(*args, **kwargs)
+services.start_raylet = signal_and_start
+def handle(*_):
+    print("handled", flush=True)
+    {then}
+signal.signal(signal.SIGTERM, handle)
+try:
+    with connect(None, ComputeSettings(num_workers=1)):
+        print("started")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "said"), [("", "started"), ("raise KeyboardInterrupt", "stopped")]
+)
+def test_sigterm_while_ray_starts_is_the_callers(tmp_path: Path, then: str, said: str) -> None:
+    out, err = run_script(STARTING.format(then=then), tmp_path)
+    assert out.splitlines() == ["handled", said]
+    assert err == ""
+
+
 def test_sigterm_is_handled_until_a_local_ray_has_ended(tmp_path: Path) -> None:
     out, _ = run_script(
         """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -130,3 +132,73 @@ def test_what_was_made_while_ray_did_not_start_is_kept(error: BaseException) -> 
         take_all()
     assert found == clock.here
     made.close()
+
+
+def test_ctrl_c_while_the_last_sample_here_ends_loses_nothing() -> None:
+    clock, ray = Clock(1.0), FakeRay()
+    evaluate = clock.evaluate
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(index: int) -> int:
+        if threading.current_thread().name == "evaluation" and len(clock.here) > 10:
+            begun.set()
+            assert may_end.wait(60)
+        return evaluate(index)
+
+    def start() -> contextlib.closing[FakeRay]:
+        assert begun.wait(60)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGALRM)).start()
+        threading.Timer(0.6, may_end.set).start()
+        return contextlib.closing(ray)
+
+    made = LocalFirstRunner(
+        slow, start, num_workers=2, message=lambda text: None, clock=lambda: clock.now
+    )
+    found: list[int] = []
+
+    def take_all() -> None:
+        for batch in made.run(range(500)):
+            found.extend(batch)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            take_all()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert may_end.is_set()
+    assert found == clock.here
+    assert len(found) > 11
+    made.close()
+    assert (ray.given, ray.closed) == ([], 1)
+
+
+def test_an_error_in_the_thread_ends_the_run_and_what_was_made_is_kept() -> None:
+    clock, ray = Clock(1.0), FakeRay()
+    evaluate = clock.evaluate
+    broken = threading.Event()
+
+    def torn(index: int) -> int:
+        if index == 20:
+            broken.set()
+            raise ValueError("sample 20 is torn")
+        return evaluate(index)
+
+    def start() -> contextlib.closing[FakeRay]:
+        assert broken.wait(60)
+        return contextlib.closing(ray)
+
+    made = LocalFirstRunner(
+        torn, start, num_workers=2, message=lambda text: None, clock=lambda: clock.now
+    )
+    found: list[int] = []
+
+    def take_all() -> None:
+        for batch in made.run(range(500)):
+            found.extend(batch)
+
+    with pytest.raises(ValueError, match="sample 20 is torn"):
+        take_all()
+    assert found == clock.here == list(range(20))
+    made.close()
+    assert (ray.given, ray.closed) == ([], 1)

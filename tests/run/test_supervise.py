@@ -71,6 +71,23 @@ def test_an_end_with_a_report_is_passed_on(name: str) -> None:
     assert ("Traceback" in err) is (name == "bug")
 
 
+def test_a_command_that_was_started_with_sigchld_ignored_ends_as_its_job() -> None:
+    ignored = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"  # as it survives exec
+    body = """
+    import subprocess
+    assert subprocess.run([sys.executable, "-c", "raise SystemExit(3)"]).returncode == 3
+    return 4
+    """
+    script = MAIN.format(body=textwrap.indent(textwrap.dedent(body), " " * 8))
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace("sys.exit(s", f"{ignored}\nsys.exit(s")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 4, done.stderr
+
+
 KILLED = {
     "exit at once": ("os._exit(1)", "exit status 1"),
     "exit at once as if all were well": ("os._exit(0)", "exit status 0"),
