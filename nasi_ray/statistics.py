@@ -6,7 +6,7 @@ Where a number is not defined it is NaN in memory and null in JSON (``finite_or_
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,14 +109,51 @@ def partial_spearman(x: FloatArray, y: FloatArray, given: FloatArray) -> float:
     """
     if len(x) < _MIN_PAIRS_OF_A_SEED:
         return float("nan")
-    rho = coefficient(x, y, "spearman")
-    if np.ptp(given) == 0:
-        return rho
-    rho_x, rho_y = (coefficient(of, given, "spearman") for of in (x, y))
+    return float(_partials(x[None], y[None], given[None])[0])
+
+
+def partial_correlation(
+    x: FloatArray,
+    y: FloatArray,
+    given: FloatArray,
+    *,
+    num_bootstrap: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Correlation:
+    """``partial_spearman`` with its 95 % bootstrap interval.
+
+    Triples are drawn with replacement; draws in which it is not defined are left out.
+
+    Args:
+        x: shape (pairs,), finite
+        y: shape (pairs,), finite
+        given: shape (pairs,), finite
+        num_bootstrap: Draws (≥ 0); with 0 there is no interval.
+        seed: Of the draws (≥ 0).
+    """
+    value = partial_spearman(x, y, given)
+    num_draws = num_bootstrap if np.isfinite(value) else 0
+    draws = [
+        _partials(x[rows], y[rows], given[rows])
+        for rows in _resamples(len(x), num_draws, np.random.default_rng(seed))
+    ]
+    low, high = percentile_interval(np.concatenate([np.empty(0), *draws]))
+    return Correlation(value=value, low=low, high=high, num_pairs=len(x))
+
+
+def _partials(x: FloatArray, y: FloatArray, given: FloatArray) -> FloatArray:
+    """``partial_spearman`` of many rows at once, shape (rows, pairs) each."""
+    from scipy import stats
+
+    x, y, z = (stats.rankdata(of, axis=1) for of in (x, y, given))
+    rho, rho_x, rho_y = _pearson(x, y), _pearson(x, z), _pearson(y, z)
     left = (1 - rho_x**2) * (1 - rho_y**2)
-    if not left > _ROUNDING:
-        return float("nan")
-    return float(np.clip((rho - rho_x * rho_y) / np.sqrt(left), -1.0, 1.0))
+    found = np.full(len(x), np.nan)
+    np.divide(
+        rho - rho_x * rho_y, np.sqrt(np.maximum(left, 0.0)), out=found, where=left > _ROUNDING
+    )
+    clipped: FloatArray = np.clip(found, -1.0, 1.0)
+    return np.where(np.ptp(z, axis=1) == 0, rho, clipped)
 
 
 def rank_correlations(
@@ -272,12 +309,17 @@ def _bootstrap(
 ) -> dict[Kind, FloatArray]:
     """Coefficients of pairs drawn with replacement, shape (num_draws,) each; same draws for all."""
     found: dict[Kind, list[FloatArray]] = {kind: [np.empty(0)] for kind in kinds}
-    block = max(1, _MAX_BLOCK // max(len(x), 1))
-    for start in range(0, num_draws, block):
-        rows = rng.integers(len(x), size=(min(block, num_draws - start), len(x)))
+    for rows in _resamples(len(x), num_draws, rng):
         for kind, draws in found.items():
             draws.append(coefficients(x[rows], y[rows], kind))
     return {kind: np.concatenate(draws) for kind, draws in found.items()}
+
+
+def _resamples(num: int, num_draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Draws with replacement, in blocks of shape (draws, num)."""
+    block = max(1, _MAX_BLOCK // max(num, 1))
+    for start in range(0, num_draws, block):
+        yield rng.integers(num, size=(min(block, num_draws - start), num))
 
 
 def _pearson(x: FloatArray, y: FloatArray) -> FloatArray:

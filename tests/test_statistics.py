@@ -21,6 +21,7 @@ from nasi_ray.statistics import (
     deciles,
     finite_or_none,
     mean_over_seeds,
+    partial_correlation,
     partial_spearman,
     percentile_interval,
     rank_correlations,
@@ -265,3 +266,62 @@ def test_a_partial_correlation_is_undefined_where_nothing_is_left_to_explain() -
     assert math.isnan(partial_spearman(x[:2], y[:2], np.ones(2)))
     assert math.isnan(partial_spearman(np.ones(4), y, x))
     assert partial_spearman(x, y, np.ones(4)) == coefficient(x, y, "spearman")
+
+
+def triples(num: int, *, seed: int = 0) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Two that are correlated beside what both owe to the third."""
+    rng = np.random.default_rng(seed)
+    given, shared = rng.normal(size=(2, num))
+    x, y = (given + shared + 0.5 * rng.normal(size=num) for _ in "xy")
+    return x, y, given
+
+
+@given(pairs, st.integers(0, 100))
+def test_a_partial_correlation_has_the_value_without_an_interval(
+    xy: tuple[FloatArray, FloatArray], seed: int
+) -> None:
+    x, y = xy
+    third = np.random.default_rng(seed).integers(0, 3, size=len(x)).astype(float)
+    found = partial_correlation(x, y, third, num_bootstrap=3)
+    expected = partial_spearman(x, y, third)
+    assert found.value == expected or (math.isnan(found.value) and math.isnan(expected))
+    assert found.num_pairs == len(x)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_interval_of_a_partial_correlation_holds_its_value(sign: int) -> None:
+    x, y, third = triples(200)
+    found = partial_correlation(x, sign * y, third, num_bootstrap=300)
+    assert found.low < found.value < found.high
+    assert found.low > 0 if sign > 0 else found.high < 0
+    assert found.high - found.low < 0.3
+    assert found == partial_correlation(x, sign * y, third, num_bootstrap=300)
+    assert found != partial_correlation(x, sign * y, third, num_bootstrap=300, seed=1)
+    few = partial_correlation(*triples(20), num_bootstrap=300)
+    assert few.high - few.low > found.high - found.low
+
+
+def test_draws_of_a_partial_correlation_are_those_of_a_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y = X, Y
+    third = np.array([1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 1.0])
+    drawn = np.random.default_rng(3).integers(len(x), size=(200, len(x)))
+    values = np.array([partial_spearman(x[rows], y[rows], third[rows]) for rows in drawn])
+    # Constant columns, a constant third, and a third that explains all are among them.
+    assert 0 < np.isfinite(values).sum() < 200
+    expected = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
+    for block in (10**9, 20):
+        monkeypatch.setattr("nasi_ray.statistics._MAX_BLOCK", block)
+        found = partial_correlation(x, y, third, num_bootstrap=200, seed=3)
+        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_a_partial_correlation_without_draws_or_value_has_no_interval() -> None:
+    x, y, third = triples(30)
+    without = partial_correlation(x, y, third, num_bootstrap=0)
+    assert without.value == partial_spearman(x, y, third)
+    assert np.isnan([without.low, without.high]).all()
+    for undefined in ((third, y, third), (np.ones(30), y, third), (x[:2], y[:2], third[:2])):
+        found = partial_correlation(*undefined, num_bootstrap=20)
+        assert np.isnan([found.value, found.low, found.high]).all()

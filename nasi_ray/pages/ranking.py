@@ -87,12 +87,14 @@ def _correlations(content: Mapping[str, Any]) -> list[Block]:
         found = proxy["spearman"]
         if found["value"] is None:
             continue
-        low, high = (
-            found["value"] if found[end] is None else found[end] for end in ("low", "high")
-        )
-        state = _STATES[0] if low > 0 or high < 0 else _STATES[1]
-        row = {"name": proxy["name"], "value": found["value"], "low": low, "high": high}
-        rows.append({**row, "state": state})
+        low, high = found["low"], found["high"]
+        row = {"name": proxy["name"], "value": found["value"], "state": _STATES[1]}
+        if low is None or high is None:  # --num-bootstrap 0
+            row |= {"low": found["value"], "high": found["value"], "ends": ("?", "?")}
+        else:
+            row |= {"low": low, "high": high, "ends": (f"{low:+.3f}", f"{high:+.3f}")}
+            row["state"] = _STATES[not (low > 0 or high < 0)]
+        rows.append(row)
     if not rows:
         return [Note(text="No correlation is defined: too few scores, or all of them are equal.")]
     rows.sort(key=lambda row: -row["value"])
@@ -103,10 +105,7 @@ def _correlations(content: Mapping[str, Any]) -> list[Block]:
             spec=specs.intervals(rows, "Spearman", states=_STATES, told=_TOLD),
             about="Dots: Spearman correlation. Bars: its 95 % bootstrap interval.",
             headings=("proxy", "Spearman", "from", "to"),
-            rows=[
-                (row["name"], *(f"{row[name]:+.3f}" for name in ("value", "low", "high")))
-                for row in rows
-            ],
+            rows=[(row["name"], f"{row['value']:+.3f}", *row.pop("ends")) for row in rows],
         )
     ]
 

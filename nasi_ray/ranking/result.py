@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nasi_ray.arrays import FloatArray, IntArray
 from nasi_ray.proxies import get_proxy
@@ -184,5 +187,10 @@ def _write(
         files |= save_ranking_plots(result, scores, error_percent)
     asked = {key: result[key] for key in ("architectures", "seeds", "metric", "bootstrap")}
     asked["proxies"] = [entry["name"] for entry in result["proxies"]]
+    # The same number of architectures may be others.
+    asked["positions"] = hashlib.sha256(
+        np.asarray(selection.positions, "<i8").tobytes()
+    ).hexdigest()
+    asked["table"] = result["table"]
     files[answer_name(asked)] = files["ranking.json"]
     write_results(storage, files, label="scores", result=ranking)

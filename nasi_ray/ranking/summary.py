@@ -18,7 +18,7 @@ from nasi_ray.statistics import (
     deciles,
     finite_or_none,
     mean_over_seeds,
-    partial_spearman,
+    partial_correlation,
     rank_correlations,
     seed_agreement,
 )
@@ -85,7 +85,7 @@ def summarise_proxy(
     return summary | {
         "spearman": _correlation_fields(rho),
         "kendall": _correlation_fields(tau),
-        "beyond_size": _beyond_size(mean, error_percent, size),
+        **_beyond_size(mean, error_percent, size, bootstrap),
         "per_seed": _per_seed(scores, error_percent),
         "deciles": [asdict(decile) for decile in deciles(mean[there], error)],
         "best": _best(mean, error_percent, higher_is_better=proxy.higher_is_better),
@@ -104,10 +104,11 @@ def warnings_of(proxies: Sequence[dict[str, Any]]) -> list[str]:
         return []
     lines = []
     if value < 0:
-        sure = high is not None and high < 0
+        sure = ""
+        if high is not None:
+            sure = ", its interval is below 0" if high < 0 else ", though its interval includes 0"
         lines.append(
-            f"the trace norm is anti-correlated with accuracy (Spearman {value:+.3f}, "
-            f"{'its interval is below 0' if sure else 'though its interval includes 0'}): "
+            f"the trace norm is anti-correlated with accuracy (Spearman {value:+.3f}{sure}): "
             "networks it scores higher are worse"
         )
     params = rho.get("num_params", {}).get("value")
@@ -125,12 +126,28 @@ def _correlation_fields(found: Correlation) -> dict[str, float | None]:
 
 
 def _beyond_size(
-    mean: FloatArray, error_percent: FloatArray, size: FloatArray | None
-) -> float | None:
+    mean: FloatArray,
+    error_percent: FloatArray,
+    size: FloatArray | None,
+    bootstrap: BootstrapConfig,
+) -> dict[str, Any]:
     if size is None:
-        return None
+        return {"beyond_size": None, "beyond_size_interval": None}
     there = np.isfinite(mean) & np.isfinite(size)
-    return finite_or_none(partial_spearman(mean[there], 100.0 - error_percent[there], size[there]))
+    found = partial_correlation(
+        mean[there],
+        100.0 - error_percent[there],
+        size[there],
+        num_bootstrap=bootstrap.num_bootstrap,
+        seed=bootstrap.seed,
+    )
+    return {
+        "beyond_size": finite_or_none(found.value),
+        "beyond_size_interval": {
+            "low": finite_or_none(found.low),
+            "high": finite_or_none(found.high),
+        },
+    }
 
 
 def _per_seed(scores: ProxyScores, error_percent: FloatArray) -> list[dict[str, Any]]:

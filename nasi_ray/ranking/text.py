@@ -19,9 +19,9 @@ from nasi_ray.tables.metric import SPLIT_NAMES
 
 _HEADINGS = (
     *("proxy", "n", "missing", "Spearman", "Kendall τ-b", "beyond size", "seeds agree"),
-    "error of best, %",
+    "best's error",
 )
-_TERMINAL_TABLES = ((0, 1, 3, 4), (0, 2, 5, 6, 7))
+_TERMINAL_TABLES = ((0, 1, 3, 5), (0, 2, 4, 6, 7))
 """Columns of ``_HEADINGS`` that share a table of at most 80 columns."""
 
 
@@ -98,7 +98,7 @@ def ranking_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             *_counts(p),
             _interval(p["spearman"]),
             _interval(p["kendall"]),
-            _signed(p.get("beyond_size")),
+            _beyond_size(p),
             _signed(p["seed_agreement"]),
             "?" if p["best"] is None else f"{p['best']['error_percent']:.2f}",
         )
@@ -123,6 +123,13 @@ def _interval(correlation: Mapping[str, float | None]) -> str:
     return f"{_signed(value)} [{_signed(low)}, {_signed(high)}]"
 
 
+def _beyond_size(proxy: Mapping[str, Any]) -> str:
+    # Earlier versions knew no interval, or not even the value.
+    unknown = {"low": None, "high": None}
+    interval = proxy.get("beyond_size_interval") or unknown
+    return _interval({"value": proxy.get("beyond_size"), **interval})
+
+
 def _signed(value: float | None) -> str:
     return "?" if value is None else f"{value:+.3f}"
 
@@ -138,10 +145,11 @@ def ranking_notes(result: Mapping[str, Any]) -> list[str]:
             f"{metric['split']}, {_schedule(metric)}).",
             "Spearman and Kendall: rank correlation of raw score and accuracy, with its 95 % "
             "bootstrap interval in brackets.",
-            "beyond size: Spearman correlation with the number of parameters held fixed (partial "
-            "correlation of ranks); ? where the number of parameters gives the same order.",
+            "beyond size: the same with the number of parameters held fixed (partial correlation "
+            "of ranks); ? where the number of parameters gives the same order.",
             "seeds agree: mean Spearman correlation of the scores of two seeds.",
-            f"error of best: {error_name(metric)} of the architecture with the best score.",
+            f"best's error: {error_name(metric)}, in percent, of the architecture with the best "
+            "score.",
         ]
     if not all(proxy["higher_is_better"] for proxy in result["proxies"]):
         lines.append("A * marks proxies for which a lower score is better.")

@@ -446,3 +446,40 @@ def test_identity_has_every_setting_that_changes_a_score() -> None:
         assert identity_of(replace(TINY, data="CIFAR10", **changes))[name] == value
     identity = identity_of(replace(TINY, network="supernet"))
     assert identity["num_cells"] == 9
+
+
+def answers(run: Path) -> list[list[str]]:
+    """The highest ranked architectures of every answer that is kept."""
+    found = [json.loads(path.read_text()) for path in (run / "answers").iterdir()]
+    return [
+        sorted(row["architecture"] for row in one["proxies"][-1]["highest_ranked"]) for one in found
+    ]
+
+
+def test_other_architectures_as_many_have_an_answer_of_their_own(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    rank(job(run, subset_seed=1), Quiet())
+    (first,) = answers(run)
+    rank(job(run, subset_seed=2), Quiet())
+    assert len(answers(run)) == 2
+    assert first in answers(run)
+    rank(job(run, subset_seed=1), Quiet())
+    assert len(answers(run)) == 2
+
+
+def test_a_file_that_lists_other_architectures_has_an_answer_of_its_own(tmp_path: Path) -> None:
+    run, listed = tmp_path / "run", tmp_path / "list.txt"
+    positions = select_architectures("s1", "4").positions.tolist()
+    names = [S1.architecture(position).to_string() for position in positions]
+    for given in (names[:2], names[2:], names[:2]):
+        listed.write_text("\n".join(given))
+        rank(job(run, architectures=str(listed)), Quiet())
+    assert sorted(answers(run)) == sorted([sorted(names[:2]), sorted(names[2:])])
+
+
+def test_accuracies_of_another_table_have_an_answer_of_their_own(tmp_path: Path) -> None:
+    positions = select_architectures("s1", "4").positions
+    for name, order in (("one", positions), ("other", positions[::-1]), ("one", positions)):
+        table = write_s1_table(tmp_path / f"{name}.parquet", order)
+        rank(job(tmp_path / "run", table=str(table)), Quiet())
+    assert len(answers(tmp_path / "run")) == 2

@@ -130,3 +130,37 @@ def test_beyond_size_leaves_out_what_has_no_score_or_no_size() -> None:
     )
     assert same["beyond_size"] is None
     assert summary(scores_of(scores), error)["beyond_size"] is None
+
+
+@pytest.mark.parametrize("num_bootstrap", [0, 50])
+def test_beyond_size_has_an_interval_where_it_is_defined(num_bootstrap: int) -> None:
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=40)
+    shared = size + rng.normal(size=40)
+    scores, error = shared + rng.normal(size=40), 50 - shared
+    settings = BootstrapConfig(num_bootstrap=num_bootstrap, seed=0)
+    snip = get_proxy("snip")
+    found = summarise_proxy(scores_of(scores.tolist()), snip, error, settings, size=size)
+    interval = found["beyond_size_interval"]
+    if num_bootstrap:
+        assert 0 < interval["low"] <= found["beyond_size"] <= interval["high"] <= 1
+    else:
+        assert interval == {"low": None, "high": None}
+    same = summarise_proxy(scores_of(size.tolist()), snip, error, settings, size=size)
+    assert same["beyond_size"] is None
+    assert same["beyond_size_interval"] == {"low": None, "high": None}
+    unknown = summarise_proxy(scores_of(scores.tolist()), snip, error, settings)
+    assert (unknown["beyond_size"], unknown["beyond_size_interval"]) == (None, None)
+    json.dumps([found, same, unknown], allow_nan=False)
+
+
+def test_without_draws_a_warning_says_nothing_of_an_interval() -> None:
+    error = np.array([5.0, 6.0, 7.0, 8.0])
+    falling = scores_of([1.0, 2.0, 3.0, 4.0], proxy="trace_norm")
+    settings = BootstrapConfig(num_bootstrap=0, seed=0)
+    (line,) = warnings_of([summarise_proxy(falling, get_proxy("trace_norm"), error, settings)])
+    assert "anti-correlated with accuracy (Spearman -1.000): " in line
+    assert "interval" not in line
+    drawn = BootstrapConfig(num_bootstrap=50, seed=0)
+    (line,) = warnings_of([summarise_proxy(falling, get_proxy("trace_norm"), error, drawn)])
+    assert "interval" in line

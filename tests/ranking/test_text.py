@@ -68,7 +68,7 @@ def test_the_table_of_the_markdown_file_has_all_columns() -> None:
     text = ranking_markdown(result(proxy("snip", -0.4)))
     assert (
         "| proxy | n | missing | Spearman | Kendall τ-b | beyond size | seeds agree | "
-        "error of best, % |" in text
+        "best's error |" in text
     )
     interval = "-0.400 [-0.500, -0.300]"
     assert f"| snip | 9 | 1 | {interval} | {interval} | ? | ? | 6.25 |" in text
@@ -176,3 +176,49 @@ def test_the_markdown_file_lists_the_best_and_the_worst() -> None:
     text = ranking_markdown(result(proxy("snip", 0.1)))
     assert "| snip | 1 | 2 | a\\|b |" in text
     assert "| snip | 9 | -1.25 | c\\|d |" in text
+
+
+BEYOND = {"beyond_size": -0.25, "beyond_size_interval": {"low": -0.3, "high": -0.2}}
+
+
+@pytest.mark.parametrize("render", [ranking_lines, ranking_markdown])
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        (BEYOND, "-0.250 [-0.300, -0.200]"),
+        (BEYOND | {"beyond_size_interval": {"low": None, "high": None}}, "-0.250"),
+        ({"beyond_size": -0.25}, "-0.250"),
+        ({"beyond_size": None, "beyond_size_interval": {"low": None, "high": None}}, "?"),
+        ({"beyond_size": None, "beyond_size_interval": None}, "?"),
+        ({}, "?"),
+    ],
+)
+def test_beyond_size_has_its_interval_in_brackets_also_in_answers_from_before_it(
+    render: Any, changes: dict[str, Any], shown: str
+) -> None:
+    text = render(result(proxy("snip", 0.75, **changes)))
+    whole = "+0.750 [+0.650, +0.850]"
+    lines = [line for line in text.splitlines() if line.startswith(("snip ", "| snip | 9"))]
+    if render is ranking_lines:
+        assert lines[0].split() == ["snip", "9", *whole.split(), *shown.split()]
+        assert lines[1].split() == ["snip", "1", *whole.split(), "?", "6.25"]
+    else:
+        assert lines[0] == f"| snip | 9 | 1 | {whole} | {whole} | {shown} | ? | 6.25 |"
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_numbers_in_brackets_fit_80_columns_beside_a_long_name(higher_is_better: bool) -> None:
+    name = "a_proxy_of_19_signs"
+    assert len(name) == 19
+    wide = proxy(
+        name, -0.4, **BEYOND, seed_agreement=-0.125, num_scored=55854, num_missing=9,
+        higher_is_better=higher_is_better,
+    )  # fmt: skip
+    lines = ranking_lines(result(wide)).splitlines()
+    assert max(map(len, lines)) <= 80
+    first, second = (line for line in lines if line.startswith(f"{name} "))
+    assert first.endswith("55854  -0.400 [-0.500, -0.300]  -0.250 [-0.300, -0.200]")
+    if higher_is_better:
+        assert second.split()[1:] == ["9", "-0.400", "[-0.500,", "-0.300]", "-0.125", "6.25"]
+    headings = [line for line in lines if line.startswith("proxy ")]
+    assert [line.split()[-2:] for line in headings] == [["beyond", "size"], ["best's", "error"]]
