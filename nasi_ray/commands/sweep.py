@@ -25,10 +25,10 @@ def main(argv: Sequence[str]) -> int:
     from nasi_ray.finalists.job import plan_finalists
     from nasi_ray.sweep.job import run_sweep
     from nasi_ray.sweep.result import SweepResult
-    from nasi_ray.sweep.settings import plain_compute
+    from nasi_ray.sweep.settings import only_search
 
-    compute = plain_compute(job)
-    plan = plan_finalists(job.final, job.samples, job.estimate, compute, job.tracking)
+    one = only_search(job)
+    plan = plan_finalists(job.final, one.samples, one.estimate, one.compute, job.tracking)
     with (
         printing_unwritten(SweepResult, _print_answer),
         contextlib.closing(make_progress(sys.stderr)) as progress,

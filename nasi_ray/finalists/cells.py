@@ -128,7 +128,7 @@ def _alpha(
         return results[0].alpha
     gradients = [result for result in results if isinstance(result, GradientEstimate)]
     if gradients:
-        return within_budget(mean_gradient(gradients), space, budget).alpha
+        return within_budget(mean_gradient(gradients), space, budget, with_draws=False).alpha
     scores = scores_of(results, config)
     mean = sum_of([score * (1 / len(scores)) for score in scores])
     return select_score(mean, known_score(space, config), space, budget).alpha

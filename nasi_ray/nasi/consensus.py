@@ -79,13 +79,13 @@ def consensus_of(
     )
 
 
-def mean_gradient(results: Sequence[Estimate]) -> GradientEstimate:
+def mean_gradient(results: Sequence[GradientEstimate]) -> GradientEstimate:
     """The mean of the runs' α*; its terms are theirs, so its standard errors are of their spread.
 
     Args:
         results: One a run (at least one).
     """
-    alphas = np.array([result.alpha for result in results])
+    alphas = np.array([result.alpha_star for result in results])
     return GradientEstimate(alpha=alphas.mean(axis=0), terms=alphas, nu=np.empty(0))
 
 

@@ -66,7 +66,7 @@ def make_estimate(
         table = _replayed(_samples(records), space, config, settings)
         found = estimate(table, config)
         draws = gradient_draws(found, table, config, num_draws)
-        return dataclasses.replace(within_budget(found, space, budget), draws=draws)
+        return within_budget(found, space, budget, draws=draws, with_draws=num_draws > 0)
     scorer: _TraceNormScorer | _ObjectiveScorer
     if config.needs_gradient:
         scorer = _TraceNormScorer(_samples(records), space, config)
@@ -192,13 +192,12 @@ class _TraceNormScorer:
         return len(self._reward)
 
     def score(self) -> Surrogate:
-        (fit,) = self._design.fit(self._reward[:, None], ridge=RIDGE[self._order])
-        return fit
+        return standardized_sum(self._design.fit(self._reward[:, None], ridge=RIDGE[self._order]))
 
     def draws(self, counts: IntArray) -> Iterator[Surrogate]:
         targets = np.broadcast_to(self._reward[:, None], (*counts.shape, 1))
         ridge = RIDGE[self._order]
-        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=False)
+        return self._design.fit_draws(targets, counts, ridge=ridge, standardized=True)
 
 
 class _ObjectiveScorer:

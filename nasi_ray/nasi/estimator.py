@@ -43,8 +43,9 @@ class Estimate:
     """α* and what gives its standard errors."""
 
     alpha: FloatArray
-    """α*, shape (num_logits,). Of a gradient: eq. 18. Of a score: that of the best architecture
-    with a candidate minus that of the best of all, at most 0; -inf where no cell is allowed."""
+    """α*, shape (num_logits,). Of a gradient: eq. 18. Of a score, or within limits of size: the
+    score of the best architecture with a candidate minus that of the best of all, at most 0; -inf
+    where no cell is allowed."""
     draws: FloatArray | None = None
     """α of samples drawn with replacement, shape (draws, num_logits); None: none was drawn, or the
     terms of a gradient are to be drawn."""
@@ -66,6 +67,15 @@ class GradientEstimate(Estimate):
     """ξ G_t / max‖G‖, shape (samples, num_logits); α* is their mean."""
     nu: FloatArray
     """ν_t, shape (samples,); constant for FIX; for a sweep, the median."""
+    is_limited: bool = False
+    """Whether the size is limited. A cell's score is then the sum of the logits of eq. 18 that it
+    takes, and ``alpha`` and ``draws`` are those of a score, within the limits."""
+
+    @property
+    def alpha_star(self) -> FloatArray:
+        """α* (eq. 18), also where the size is limited; shape (num_logits,)."""
+        mean: FloatArray = self.terms.sum(axis=0) / len(self.terms)
+        return mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,7 +268,7 @@ def _margins(
 
 
 def _error_between(result: Estimate, where: slice, one: int, other: int) -> float:
-    if isinstance(result, GradientEstimate):
+    if isinstance(result, GradientEstimate) and not result.is_limited:
         terms = result.terms[:, where]
         return standard_error(terms[:, one] - terms[:, other])
     if result.draws is None or len(result.draws) < 2:
@@ -268,8 +278,15 @@ def _error_between(result: Estimate, where: slice, one: int, other: int) -> floa
         return float((draws[:, one] - draws[:, other]).std(ddof=1))
 
 
-def _drawn_means(terms: FloatArray) -> FloatArray | None:
-    """α of terms drawn with replacement, or of many its normal limit; shape (draws, num_logits)."""
+def drawn_means(terms: FloatArray) -> FloatArray | None:
+    """α* (eq. 18) of terms drawn with replacement, or of many its normal limit.
+
+    Args:
+        terms: shape (samples, num_logits)
+
+    Returns:
+        shape (draws, num_logits); None with fewer than 2 terms
+    """
     num = len(terms)
     if num < 2:
         return None
@@ -300,8 +317,8 @@ def outcomes(result: Estimate) -> FloatArray | None:
         shape (draws, num_logits); None where there are no draws
     """
     draws = result.draws
-    if draws is None and isinstance(result, GradientEstimate):
-        draws = _drawn_means(result.terms)
+    if draws is None and isinstance(result, GradientEstimate) and not result.is_limited:
+        draws = drawn_means(result.terms)
     if draws is None:
         return None
     is_known = np.isfinite(draws) & np.isfinite(result.alpha)  # no allowed cell has a candidate

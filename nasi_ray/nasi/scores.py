@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
 from nasi_ray.arrays import FloatArray
 from nasi_ray.config import EstimateConfig
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.budget import Budget
-from nasi_ray.nasi.estimator import Estimate, FrontPoint, GradientEstimate
+from nasi_ray.nasi.estimator import Estimate, FrontPoint, GradientEstimate, drawn_means
 from nasi_ray.nasi.objectives import get_objective
 from nasi_ray.nasi.selection import EnumeratedAlpha, select_enumerated
 from nasi_ray.nasi.surrogate import Surrogate, additive
@@ -76,27 +78,55 @@ def alpha_of_scores(
     return lambda score: budget.select_by_ascent(score, num_starts=5).alpha
 
 
-def within_budget(result: GradientEstimate, space: SearchSpace, budget: Budget) -> GradientEstimate:
+def within_budget(
+    result: GradientEstimate,
+    space: SearchSpace,
+    budget: Budget,
+    *,
+    draws: FloatArray | None = None,
+    with_draws: bool = True,
+) -> GradientEstimate:
     """A gradient's estimate, whose score of a cell is the sum of the logits it takes.
+
+    Args:
+        result: The estimate without limits.
+        space: The space.
+        budget: Limits of size.
+        draws: α* of samples drawn with replacement; None: the terms are drawn where draws are
+            needed.
+        with_draws: Whether an estimate within limits has draws.
 
     Raises:
         ConfigError: If no cell fits the budget.
     """
-    is_enumerated = can_be_enumerated(space) and budget.costs is not None
-    if not is_enumerated and not budget.is_limited:
-        return result
-    logits = space.split(result.alpha).values()
-    score = additive(
-        [incidence(d) @ alpha for d, alpha in zip(space.decisions, logits, strict=True)]
-    )
-    if not is_enumerated:
-        alpha = budget.select_by_ascent(score, num_starts=5).alpha
-        return dataclasses.replace(result, alpha=alpha)
-    grid = score.grid()
     if budget.is_limited:
-        position = select_enumerated(grid, space, allowed=budget.allowed).position
-    else:
-        position = position_of(space, result.alpha)
+        found = select_score(_sum_of_logits(space, result.alpha), None, space, budget)
+        if draws is None and with_draws:
+            draws = drawn_means(result.terms)
+        if draws is not None:
+            alpha_of = alpha_of_scores(space, None, budget)
+            draws = np.array([alpha_of(_sum_of_logits(space, drawn)) for drawn in draws])
+        return dataclasses.replace(
+            result,
+            alpha=found.alpha,
+            position=found.position,
+            costs=found.costs,
+            front=found.front,
+            draws=draws,
+            is_limited=True,
+        )
+    result = result if draws is None else dataclasses.replace(result, draws=draws)
+    if not can_be_enumerated(space) or budget.costs is None:
+        return result
+    position = position_of(space, result.alpha)
     return dataclasses.replace(
-        result, front=budget.front(grid), position=position, costs=budget.at(position)
+        result,
+        front=budget.front(_sum_of_logits(space, result.alpha).grid()),
+        position=position,
+        costs=budget.at(position),
     )
+
+
+def _sum_of_logits(space: SearchSpace, alpha: FloatArray) -> Surrogate:
+    logits = space.split(alpha).values()
+    return additive([incidence(d) @ row for d, row in zip(space.decisions, logits, strict=True)])

@@ -67,7 +67,8 @@ class _Point:
         self.storage, self.content, self.number, self.data = storage, content, number, data
         self.searches: Sequence[Mapping[str, Any]] = point["searches"]
         self.changed = ", ".join(f"{name}={value}" for name, value in point["set"].items())
-        self.consensus: Mapping[str, Any] = {**(point["consensus"] or {}), "pairing": pairing}
+        own = str(point["set"].get("pairing", pairing))
+        self.consensus: Mapping[str, Any] = {**(point["consensus"] or {}), "pairing": own}
         self.space: SearchSpace = get_space(str(content["space"]))
 
     def part(self) -> Part:

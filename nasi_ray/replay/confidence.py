@@ -15,7 +15,7 @@ from nasi_ray.nasi.consensus import Consensus, consensus_of
 from nasi_ray.nasi.estimates import make_estimate, refuse_impossible
 from nasi_ray.nasi.estimator import Estimate, first_choices, margins
 from nasi_ray.replay.grid import configs_of
-from nasi_ray.replay.job import open_runs
+from nasi_ray.replay.job import common_config, open_runs
 from nasi_ray.search.run import Run
 from nasi_ray.spaces import get_space
 from nasi_ray.spaces.base import SearchSpace
@@ -62,8 +62,7 @@ def confidence_of(uris: Sequence[str], settings: Mapping[str, Any]) -> Confidenc
     """
     runs = open_runs(uris)
     space = get_space(runs[0].space)
-    shortest = min(runs, key=lambda run: run.num_samples)
-    (config,) = configs_of([settings], lambda deciding: shortest.config(**deciding))
+    (config,) = configs_of([settings], lambda deciding: common_config(runs, deciding))
     for run in runs:
         refuse_impossible(space, config, sample_per=str(run.settings["sample_per"]))
         run.check(config)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from nasi_ray.config import EstimateConfig
 from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError
 from nasi_ray.nasi.estimates import refuse_impossible, selected_cells
@@ -77,8 +78,7 @@ def run_replay(
         from nasi_ray.tables.accuracies import open_accuracies
 
         accuracies = open_accuracies(space.name, table, metric)
-    shortest = min(runs, key=lambda run: run.num_samples)
-    configs = configs_of(points, lambda settings: shortest.config(**settings))
+    configs = configs_of(points, lambda settings: common_config(runs, settings))
     for run in runs:
         for config in dict.fromkeys(configs):
             refuse_impossible(space, config, sample_per=str(run.settings["sample_per"]))
@@ -89,6 +89,15 @@ def run_replay(
         return Replay(content=content, cells=found)
     files = _write(storage, content)
     return Replay(content=content, cells=found, uri=storage.uri, files=files)
+
+
+def common_config(runs: Sequence[Run], settings: Mapping[str, Any]) -> EstimateConfig:
+    """Settings of an estimate, with as many samples as every run has of what it reads.
+
+    Raises:
+        ConfigError: If a name or value is not allowed.
+    """
+    return min((run.config(**settings) for run in runs), key=lambda config: config.num_samples)
 
 
 def open_runs(uris: Sequence[str]) -> list[Run]:

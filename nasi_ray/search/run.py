@@ -54,7 +54,7 @@ class Run:
 
     @property
     def num_samples(self) -> int:
-        """Samples with e and its gradient or, in a run without them, with measurements."""
+        """Samples with e and its gradient, or with measurements, whichever are more."""
         tables = [self.records.samples, *self.records.measurements.values()]
         return max((len(table) for table in tables if table is not None), default=0)
 
@@ -94,8 +94,14 @@ class Run:
             ConfigError: If a name or value is not allowed.
         """
         preset = get_preset(self._preset(estimate)).estimate
-        everything = dataclasses.replace(preset, num_samples=max(1, self.num_samples))
+        everything = dataclasses.replace(preset, num_samples=max(1, self._num_read_by(preset)))
         return with_settings(everything, estimate, where="the estimate")
+
+    def _num_read_by(self, config: EstimateConfig) -> int:
+        """Samples with what an estimate reads; all, if none has it, as an error will say."""
+        path = self.records.measurements.get(PATH)
+        table = self.records.samples if config.needs_gradient else path
+        return self.num_samples if table is None else len(table)
 
     def _preset(self, estimate: Mapping[str, Any]) -> str:
         has_gradients = self.records.samples is not None

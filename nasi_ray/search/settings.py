@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from nasi_ray.config import (
+    GRADIENT_ESTIMATORS,
     PRESETS,
     ComputeSettings,
     EstimateConfig,
@@ -175,6 +176,13 @@ def options_without_effect(job: SearchJob) -> list[str]:
             f"--{name.replace('_', '-')} has no effect: objective {job.estimate.objective} does "
             "not use the trace norm e; use --preset nasi-fix, or --objective trace-norm"
             for name in given
+        ]
+    elif job.estimate.estimator not in GRADIENT_ESTIMATORS:
+        lines += [
+            f"--{name.replace('_', '-')} has no effect: estimator {job.estimate.estimator} takes "
+            "no gradient step; use --estimator straight-through"
+            for name in ("xi", "normalize", "norm_epsilon")
+            if name in changed
         ]
     return lines + compute_options_without_effect(job.compute, written)
 

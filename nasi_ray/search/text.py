@@ -34,7 +34,14 @@ _HEADINGS = ("decision", "first choice", "second choice", "margin", "stands")
 _OF_E = (
     ("e", "squared norm of the loss gradient at initialization (eq. 11-12 of the paper)"),
     ("ν, μ", "a sample's gradient counts 1 - μ times where e is above ν (eq. 13)"),
-    ("margin", "α of the first choice minus α of the second, ± its standard error"),
+)
+_OF_ALPHA = (("margin", "α of the first choice minus α of the second, ± its standard error"),)
+_WITHIN_LIMITS = (
+    (
+        "margin",
+        "sum of α (eq. 18) of the best cell within the limits minus that of the best such cell "
+        "without the first choice, ± its standard error",
+    ),
 )
 _OF_A_SCORE = (
     (
@@ -303,8 +310,12 @@ def _table_lines(rows: Sequence[DecisionRow]) -> list[Text]:
 
 
 def _legend(result: Mapping[str, Any]) -> list[str]:
-    is_score = result.get("estimator", "straight-through") not in GRADIENT_ESTIMATORS
-    entries = (*(_OF_A_SCORE if is_score else _OF_E), _STANDS)
+    entries: tuple[tuple[str, str], ...] = _OF_A_SCORE
+    if result.get("estimator", "straight-through") in GRADIENT_ESTIMATORS:
+        limits = (result.get(name) for name in ("max_params", "max_madds"))
+        is_limited = any(limit is not None for limit in limits)
+        entries = _OF_E + (_WITHIN_LIMITS if is_limited else _OF_ALPHA)
+    entries += (_STANDS,)
     return [
         line for name, meaning in entries for line in wrapped(f"{name}: {meaning}", hanging="    ")
     ]

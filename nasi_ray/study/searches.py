@@ -105,6 +105,13 @@ class RunSource:
                 f"objective is {estimate.objective}; this study needs the trace norm e and its "
                 "gradient: give --objective trace-norm, or use the study `presets` or `cells`"
             )
+        limits = [n for n in ("max_params", "max_madds") if getattr(estimate, n) is not None]
+        if estimate.estimator != "straight-through" or limits:
+            given = f"{limits[0]} is given" if limits else f"estimator is {estimate.estimator}"
+            raise ConfigError(
+                f"{given}; this study selects cells by the straight-through gradient without "
+                "limits of size: leave it out, or use the study `presets` or `cells`"
+            )
         found = [one.samples for one in self.records(searches, estimate)]
         return [table for table in found if table is not None]  # all, as the objective is of e
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig
+from nasi_ray.config import ComputeSettings, EstimateConfig, SampleConfig, get_preset
 from nasi_ray.errors import ConfigError
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
 from nasi_ray.run.settings import (
@@ -21,7 +21,7 @@ from nasi_ray.run.settings import (
     with_settings,
 )
 from nasi_ray.run.tracking import TrackConfig
-from nasi_ray.search.settings import FinalistConfig, SearchJob, check, default_job
+from nasi_ray.search.settings import FinalistConfig, SearchJob, auto_preset, check, default_job
 
 _MAX_SEARCHES = 100_000
 _FIXED = {
@@ -65,7 +65,8 @@ class SweepJob:
 
     config: ConfigFile = None
     preset: str = "auto"
-    """A named set of settings, as for a search; flags override them."""
+    """A named set of settings, as for a search; flags override them. auto: where --set limits the
+    size, nasi-balanced."""
     seeds: Annotated[tuple[int | str, ...], tyro.conf.arg(metavar="SEED|FIRST:END [...]")] = (
         "0:5",
     )
@@ -206,12 +207,47 @@ def combinations(job: SweepJob) -> list[Combination]:
     found = []
     for point in points:
         changed = dict(zip(grid, point, strict=True))
-        one = with_settings(base, changed, where="--set")
+        one = with_settings(_of_point(base, changed), changed, where="--set")
         jobs = tuple(_with_seed(one, seed, job.run_uri) for seed in seeds)
         check(jobs[0])
         values = flat_settings(one)
         found.append(Combination(changed={name: values[name] for name in grid}, jobs=jobs))
     return found
+
+
+def only_search(job: SweepJob) -> SearchJob:
+    """What the searches of the first combination have in common, with the sweep's own seed.
+
+    Finalists are those of a single combination.
+
+    Raises:
+        ConfigError: As ``combinations``.
+    """
+    one = combinations(job)[0].jobs[0]
+    return dataclasses.replace(one, samples=dataclasses.replace(one.samples, seed=job.samples.seed))
+
+
+def _of_point(base: SearchJob, changed: Mapping[str, Any]) -> SearchJob:
+    """With the preset auto: the settings that it has where ``--set`` limits the size, or does not.
+
+    What differs from the preset stays as it was given.
+    """
+    if base.preset not in (None, "auto"):
+        return base
+    limits = ("max_params", "max_madds")
+    had = any(getattr(base.estimate, name) is not None for name in limits)
+    has = any(changed.get(name, getattr(base.estimate, name)) is not None for name in limits)
+    before, now = (
+        get_preset(auto_preset(base.samples.space, has_budget=is_limited)).estimate
+        for is_limited in (had, has)
+    )
+    usual = {
+        field.name: getattr(now, field.name)
+        for field in dataclasses.fields(now)
+        if field.name not in limits
+        and getattr(base.estimate, field.name) == getattr(before, field.name)
+    }
+    return dataclasses.replace(base, estimate=dataclasses.replace(base.estimate, **usual))
 
 
 def _with_seed(job: SearchJob, seed: int, uri: str) -> SearchJob:

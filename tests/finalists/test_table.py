@@ -14,6 +14,7 @@ import nasi_ray
 from nasi_ray.errors import ConfigError, DataError, NasiRayError, UnknownNameError
 from nasi_ray.finalists.outcome import Outcome, best_of
 from nasi_ray.finalists.table import open_validation
+from nasi_ray.spaces import get_tabular_space
 from nasi_ray.spaces.nb201 import NB201
 from nasi_ray.sweep.settings import make_sweep_job
 from tests.jobs.command import call
@@ -106,6 +107,13 @@ def test_the_finalists_of_a_sweep_are_those_of_the_mean_score(table: str, tmp_pa
     content = json.loads((out / "finalists.json").read_text())
     (point,) = json.loads((out / "sweep.json").read_text())["combinations"]
     assert content["cells"][0]["architecture"] == point["consensus"]["architecture"]
+    limited = ["--set", "max_params=300000", "--out", str(tmp_path / "limited")]
+    assert call("sweep.py", *TINY, *flags, *limited)[0] == 0
+    cells = json.loads((tmp_path / "limited" / "finalists.json").read_text())["cells"]
+    (point,) = json.loads((tmp_path / "limited" / "sweep.json").read_text())["combinations"]
+    assert cells[0]["architecture"] == point["consensus"]["architecture"]
+    sizes = [get_tabular_space("nb201").parse(cell["architecture"]).num_params() for cell in cells]
+    assert max(sizes) <= 300_000
     with pytest.raises(
         ConfigError, match="--set makes 2 combinations, but finalists need a single"
     ):

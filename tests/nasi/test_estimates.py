@@ -323,3 +323,34 @@ def test_only_the_first_samples_are_read() -> None:
     whole = make_estimate(records_of(space), space, config, SETTINGS, num_draws=2)
     first = make_estimate(records_of(space).below(20), space, config, SETTINGS, num_draws=2)
     assert whole.alpha.tobytes() == first.alpha.tobytes()
+
+
+@pytest.mark.parametrize("estimator", ["second-order", "score-function"])
+@pytest.mark.parametrize("nu", ["auto", "q40", 0.5])
+@pytest.mark.parametrize("name", ["s1", "nb201"])
+def test_margins_of_e_are_in_standard_deviations_whatever_its_scale(
+    name: str, nu: Any, estimator: Estimator
+) -> None:
+    space = get_space(name)
+    records = records_of(space)
+    assert records.samples is not None
+    scaled = replace(
+        records.samples,
+        trace_norm=1000 * records.samples.trace_norm,
+        grad=1000 * records.samples.grad,
+    )
+    config = EstimateConfig(num_samples=NUM, nu=nu, mu=2.0, estimator=estimator)
+    of_scaled = replace(config, nu=nu if isinstance(nu, str) else 1000 * nu)
+    one = make_estimate(records, space, config, SETTINGS, num_draws=10)
+    other = make_estimate(
+        replace(records, samples=scaled), space, of_scaled, SETTINGS, num_draws=10
+    )
+    assert architecture_of(one, space, config) == architecture_of(other, space, of_scaled)
+    assert one.score is not None
+    assert one.score.std() == pytest.approx(1.0)
+    found = margins(other, space)
+    assert max(margin.value for margin in found.values()) > 0
+    for decision, margin in margins(one, space).items():
+        assert found[decision].value == pytest.approx(margin.value, rel=1e-6, abs=1e-9)
+        assert found[decision].standard_error == pytest.approx(margin.standard_error, rel=1e-3)
+        assert found[decision].probability == margin.probability

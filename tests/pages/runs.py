@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +76,40 @@ def make_run(
     return storage.uri
 
 
-def make_sweep(path: Path) -> str:
-    """A sweep of three seeds."""
-    space, storage = get_space("nb201"), LocalStorage(path)
-    runs = [make_run(path / "runs" / f"seed{i}", space="nb201", seed=i) for i in range(3)]
-    results = [Run.open(uri).result(method="fix", nu=20.0, normalize="max") for uri in runs]
-    found = consensus_of([r.estimate for r in results], space, EstimateConfig(nu=20.0))
-    names = ("seed", "num_samples", "architecture", "kept_probabilities", "num_params")
-    searches = [{**{n: r.content[n] for n in names}, "run": r.uri} for r in results]
-    consensus = {
-        **found.architecture.fields(),
-        **describe_alpha(found.estimate, space),
-        "num_searches": 3,
-        "num_selected": sum(r.architecture == found.architecture for r in results),
-        "space": "nb201",
-        "votes": found.votes,
-    }
-    points = [{"set": {}, "searches": searches, "consensus": consensus}]
-    content = {"space": "nb201", "seeds": [0, 1, 2], "combinations": points, "failures": {}}
+def make_sweep(path: Path, *, space: str = "nb201", pairings: Sequence[Any] = ()) -> str:
+    """A sweep of three seeds, with a combination for each pairing.
+
+    Args:
+        path: Its run directory.
+        space: Name of the space.
+        pairings: What ``--set`` gives; none: there is one combination.
+    """
+    storage = LocalStorage(path)
+    runs = [make_run(path / "runs" / f"seed{i}", space=space, seed=i) for i in range(3)]
+    sets: list[dict[str, Any]] = [{"pairing": pairing} for pairing in pairings] or [{}]
+    points = [_point(runs, space, changed) for changed in sets]
+    content = {"space": space, "seeds": [0, 1, 2], "combinations": points, "failures": {}}
     storage.write("sweep.json", to_json({"schema": SWEEP_SCHEMA, **content}))
     storage.write("settings.yaml", b"job: sweep\n")
     return storage.uri
+
+
+def _point(runs: Sequence[str], space: str, changed: dict[str, Any]) -> dict[str, Any]:
+    """A combination of settings."""
+    asked: dict[str, Any] = {"method": "fix", "nu": 20.0, "normalize": "max", **changed}
+    results = [Run.open(uri).result(**asked) for uri in runs]
+    of_space, config = get_space(space), EstimateConfig(nu=20.0, **changed)
+    found = consensus_of([r.estimate for r in results], of_space, config)
+    names = ("seed", "num_samples", "architecture", "genotype", "kept_probabilities", "num_params")
+    searches = [
+        {**{n: r.content[n] for n in names if n in r.content}, "run": r.uri} for r in results
+    ]
+    consensus = {
+        **found.architecture.fields(),
+        **describe_alpha(found.estimate, of_space),
+        "num_searches": len(runs),
+        "num_selected": sum(r.architecture == found.architecture for r in results),
+        "space": space,
+        "votes": found.votes,
+    }
+    return {"set": changed, "searches": searches, "consensus": consensus}

@@ -17,7 +17,7 @@ from vl_convert import vegalite_to_svg
 import nasi_ray
 from nasi_ray.command import main
 from nasi_ray.errors import ConfigError, RecordConflictError, RecordCorruptError
-from nasi_ray.pages.blocks import Figure, Note, Part, Section, Table
+from nasi_ray.pages.blocks import Explorer, Figure, Note, Part, Section, Table
 from nasi_ray.pages.html import json_in_html, to_html
 from nasi_ray.pages.job import parts_of
 from nasi_ray.pages.lanes import drawn
@@ -248,6 +248,24 @@ def test_a_sweep_shows_its_images_and_who_worked_on_all_of_its_runs(tmp_path: Pa
     shutil.rmtree(tmp_path / "sweep" / "runs" / "seed2")
     tips = [row["tip"] for row in figures(parts_of(uri))["workers"].spec["data"]["values"]]
     assert tips == [f"toy, seed{seed}: sample {i}, 0.5 s" for seed in range(2) for i in range(2)]
+
+
+def test_each_combination_of_a_sweep_is_drawn_with_its_own_pairing(tmp_path: Path) -> None:
+    pairings = ("rank", "shared-op")
+    uri = make_sweep(tmp_path, space="darts", pairings=pairings)
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    parts = parts_of(uri)
+    assert [part.title.rpartition("pairing=")[2] for part in parts] == [*pairings]
+    for part, pairing, point in zip(parts, pairings, content["combinations"], strict=True):
+        drawn = figures([part])
+        for cell in ("normal", "reduce"):
+            operations = [row[1] for row in drawn[f"{cell}-cell"].rows]
+            # As the genotype of the consensus has them, two a node.
+            assert operations == [op for op, _ in point["consensus"]["genotype"][cell]]
+            assert (operations[::2] == operations[1::2]) == (pairing == "shared-op")
+        (explorer,) = (b for s in part.sections for b in s.blocks if isinstance(b, Explorer))
+        ranks = [slot["op"][1] for slot in explorer.content["slots"]]
+        assert ranks == ([0, 0] if pairing == "shared-op" else [0, 1]) * 8
 
 
 def test_a_sweep_without_its_runs_says_so(tmp_path: Path) -> None:

@@ -121,3 +121,17 @@ def test_settings_of_e_are_named_where_e_is_not_read(flags: list[str], named: li
     assert all(
         "has no effect: objective expressive does not use the trace" in line for line in lines
     )
+
+
+@pytest.mark.parametrize("estimator", ["second-order", "score-function"])
+def test_settings_of_the_gradient_step_are_named_where_there_is_none(estimator: str) -> None:
+    flags = ["--space", "s1", "--preset", "nasi-ntk", "--estimator", estimator]
+    assert options_without_effect(parse_search(flags)) == []
+    given = ["--xi", "2", "--normalize", "max", "--norm-epsilon", "0.1", "--mu", "1"]
+    lines = options_without_effect(parse_search([*flags, *given]))
+    assert [line.split()[0] for line in lines] == ["--xi", "--normalize", "--norm-epsilon"]
+    assert all(
+        f"has no effect: estimator {estimator} takes no gradient step" in line for line in lines
+    )
+    straight = ["--space", "s1", "--preset", "nasi-ntk"]
+    assert options_without_effect(parse_search([*straight, *given])) == []

@@ -352,3 +352,21 @@ def test_lost_samples_are_named_in_a_warning() -> None:
     many = lost_warning(_result() | {"lost": list(range(30))})
     assert "evaluate 30 samples failed (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)" in (_unwrapped(many))
     assert max(map(len, (many or "").splitlines())) <= 80
+
+
+@pytest.mark.parametrize("limit", ["max_params", "max_madds"])
+def test_the_legend_says_that_margins_are_within_the_limits(limit: str) -> None:
+    def margin_of(result: dict[str, Any]) -> str:
+        text = _unwrapped(summary_lines(result))
+        return text.partition("margin: ")[2].partition(" stands: ")[0]
+
+    plain = _result_of("nb201")
+    assert margin_of(plain).startswith("α of the first choice minus α of the second")
+    assert margin_of(plain | {limit: None}) == margin_of(plain)
+    limited = margin_of(plain | {limit: 2e5})
+    assert "sum of α (eq. 18) of the best cell within the limits minus" in limited
+    assert "within the limits" not in margin_of(plain)
+    score = plain | {"estimator": "second-order", "objective": "trace-norm", limit: 2e5}
+    assert margin_of(score) == margin_of(score | {limit: None}) != limited
+    lines = summary_lines(plain | {limit: 2e5}).splitlines()
+    assert max(len(line) for line in lines if line != plain["architecture"]) <= 80

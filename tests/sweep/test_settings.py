@@ -117,3 +117,44 @@ def test_what_is_not_allowed_is_one_line(line: str, message: str) -> None:
 def test_what_python_gives_wrong(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         make_sweep_job(settings)
+
+
+def objectives(line: str) -> list[str]:
+    return [point.jobs[0].estimate.objective for point in combinations(parse(line))]
+
+
+@pytest.mark.parametrize("limit", ["max_params", "max-madds"])
+def test_a_limit_of_a_combination_chooses_the_preset_as_a_flag_does(limit: str) -> None:
+    assert objectives(f"--space nb201 --set {limit}=none,2e5") == ["panel", "balanced"]
+    flag = f"--{limit.replace('_', '-')}"
+    assert objectives(f"--space nb201 {flag} 2e5") == ["balanced"]
+    assert objectives(f"--space nb201 {flag} 1e6 --set {limit}=none,2e5") == ["panel", "balanced"]
+    both = objectives(f"--space nb201 --max-params 1e6 --max-madds 9e7 --set {limit}=none,2e5")
+    assert both == ["balanced", "balanced"]
+
+
+def test_a_limit_of_a_combination_makes_the_search_of_a_flag() -> None:
+    given = "--space nb201 --seeds 0 --num-samples 50"
+    (_, of_set) = combinations(parse(f"{given} --set max_params=none,2e5"))
+    (of_flag,) = combinations(parse(f"{given} --max-params 2e5"))
+    assert of_set.jobs[0].estimate == of_flag.jobs[0].estimate
+    assert of_set.jobs[0].samples == of_flag.jobs[0].samples
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--objective relative", ["relative"] * 2),
+        ("--preset nasi-panel", ["panel"] * 2),
+        ("--preset nasi-relative", ["relative"] * 2),
+        ("--set objective=panel,relative", ["panel", "relative"] * 2),
+    ],
+)
+def test_an_objective_that_is_given_stays_whatever_the_limits(
+    given: str, expected: list[str]
+) -> None:
+    assert objectives(f"--space nb201 --set max_params=none,2e5 {given}") == expected
+
+
+def test_darts_has_one_preset_whatever_the_limits() -> None:
+    assert objectives("--set max_params=none,3e6") == ["expressive", "expressive"]
