@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,9 +80,9 @@ def sweep(
     Args:
         space: As for ``search``.
         progress: As for ``search``.
-        settings: Any option of ``nasi-ray sweep``, with underscores: ``seeds`` (numbers, or texts
-            such as ``"0:10"``), ``set`` (texts such as ``"batch_size=16,64"``), ``data``,
-            ``num_workers``, ``workers_per_search``, ``out``, ...
+        settings: Any option of ``nasi-ray sweep``, with underscores: ``seeds`` (a number, a text
+            such as ``"0:10"``, or several), ``set`` (texts such as ``"batch_size=16,64"``),
+            ``data``, ``num_workers``, ``workers_per_search``, ``out``, ...
 
     Returns:
         Every search's result, and the consensus of the seeds.
@@ -102,7 +103,7 @@ def sweep(
     from nasi_ray.sweep.settings import make_sweep_job
 
     if "seeds" in settings:
-        settings["seeds"] = list(settings["seeds"])
+        settings["seeds"] = _listed(settings["seeds"])
     job = make_sweep_job({"space": space, **settings}, where="sweep()")
     _refuse_finalists(job.final.finalists)
     with _display(progress) as display:
@@ -142,13 +143,13 @@ def finalists(
     from nasi_ray.search.job import run_search
     from nasi_ray.search.settings import make_search_job
     from nasi_ray.sweep.job import run_sweep
-    from nasi_ray.sweep.settings import make_sweep_job, plain_compute
+    from nasi_ray.sweep.settings import make_sweep_job, only_search
 
     given = {"space": space, **settings, "finalists": count}
     if "seeds" in given:
-        many = make_sweep_job({**given, "seeds": list(given["seeds"])}, where="finalists()")
-        compute = plain_compute(many)
-        plan = plan_finalists(many.final, many.samples, many.estimate, compute, many.tracking)
+        many = make_sweep_job({**given, "seeds": _listed(given["seeds"])}, where="finalists()")
+        one = only_search(many)
+        plan = plan_finalists(many.final, one.samples, one.estimate, one.compute, many.tracking)
     else:
         job = make_search_job(given, where="finalists()")
         _refuse_then_train(job.then_train)
@@ -225,7 +226,7 @@ def study(
 
 
 def train(
-    genotype: str | Genotype | None = None,
+    genotype: str | os.PathLike[str] | Genotype | None = None,
     *,
     progress: Progress | Literal["auto"] | None = "auto",
     **settings: Any,
@@ -259,8 +260,7 @@ def train(
     from nasi_ray.training.job import run_train
     from nasi_ray.training.settings import make_train_job
 
-    text = genotype if genotype is None or isinstance(genotype, str) else genotype.to_json()
-    job = make_train_job({"genotype": text, **settings}, where="train()")
+    job = make_train_job({"genotype": _genotype_text(genotype), **settings}, where="train()")
     if job.subject.genotypes is not None:
         raise ConfigError(
             "genotypes works only with the command nasi-ray train; in Python call nasi_ray.train "
@@ -427,8 +427,35 @@ def _refuse_then_train(recipe: str) -> None:
     if recipe:
         raise ConfigError(
             f"then_train is {recipe!r}, which works only with the command nasi-ray search; in "
-            "Python call nasi_ray.train(result.architecture, ...) with the result of the search"
+            "Python call nasi_ray.train(result.uri, ...) with the result of the search"
         )
+
+
+def _genotype_text(genotype: object) -> str | None:
+    from nasi_ray.spaces import Genotype
+
+    if genotype is None or isinstance(genotype, str):
+        return genotype
+    if isinstance(genotype, os.PathLike):
+        return str(os.fspath(genotype))
+    if isinstance(genotype, Genotype):
+        return genotype.to_json()
+    to_string = getattr(genotype, "to_string", None)
+    example = f", architecture={to_string()!r}" if callable(to_string) else ""
+    raise ConfigError(
+        f"genotype is of type {type(genotype).__name__}; give a DARTS cell, its text, a file or a "
+        f"run directory, or for another space: train(space=...{example})"
+    )
+
+
+def _listed(seeds: Any) -> list[Any]:
+    """Seeds as the command line has them; a text is not a list of characters."""
+    if isinstance(seeds, str | int):
+        return [seeds]
+    try:
+        return list(seeds)
+    except TypeError:
+        raise ConfigError(f"seeds is {seeds!r}; give numbers, or texts such as '0:10'") from None
 
 
 def _refuse_finalists(count: int) -> None:

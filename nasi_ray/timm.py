@@ -41,7 +41,7 @@ def nasi_cell(
         DataError: If the configuration is not of a model.
     """
     if config is None:
-        return _Unread()
+        return _Unread(settings)
     parsed = ModelConfig.from_dict(config)
     given = {name: value for name, value in settings.items() if value is not None}
     return build_model_with_cfg(
@@ -90,6 +90,11 @@ def _without_config(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str
 class _Unread(nn.Module):
     """Becomes the network that the first state loaded into it says, as torch's lazy modules do."""
 
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Keep timm's settings for the network."""
+        super().__init__()
+        self._settings = dict(settings)
+
     def forward(self, x: Tensor) -> Tensor:
         """Refuse."""
         raise ConfigError(
@@ -110,7 +115,14 @@ class _Unread(nn.Module):
                 "the weights do not name their network; give those that nasi-ray train or nasi-ray "
                 "export wrote, or give timm.create_model a config"
             )
-        net = nasi_cell(config=config.to_dict())
+        classes = self._settings.get("num_classes")
+        if classes not in (None, config.num_classes):
+            raise ConfigError(
+                f"num_classes is {classes}, and the checkpoint has {config.num_classes} classes; "
+                'leave it out, or give "local-dir:FOLDER" with pretrained=True in place of '
+                "checkpoint_path"
+            )
+        net = nasi_cell(config=config.to_dict(), **self._settings)
         self.__class__ = type(net)
         self.__dict__ = net.__dict__
         return net.load_state_dict(state_dict, strict=strict, assign=assign)

@@ -6,6 +6,7 @@ import doctest
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ import pytest
 import nasi_ray
 from nasi_ray import api
 from nasi_ray.config import PATH_MEASUREMENTS
-from nasi_ray.errors import ConfigError, RecordConflictError, UnknownNameError
+from nasi_ray.errors import ConfigError, NasiRayError, RecordConflictError, UnknownNameError
+from nasi_ray.spaces import get_tabular_space
+from nasi_ray.sweep import job as sweep_job
+from nasi_ray.sweep.settings import seeds_of
 from tests.toy import Quiet
 
 TINY = {"batch_size": 2, "image_size": 8, "init_channels": 2, "num_workers": 0}
@@ -183,3 +187,28 @@ def test_a_cell_has_a_picture_for_notebooks() -> None:
 def test_an_unknown_study_names_those_there_are() -> None:
     with pytest.raises(UnknownNameError, match="unknown study 'x'; choose one of ablation, agn"):
         nasi_ray.study("x", progress=None)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"), [("10", (10,)), ("0:3", (0, 1, 2)), (7, (7,)), ([1, "4:6"], (1, 4, 5))]
+)
+def test_seeds_are_numbers_and_texts_and_no_characters(
+    seeds: Any, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sweep_job, "run_sweep", lambda job, _: asked.append(seeds_of(job)))
+    nasi_ray.sweep("nb201", seeds=seeds, progress=None)
+    assert asked == [expected]
+
+
+def test_seeds_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"seeds is None; give numbers, or texts such as '0:10'"):
+        nasi_ray.sweep("nb201", seeds=None, progress=None)
+
+
+def test_a_cell_to_train_may_be_a_path_and_that_of_another_space_says_how(tmp_path: Path) -> None:
+    with pytest.raises(NasiRayError, match="missing"):
+        nasi_ray.train(tmp_path / "missing", progress=None)
+    cell = get_tabular_space("nb201").architecture(7)
+    with pytest.raises(ConfigError, match=r"of type NB201Architecture; .*architecture='\|"):
+        nasi_ray.train(cell, progress=None)

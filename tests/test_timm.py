@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -42,6 +43,26 @@ def test_a_checkpoint_says_of_what_network_it_is(run: Path) -> None:
     assert tuple(data["input_size"]) == (3, 8, 8)
     assert tuple(data["mean"]) == CONFIG.mean
     assert "nasi_cell" in timm.list_models()
+
+
+def test_settings_hold_for_a_checkpoint_too(run: Path) -> None:
+    path = str(run / "model.safetensors")
+    net = timm.create_model("nasi_cell", checkpoint_path=path, drop_path_rate=0.3, num_classes=3)
+    assert net.drop_path_prob == pytest.approx(0.3)
+    with pytest.raises(ConfigError, match="num_classes is 7, and the checkpoint has 3 classes"):
+        timm.create_model("nasi_cell", checkpoint_path=path, num_classes=7)
+    with pytest.raises(ConfigError, match="in_chans is 1"):
+        timm.create_model("nasi_cell", checkpoint_path=path, in_chans=1)
+
+
+def test_images_are_prepared_as_they_were_in_the_tests(run: Path) -> None:
+    data = resolve_data_config(pretrained_cfg=CONFIG.to_timm())
+    assert (data["crop_pct"], data["interpolation"]) == (1.0, "bilinear")
+    cropped = dataclasses.replace(CONFIG, crop_pct=0.875)
+    save_model(open_storage(str(run)), trained(CONFIG).state_dict(), cropped)
+    net = timm.create_model("nasi_cell", checkpoint_path=str(run / "model.safetensors"))
+    data = resolve_data_config(model=net)
+    assert (data["crop_pct"], data["interpolation"]) == (0.875, "bilinear")
 
 
 def test_an_exported_directory_is_a_model_of_timm(run: Path) -> None:

@@ -64,14 +64,25 @@ def _index(
         "results": [
             {
                 "task": {"type": "image-classification"},
-                "dataset": {"name": data, "type": data, "split": "test"},
+                "dataset": {"name": data, "type": data, **_split(training)},
                 "metrics": [
-                    {"type": "accuracy", "name": _FIGURES[name], "value": value}
+                    {"type": "accuracy", "name": _named(name, training), "value": value}
                     for name, value in known.items()
                 ],
             }
         ],
     }
+
+
+def _split(training: Mapping[str, Any]) -> dict[str, str]:
+    """The split of the figures; none where training images were held out."""
+    return {} if "holdout" in training else {"split": str(training.get("test_split", "test"))}
+
+
+def _named(name: str, training: Mapping[str, Any]) -> str:
+    if "holdout" not in training:
+        return _FIGURES[name]
+    return f"{_FIGURES[name].replace('test ', '')} (of training images that were held out)"
 
 
 def _summary(config: ModelConfig, content: Mapping[str, Any]) -> str:
@@ -124,8 +135,8 @@ def _code(text: str) -> str:
 def _figures(content: Mapping[str, Any]) -> dict[str, str]:
     training = content["training"]
     known = {
-        about: f"{training[name]:.4g}"
-        for name, about in _FIGURES.items()
+        _named(name, training): f"{training[name]:.4g}"
+        for name in _FIGURES
         if _is_number(training.get(name))
     }
     differences = {
@@ -149,6 +160,7 @@ def _provenance(config: ModelConfig, content: Mapping[str, Any]) -> dict[str, st
             "data",
             "num_train_images",
             "num_test_images",
+            "holdout",
             "epochs",
             "batch_size",
             "seed",

@@ -236,7 +236,13 @@ def _train_here(position: int, trials: _Trials, images: TrainImages, rung: int) 
     # What another number of finalists has trained further stays as it is.
     if len(trials.accuracies(position)) < rung or rung == trials.halving.most:
         try:
-            run_train(trials.jobs[position], Silent(), images=images, after_epoch=stop_at)
+            run_train(
+                trials.jobs[position],
+                Silent(),
+                images=images,
+                after_epoch=stop_at,
+                others_follow=True,
+            )
         except _RungReached:
             pass
         except SearchStoppedError:

@@ -28,7 +28,7 @@ from nasi_ray.run.settings import refuse_other_job, settings_yaml
 from nasi_ray.run.tracking import TrackConfig, Tracking
 from nasi_ray.spaces import Genotype
 from nasi_ray.storage import Storage, open_storage
-from nasi_ray.tables.metric import Metric
+from nasi_ray.tables.metric import Metric, Split
 from nasi_ray.tables.table_file import make_table
 from nasi_ray.training.images import TrainImages
 from nasi_ray.training.job import run_train
@@ -288,7 +288,7 @@ def on_workers(
 
 
 def _train_one(position: int, jobs: Sequence[TrainJob], images: TrainImages) -> None:
-    run_train(jobs[position], Silent(), images=images)
+    run_train(jobs[position], Silent(), images=images, others_follow=True)
 
 
 def _write_table(storage: Storage, job: TrainJob, results: Sequence[TrainResult]) -> None:
@@ -300,11 +300,14 @@ def _write_table(storage: Storage, job: TrainJob, results: Sequence[TrainResult]
     rows = list(by_cell.values())
     first = rows[0][0]
     dataset = _dataset(job.images.data)
-    column = f"{dataset}_test_accuracy_{first['epochs']}ep"
+    # Held-out training images are what tables call the validation set.
+    is_test = "holdout" not in first and not first.get("test_split", "test").startswith("val")
+    split: Split = "test" if is_test else "valid"
+    column = f"{dataset}_{split}_accuracy_{first['epochs']}ep"
     metric = Metric(
         column=column,
         dataset=dataset,
-        split="test",
+        split=split,
         epochs=int(first["epochs"]),
         unit="percent",
         trained_on=f"{first['num_train_images']} of the training images",

@@ -38,6 +38,8 @@ class TrainImages:
     """Training images to use, ascending; None: all."""
     held: IntArray | None = None
     """Images of ``test`` to test on, ascending; None: all."""
+    test_split: str = "test"
+    """Split of ``test``, of which nothing is held out."""
 
     @property
     def num_train(self) -> int:
@@ -97,9 +99,9 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     if training.holdout:
         return _held_out(train, training)
     if config.data == "random":
-        test = random_images(training.image_size, "test")
+        test, test_split = random_images(training.image_size, "test"), "test"
     else:
-        test = _load_test(config, training)
+        test, test_split = _load_test(config, training)
     if train.num_classes != test.num_classes:
         raise DataError(
             f"the training images have {train.num_classes} classes and the test images "
@@ -108,7 +110,7 @@ def load_train_images(config: DataConfig, training: TrainingConfig) -> TrainImag
     chosen = None
     if training.num_train_images is not None and training.num_train_images < len(train):
         chosen = chosen_images(len(train), training.num_train_images)
-    return TrainImages(train=train, test=test, chosen=chosen)
+    return TrainImages(train=train, test=test, chosen=chosen, test_split=test_split)
 
 
 def _held_out(images: ImageSet | LazyImages, training: TrainingConfig) -> TrainImages:
@@ -159,18 +161,20 @@ def random_images(size: int, split: str) -> ImageSet:
     )
 
 
-def _load_test(config: DataConfig, training: TrainingConfig) -> ImageSet | LazyImages:
+def _load_test(config: DataConfig, training: TrainingConfig) -> tuple[ImageSet | LazyImages, str]:
+    """The test images, and what their split is called."""
     source = config.test_data or config.data
     if config.test_split != "auto":
-        return _load(source, config.options(config.test_split), training)
+        options = config.options(config.test_split)
+        return _load(source, options, training), config.test_split
     reasons = []
     for split in _TEST_SPLITS:
         try:
-            return _load(source, config.options(split), training)
+            return _load(source, config.options(split), training), split
         except (DataError, ConfigError) as error:
             reasons.append(str(error))
     if config.test_data:
-        return _load(source, config.options(config.split), training)
+        return _load(source, config.options(config.split), training), _TEST_SPLITS[0]
     raise DataError(f"no test images: {reasons[0]}; name them with --test-split, or --test-data")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nasi_ray.config import ComputeSettings
-from nasi_ray.errors import ConfigError, DataError, SearchStoppedError
+from nasi_ray.errors import ConfigError, DataError, NasiRayError, SearchStoppedError
 from nasi_ray.pool.connection import connect
 from nasi_ray.pool.nodes import plan_for
 from nasi_ray.pool.train import WorkerGroup, run_on_workers
@@ -30,17 +30,19 @@ from nasi_ray.storage import Storage, open_storage
 from nasi_ray.training import checkpoints
 from nasi_ray.training.images import TrainImages
 from nasi_ray.training.link import LocalLink
+from nasi_ray.training.loader import refuse_bad_transforms
 from nasi_ray.training.loop import AfterEpoch, TrainPlan, train
 from nasi_ray.training.memory import refuse_too_large
 from nasi_ray.training.metrics import metrics_files
 from nasi_ray.training.model import MODEL_JSON, WEIGHTS, model_files
-from nasi_ray.training.optimization import refuse_unknown_optimizer
+from nasi_ray.training.optimization import refuse_bad_optimizer
 from nasi_ray.training.plan import (
     find_compute,
     moving_average_note,
     plan_training,
     read_images,
     refuse_bad_batch,
+    refuse_sync_bn,
     widest_within,
 )
 from nasi_ray.training.recipes import TrainingConfig, training_settings
@@ -48,6 +50,8 @@ from nasi_ray.training.result import TrainResult, make_result, read_result
 from nasi_ray.training.settings import TrainJob, options_without_effect
 from nasi_ray.training.tracked import tracked
 from nasi_ray.training.world import Link, World
+
+_STOPPED = "stopped; run the same command again to continue from the checkpoint"
 
 TRAINING_VERSION = 2
 """Increased when the same settings give another model than before."""
@@ -65,6 +69,7 @@ def run_train(
     *,
     images: TrainImages | None = None,
     after_epoch: AfterEpoch | None = None,
+    others_follow: bool = False,
 ) -> TrainResult:
     """Train, continue a training, or answer from a finished one.
 
@@ -73,6 +78,8 @@ def run_train(
         progress: Display; not closed here.
         images: What ``read_images`` returned for these settings; None: they are read here.
         after_epoch: See ``loop.train``; only without workers.
+        others_follow: Whether other trainings are to follow in this process, so that a stop that
+            comes too late for this one is an error at its end.
 
     Returns:
         The result; model, metrics and checkpoints are in the run directory (docs/training.md).
@@ -82,17 +89,22 @@ def run_train(
             latest checkpoint.
     """
     with tracked(job, settle_uri(job.run_uri), progress) as display:
-        return _run_train(job, display, images, after_epoch)
+        return _run_train(job, display, images, after_epoch, others_follow)
 
 
 def _run_train(
-    job: TrainJob, progress: Progress, images: TrainImages | None, after_epoch: AfterEpoch | None
+    job: TrainJob,
+    progress: Progress,
+    images: TrainImages | None,
+    after_epoch: AfterEpoch | None,
+    others_follow: bool,
 ) -> TrainResult:
     start = time.perf_counter()
     space, architecture = read_subject(
         job.subject.genotype, job.subject.space, job.subject.architecture
     )
-    refuse_unknown_optimizer(job.training.optimizer)
+    refuse_bad_optimizer(job.training)
+    refuse_bad_transforms(job.training)
     for line in options_without_effect(job):
         progress.message(f"note: {line}")
     storage = open_storage(settle_uri(job.run_uri))
@@ -111,6 +123,7 @@ def _run_train(
             "one training need a GPU each; leave it out, or train with --num-workers 1"
         )
     refuse_bad_batch(training, num_workers)
+    refuse_sync_bn(training, device)
     images = read_images(job, training, progress) if images is None else images
     plan = plan_training(job, training, storage, images, (space, architecture), device)
     if (note := moving_average_note(training, plan.num_steps)) is not None:
@@ -123,9 +136,13 @@ def _run_train(
         establish(storage, identity, _Kind())
         storage.write(SOURCE_NAME, to_json({"sources": [dataclasses.asdict(s) for s in sources]}))
         storage.write("settings.yaml", settings_yaml(job, "train", out=storage.uri))
+        is_stopping = False
         if checkpoints.steps_of(storage)[-1:] != [plan.num_steps]:
-            _train(job, plan, num_workers, progress, after_epoch)
-        return _conclude(job, plan, storage, time.perf_counter() - start)
+            is_stopping = _train(job, plan, num_workers, progress, after_epoch, others_follow)
+        result = _conclude(job, plan, storage, time.perf_counter() - start)
+    if is_stopping and others_follow:
+        raise SearchStoppedError(_STOPPED)
+    return result
 
 
 def _resolved(job: TrainJob, storage: Storage) -> TrainingConfig:
@@ -186,19 +203,30 @@ def _train(
     num_workers: int,
     progress: Progress,
     after_epoch: AfterEpoch | None,
-) -> None:
+    others_follow: bool,
+) -> bool:
+    """Train; whether a stop came too late for it.
+
+    Raises:
+        SearchStoppedError: If one came in time.
+    """
     if num_workers > 0:
         _train_on_ray(job, plan, num_workers, progress)
-        return
+        return False
     link = LocalLink(progress)
-    with _explained_memory(plan), link.listening():
-        world = World(rank=0, size=1, device=torch.device(plan.device))
-        train(plan, world, link, after_epoch)
+    try:
+        with _explained_memory(plan), link.listening():
+            world = World(rank=0, size=1, device=torch.device(plan.device))
+            train(plan, world, link, after_epoch)
+    except Exception as error:
+        # What ``after_epoch`` raises would hide the stop.
+        if link.is_stopping and others_follow and not isinstance(error, NasiRayError):
+            raise SearchStoppedError(_STOPPED) from error
+        raise
     reached = checkpoints.steps_of(open_storage(plan.uri))[-1:]
     if link.is_stopping and reached != [plan.num_steps]:
-        raise SearchStoppedError(
-            "stopped; run the same command again to continue from the checkpoint"
-        )
+        raise SearchStoppedError(_STOPPED)
+    return link.is_stopping
 
 
 def _train_on_ray(job: TrainJob, plan: TrainPlan, num_workers: int, progress: Progress) -> None:

@@ -22,6 +22,8 @@ from nasi_ray.data.batches import crop_and_flip, normalise
 from nasi_ray.data.image_set import ImageSet
 from nasi_ray.data.lazy import LazyImages
 from nasi_ray.data.order import Shard, epoch_order
+from nasi_ray.display.formats import one_line
+from nasi_ray.errors import ConfigError
 from nasi_ray.seeding import generator, torch_seed
 from nasi_ray.training.images import CROP_SHARE, IMAGENET_MEAN, IMAGENET_STD, TrainImages
 from nasi_ray.training.recipes import TrainingConfig
@@ -236,6 +238,24 @@ def make_transforms(config: TrainingConfig) -> tuple[Any, Any]:
         re_mode="pixel",
     )
     return train, create_transform(**common, interpolation="bilinear", crop_pct=CROP_SHARE)
+
+
+def refuse_bad_transforms(config: TrainingConfig) -> None:
+    """Refuse settings that timm makes no transforms of.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if config.augment != "resized-crop":
+        return
+    try:
+        make_transforms(config)
+    except Exception as error:  # of another's code
+        raise ConfigError(
+            f"auto_augment is {config.auto_augment!r} and color_jitter {config.color_jitter}, of "
+            f"which timm makes no transforms ({one_line(str(error)) or type(error).__name__}); "
+            "give, for example, --auto-augment rand-m7-mstd0.5-inc1"
+        ) from error
 
 
 def _seed_all(seed: int) -> None:

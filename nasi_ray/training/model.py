@@ -67,6 +67,9 @@ class ModelConfig:
     """As ``mean``; above 0."""
     class_names: tuple[str, ...] = ()
     """In the order of the labels; empty if they are not known."""
+    crop_pct: float = 1.0
+    """Share of an image's shorter side that the tested centre crop has, as timm calls it; the
+    image is resized to 1 / share of the crop before, bilinearly."""
 
     def __post_init__(self) -> None:
         is_darts = isinstance(self.parsed(), Genotype)
@@ -119,7 +122,8 @@ class ModelConfig:
             "input_size": (3, self.image_size, self.image_size),
             "mean": self.mean,
             "std": self.std,
-            "crop_pct": 1.0,
+            "crop_pct": self.crop_pct,
+            "interpolation": "bilinear",
             "num_classes": self.num_classes,
             "label_names": self.class_names or None,
             "classifier": "classifier",

@@ -13,20 +13,30 @@ from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.scheduler_factory import create_scheduler_v2
 from torch import Tensor, nn
 
-from nasi_ray.errors import UnknownNameError
+from nasi_ray.display.formats import one_line
+from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.training.recipes import TrainingConfig
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
-def refuse_unknown_optimizer(name: str) -> None:
-    """Refuse a name that timm does not know.
+def refuse_bad_optimizer(config: TrainingConfig) -> None:
+    """Refuse an optimizer that timm does not know, or cannot make here.
 
     Raises:
-        UnknownNameError: If it is not known.
+        UnknownNameError: If its name is not known.
+        ConfigError: If it lacks a package or a device, or refuses its settings.
     """
-    if name not in (names := [str(known) for known in list_optimizers()]):
-        raise UnknownNameError("optimizer", name, names)
+    if config.optimizer not in (names := [str(known) for known in list_optimizers()]):
+        raise UnknownNameError("optimizer", config.optimizer, names)
+    try:
+        make_optimizer(nn.Linear(1, 1), config)
+    except Exception as error:  # of another's code
+        raise ConfigError(
+            f"optimizer {config.optimizer} cannot be made here: "
+            f"{one_line(str(error)) or type(error).__name__}; give another --optimizer, or change "
+            "its settings (--lr, --momentum, --weight-decay)"
+        ) from error
 
 
 def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

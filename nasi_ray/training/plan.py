@@ -19,7 +19,7 @@ from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import NETWORKS
 from nasi_ray.spaces.network_costs import NetworkCost
 from nasi_ray.storage import Storage
-from nasi_ray.training.images import TrainImages, load_train_images
+from nasi_ray.training.images import CROP_SHARE, TrainImages, load_train_images
 from nasi_ray.training.loop import TrainPlan
 from nasi_ray.training.model import ModelConfig, constructor
 from nasi_ray.training.recipes import TrainingConfig
@@ -87,6 +87,16 @@ def refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
         )
     if training.mixes and micro % 2:
         raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
+
+
+def refuse_sync_bn(training: TrainingConfig, device: str) -> None:
+    """Refuse synchronised batch norm where torch has none.
+
+    Raises:
+        ConfigError: If it is asked for on a CPU.
+    """
+    if training.sync_bn and device == "cpu":
+        raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
 
 
 def moving_average_note(training: TrainingConfig, num_steps: int) -> str | None:
@@ -182,7 +192,8 @@ def model_config(
     """
     mean, std = images.statistics
     network = _network(training, space, architecture, images.num_classes, mean, std)
-    return dataclasses.replace(network, class_names=images.class_names)
+    crop = 1.0 if training.augment != "resized-crop" else CROP_SHARE
+    return dataclasses.replace(network, class_names=images.class_names, crop_pct=crop)
 
 
 def widest_within(

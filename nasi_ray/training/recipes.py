@@ -131,7 +131,12 @@ class TrainingConfig:
             check(self, name, lambda v: 0 <= v < 1, "at least 0 and below 1")
         check(self, "random_erasing", lambda v: 0 <= v <= 1, "0 to 1")
         check(self, "crop_scale", lambda v: 0 < v <= 1, "above 0 and at most 1")
-        check(self, "color_jitter", lambda v: len(v) in (0, 3, 4), "none, 3 or 4 numbers")
+        check(
+            self,
+            "color_jitter",
+            lambda v: len(v) in (0, 3, 4) and all(0 <= x < infinite for x in v),
+            "none, 3 or 4 numbers of at least 0",
+        )
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:

@@ -85,7 +85,11 @@ def make_result(
         **{f"{name}_identity": value for name, value in plan.images.identity.items()},
         "num_train_images": plan.images.num_train,
         "num_test_images": plan.images.num_test,
-        **({"holdout": plan.training.holdout} if plan.training.holdout else {}),
+        **(
+            {"holdout": plan.training.holdout}
+            if plan.training.holdout
+            else {"test_split": plan.images.test_split}
+        ),
         "epochs": int(last["epoch"]),
         "batch_size": plan.training.batch_size,
         "micro_batch_size": plan.micro_batch_size,

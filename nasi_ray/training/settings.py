@@ -351,6 +351,11 @@ def options_without_effect(job: TrainJob) -> list[str]:
         if changed:
             names = tuple(f"--{name.replace('_', '-')}" for name in sorted(changed))
             lines.append(f"no effect, since no data set is named: {', '.join(names)}")
+    if job.training.holdout and job.images.test_split != "auto":
+        lines.append("no effect, since training images are held out: --test-split")
+    space, usual = job.subject.space, RECIPES[job.recipe].num_cells
+    if job.subject.architecture and space != "darts" and job.training.num_cells != usual:
+        lines.append(f"no effect, since the benchmark of {space} fixes them: --num-cells")
     return lines
 
 

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from nasi_ray.errors import ConfigError, DataError
+from nasi_ray.export.job import run_export
+from nasi_ray.export.settings import ExportJob
 from nasi_ray.training import images
+from nasi_ray.training.cells import run_cells
 from nasi_ray.training.images import load_train_images
 from nasi_ray.training.recipes import RECIPES, TrainingConfig, training_settings
 from nasi_ray.training.settings import DataConfig
 from nasi_ray.training.text import result_line
-from tests.training.trainings import tiny, train
+from tests.toy import Quiet
+from tests.training.trainings import CELL, tiny, train
 
 QUICK = dataclasses.replace(RECIPES["quick"], image_size=8, num_train_images=None)
 
@@ -65,6 +70,31 @@ def test_the_accuracy_is_that_of_the_held_out_images(tmp_path: Path) -> None:
     identity = json.loads((tmp_path / "run" / "identity.json").read_text())["identity"]
     assert identity["holdout"] == 0.1
     assert "holdout" not in train(tmp_path / "other").content
+
+
+def test_a_table_and_a_card_do_not_call_it_test_accuracy(tmp_path: Path) -> None:
+    (tmp_path / "cells.txt").write_text(f"{CELL}\n")
+    listed = {"genotype": None, "genotypes": str(tmp_path / "cells.txt"), "epochs": 1}
+    run_cells(tiny(tmp_path / "run", holdout=0.1, **listed), Quiet())
+    field = pq.read_schema(tmp_path / "run" / "accuracies.parquet").field(1)
+    assert field.name == "random_valid_accuracy_1ep"
+    assert json.loads(field.metadata[b"nasi_ray.metric"])["split"] == "valid"
+    (cell,) = (tmp_path / "run" / "cells").iterdir()
+    run_export(ExportJob(run=str(cell), formats=()))
+    card = (cell / "export" / "README.md").read_text()
+    assert "| top-1 accuracy, % (of training images that were held out) |" in card
+    assert "| holdout | 0.1 |" in card
+    assert "split" not in card.partition("# darts")[0]
+
+
+def test_a_card_names_the_split_of_the_figures(tmp_path: Path) -> None:
+    for split, epochs in (("test", 1), ("validation", 2)):
+        result = train(tmp_path / split, epochs=epochs)
+        assert result.content["test_split"] == "test"
+        content = {**result.content, "test_split": split}
+        (tmp_path / split / "result.json").write_text(json.dumps(content))
+        run_export(ExportJob(run=result.uri, formats=()))
+        assert f"split: {split}" in (tmp_path / split / "export" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1])

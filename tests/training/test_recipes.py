@@ -16,7 +16,7 @@ from nasi_ray.training.optimization import (
     make_criterion,
     make_mixup,
     make_optimizer,
-    refuse_unknown_optimizer,
+    refuse_bad_optimizer,
 )
 from nasi_ray.training.recipes import RECIPES, TrainingConfig
 from nasi_ray.training.settings import make_train_job, parse_train
@@ -147,4 +147,4 @@ def test_settings_that_are_not_allowed_are_refused(settings: Any, message: str) 
 
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adamq'; .*did you mean"):
-        refuse_unknown_optimizer("adamq")
+        refuse_bad_optimizer(dataclasses.replace(RECIPES["quick"], optimizer="adamq"))
