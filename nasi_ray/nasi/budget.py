@@ -18,6 +18,8 @@ from nasi_ray.spaces.options import costs_of
 
 COSTS: tuple[Cost, ...] = ("params", "multiply_adds")
 _LARGEST_PRICE = 1000.0
+_DRAWN_STEPS = 5
+"""Bisections of the price of a draw: to about 3 % of the first one's."""
 FRONT_QUANTILES = tuple(0.1 * k for k in range(1, 11))
 """Shares of the space's cells that fit the budgets of a front."""
 
@@ -111,12 +113,13 @@ class Budget:
             if high > _LARGEST_PRICE:
                 raise self._too_small(found)
             found, fits = at(high)
+        # Later scores are draws about the first one, and begin at its price.
+        for _ in range((10 if self._price is None else _DRAWN_STEPS) if high else 0):
+            middle = (low + high) / 2
+            candidate, fits = at(middle)
+            low, high = (low, middle) if fits else (middle, high)
+            found = candidate if fits else found
         if self._price is None:
-            for _ in range(10 if high else 0):
-                middle = (low + high) / 2
-                candidate, fits = at(middle)
-                low, high = (low, middle) if fits else (middle, high)
-                found = candidate if fits else found
             self._price = high
         return found
 

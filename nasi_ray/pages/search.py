@@ -214,7 +214,8 @@ def _candidate_figure(group: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
         name=f"candidates-{group}" if group.isidentifier() else "candidates",
         title=f"p_α of the candidates: {group}",
         spec=specs.tiles(rows, x, specs.names("name"), color, height=specs.ROW * num),
-        about="p_α = softmax(α) of each decision. A dot: the cell keeps it.",
+        about="p_α = softmax(α) of each decision; α of a score is what the candidate costs. A dot: "
+        "the cell keeps it.",
         headings=("decision", "candidate", "p × candidates", "kept"),
         rows=[(row["name"], row["candidate"], f"{row['p']:.4g}", row["mark"]) for row in rows],
         live="candidates",

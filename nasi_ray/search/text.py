@@ -39,8 +39,8 @@ _OF_ALPHA = (("margin", "α of the first choice minus α of the second, ± its s
 _WITHIN_LIMITS = (
     (
         "margin",
-        "sum of α (eq. 18) of the best cell within the limits minus that of the best such cell "
-        "without the first choice, ± its standard error",
+        "sum of α (eq. 18), for DARTS less a price of size, of the best cell within the limits "
+        "minus that of the best such cell without the first choice, ± its standard error",
     ),
 )
 _OF_A_SCORE = (

@@ -130,7 +130,8 @@ def parse_sweep(argv: Sequence[str]) -> SweepJob:
         NasiRayError: If a name or value is not allowed.
         SystemExit: On ``--help`` and on malformed flags (printed by tyro).
     """
-    job = parse_job(argv, "sweep", _default, "preset", "space", "max_params", "max_madds")
+    deciding = ("preset", "space", "max_params", "max_madds", "objective", "estimator")
+    job = parse_job(argv, "sweep", _default, *deciding)
     combinations(job)
     return job
 
@@ -276,5 +277,10 @@ def _parsed(text: str) -> tuple[str, list[Any]]:
 
 def _default(settings: Mapping[str, Any]) -> SweepJob:
     found = default_job(settings)
-    samples = SweepSamples(**dataclasses.asdict(found.samples))
-    return SweepJob(preset=found.preset, samples=samples, estimate=found.estimate)
+    samples, preset = SweepSamples(**dataclasses.asdict(found.samples)), found.preset
+    given = (settings.get(name) for name in ("objective", "estimator"))
+    if preset == "auto" and any(value is not None for value in given):
+        # What is given holds for all combinations, whatever their limits.
+        has_budget = any(settings.get(name) is not None for name in ("max_params", "max_madds"))
+        preset = auto_preset(found.samples.space, has_budget=has_budget)
+    return SweepJob(preset=preset, samples=samples, estimate=found.estimate)

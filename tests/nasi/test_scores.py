@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import reduce
 from typing import Any
@@ -18,6 +19,7 @@ from nasi_ray.nasi.consensus import consensus_of
 from nasi_ray.nasi.estimates import architecture_of, make_estimate, selected_cells
 from nasi_ray.nasi.estimator import (
     GradientEstimate,
+    drawn_means,
     estimate,
     first_choices,
     kept_margins,
@@ -67,8 +69,10 @@ def of_alpha(
     return GradientEstimate(alpha=terms.mean(axis=0), terms=terms, nu=np.ones(num_terms))
 
 
-def within(found: GradientEstimate, space: SearchSpace, limit: float | None) -> GradientEstimate:
-    return within_budget(found, space, Budget(space, EstimateConfig(max_params=limit)))
+def within(
+    found: GradientEstimate, space: SearchSpace, limit: float | None, **more: Any
+) -> GradientEstimate:
+    return within_budget(found, space, Budget(space, EstimateConfig(max_params=limit)), **more)
 
 
 def best_of_each(alpha: FloatArray, space: SearchSpace) -> list[int]:
@@ -191,6 +195,23 @@ def test_the_price_of_size_does_not_make_a_cell_of_darts_less_sure(share: float)
         assert (found.draws[:, where].max(axis=1) == 0).all()
     for row in found.draws[:20]:
         assert DARTS.costs_of(DARTS.select(DARTS.split(row)))["params"] <= limit
+
+
+def test_each_draw_of_darts_pays_its_own_price() -> None:
+    """With the first score's price most draws would be too large, or smaller than they must be."""
+    alpha = np.random.default_rng(0).standard_normal(DARTS.num_logits)
+    free = of_alpha(alpha, noise=0.1)
+    limit = 0.8 * DARTS.costs_of(DARTS.select(DARTS.split(free.alpha)))["params"]
+    raw = drawn_means(free.terms)
+    assert raw is not None
+    found = within(free, DARTS, limit, draws=raw[:30]).draws
+    assert found is not None
+    same = []
+    for row, drawn in zip(found, raw, strict=False):
+        alone = within(dataclasses.replace(free, alpha=drawn), DARTS, limit, with_draws=False)
+        one, other = (first_choices(a, DARTS) for a in (row, alone.alpha))
+        same.append(np.mean([one[name] == other[name] for name in one]))
+    assert np.mean(same) > 0.97
 
 
 def test_a_limit_that_every_cell_fits_changes_no_choice() -> None:

@@ -145,6 +145,8 @@ def test_a_limit_of_a_combination_makes_the_search_of_a_flag() -> None:
     ("given", "expected"),
     [
         ("--objective relative", ["relative"] * 2),
+        ("--objective panel", ["panel"] * 2),
+        ("--objective balanced --max-params 1e6", ["balanced"] * 2),
         ("--preset nasi-panel", ["panel"] * 2),
         ("--preset nasi-relative", ["relative"] * 2),
         ("--set objective=panel,relative", ["panel", "relative"] * 2),
