@@ -39,8 +39,8 @@ _OF_ALPHA = (("margin", "α of the first choice minus α of the second, ± its s
 _WITHIN_LIMITS = (
     (
         "margin",
-        "sum of α (eq. 18), for DARTS less a price of size, of the best cell within the limits "
-        "minus that of the best such cell without the first choice, ± its standard error",
+        "sum of α (eq. 18) of the best cell within the limits minus that of the best such cell "
+        "without the first choice, ± its standard error",
     ),
 )
 _OF_A_SCORE = (
@@ -315,6 +315,8 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
         limits = (result.get(name) for name in ("max_params", "max_madds"))
         is_limited = any(limit is not None for limit in limits)
         entries = _OF_E + (_WITHIN_LIMITS if is_limited else _OF_ALPHA)
+        if is_limited and result["space"] == "darts":
+            entries += (("sum of α", "less the smallest price of size with which the cell fits"),)
     entries += (_STANDS,)
     return [
         line for name, meaning in entries for line in wrapped(f"{name}: {meaning}", hanging="    ")

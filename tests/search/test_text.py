@@ -366,6 +366,9 @@ def test_the_legend_says_that_margins_are_within_the_limits(limit: str) -> None:
     limited = margin_of(plain | {limit: 2e5})
     assert "sum of α (eq. 18) of the best cell within the limits minus" in limited
     assert "within the limits" not in margin_of(plain)
+    assert "price of size" not in limited
+    assert "less the smallest price of size" in margin_of(_result() | {limit: 2e5})
+    assert "price of size" not in margin_of(_result())
     score = plain | {"estimator": "second-order", "objective": "trace-norm", limit: 2e5}
     assert margin_of(score) == margin_of(score | {limit: None}) != limited
     lines = summary_lines(plain | {limit: 2e5}).splitlines()
