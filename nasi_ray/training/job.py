@@ -42,12 +42,11 @@ from nasi_ray.training.plan import (
     plan_training,
     read_images,
     refuse_bad_batch,
-    refuse_sync_bn,
     widest_within,
 )
 from nasi_ray.training.recipes import TrainingConfig, training_settings
 from nasi_ray.training.result import TrainResult, make_result, read_result
-from nasi_ray.training.settings import TrainJob, options_without_effect
+from nasi_ray.training.settings import TrainJob, options_without_effect, refuse_sync_bn
 from nasi_ray.training.tracked import tracked
 from nasi_ray.training.world import Link, World
 

@@ -89,16 +89,6 @@ def refuse_bad_batch(training: TrainingConfig, num_workers: int) -> None:
         raise ConfigError(f"micro_batch_size is {micro}; mixup and cutmix need an even number")
 
 
-def refuse_sync_bn(training: TrainingConfig, device: str) -> None:
-    """Refuse synchronised batch norm where torch has none.
-
-    Raises:
-        ConfigError: If it is asked for on a CPU.
-    """
-    if training.sync_bn and device == "cpu":
-        raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
-
-
 def moving_average_note(training: TrainingConfig, num_steps: int) -> str | None:
     """What to say where the moving average is still the initial weights for the most part.
 

@@ -306,10 +306,19 @@ def check_job(job: TrainJob) -> None:
             f"holdout is {job.training.holdout:g}, so that test images are not read, and test_data "
             f"is {job.images.test_data!r}; leave one out"
         )
-    if job.training.sync_bn and job.compute.device == "cpu":
-        raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
+    refuse_sync_bn(job.training, job.compute.device)
     if job.compute.min_workers is not None:
         _refuse_elastic(job)
+
+
+def refuse_sync_bn(training: TrainingConfig, device: str) -> None:
+    """Refuse synchronised batch norm where torch has none.
+
+    Raises:
+        ConfigError: If it is asked for on a CPU.
+    """
+    if training.sync_bn and device == "cpu":
+        raise ConfigError("sync_bn is on, but torch has it on GPUs only; leave it out")
 
 
 def _refuse_elastic(job: TrainJob) -> None:
