@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from platformdirs import user_cache_path
 from vl_convert import javascript_bundle
 
+from nasi_ray.errors import StorageError
 from nasi_ray.pages.blocks import Explorer, Figure, Part
 from nasi_ray.pages.lanes import KINDS
 from nasi_ray.pages.specs import GREY
+from nasi_ray.storage import LocalStorage
 from nasi_ray.version import __version__
 
 _VEGA_LITE = "6.4"
@@ -47,9 +52,19 @@ def to_html(parts: Sequence[Part]) -> bytes:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script."""
-    script = javascript_bundle(vl_version=_VEGA_LITE)  # type: ignore[call-arg]  # the stub is wrong
-    return script.replace("</script", "<\\/script")
+    """Vega, Vega-Lite and vega-embed as one script; it takes a second to make, so it is kept."""
+    folder = user_cache_path("nasi_ray")
+    kept = LocalStorage(folder) if folder.is_absolute() else None  # "~" where there is no home
+    name = f"vega-{_VEGA_LITE}-{version('vl-convert-python')}.js"
+    if kept is not None:
+        with contextlib.suppress(FileNotFoundError, StorageError, UnicodeDecodeError):
+            return kept.read(name).decode()
+    script: str = javascript_bundle(vl_version=_VEGA_LITE)  # type: ignore[call-arg]  # wrong stub
+    script = script.replace("</script", "<\\/script")
+    if kept is not None:
+        with contextlib.suppress(StorageError):
+            kept.write(name, script.encode())
+    return script
 
 
 def _data(parts: Sequence[Part]) -> dict[str, Any]:

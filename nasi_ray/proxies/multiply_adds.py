@@ -65,7 +65,7 @@ def layer_costs(net: nn.Module, x: Tensor) -> list[tuple[int, int]]:
     for module in copy.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
-    with torch.no_grad(), _NoReLU():
+    with torch.no_grad(), _OnlyShapes():
         copy(x[:1].to("meta"))
     return costs
 
@@ -78,15 +78,43 @@ def _drop_batch_norm(net: nn.Module) -> None:
                 setattr(parent, name, nn.Identity())
 
 
-class _NoReLU(TorchFunctionMode):
-    """ReLU does nothing: it counts for nothing, and is slow on the meta device."""
+class _OnlyShapes(TorchFunctionMode):
+    """Common functions give no more than the shape of their result.
+
+    On the meta device they are slow, and the first of them imports torch's compiler (one second).
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if func in (nn.functional.relu, torch.relu, torch.relu_):
+        if func in _OF_FIRST and all(_fits(other, args[0]) for other in args[1:2]):
             return args[0]
-        return func(*args, **(kwargs or {}))
+        shape_of = func if kwargs and set(kwargs) != {"dim"} else _SHAPE_OF.get(func, func)
+        return shape_of(*args, **(kwargs or {}))
+
+
+def _fits(other: object, x: Tensor) -> bool:
+    if isinstance(other, Tensor):
+        return bool(torch.broadcast_shapes(other.shape, x.shape) == x.shape)
+    return isinstance(other, float)
+
+
+def _concatenated(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    shape = list(tensors[0].shape)
+    shape[dim] = sum(x.shape[dim] for x in tensors)
+    return tensors[0].new_empty(shape)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], len(weight)))
+
+
+_OF_FIRST = (nn.functional.relu, torch.relu, torch.relu_, Tensor.add, Tensor.mul, Tensor.div)
+_SHAPE_OF: dict[Any, Any] = {
+    Tensor.mean: Tensor.sum,
+    torch.cat: _concatenated,
+    nn.functional.linear: _linear,
+}
 
 
 MULTIPLY_ADDS = Proxy(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -181,6 +184,42 @@ def test_json_in_a_page_ends_no_element_and_has_finite_numbers() -> None:
     text = json_in_html({"</script>": ["<!--", float("nan"), float("inf"), 1.5, "&"]})
     assert "<" not in text
     assert json.loads(text) == {"</script>": ["<!--", None, None, 1.5, "&"]}
+
+
+_MADE_TWICE = """
+import pathlib, sys
+from nasi_ray.pages import html
+from nasi_ray.pages.blocks import Part
+
+made = []
+bundle = html.javascript_bundle
+html.javascript_bundle = lambda **given: made.append(given) or bundle(**given)
+part = Part(title="a", verdict="", sections=())
+pages = []
+for damage in sys.argv[1:]:
+    html._library.cache_clear()
+    pages.append(html.to_html([part]))
+    if damage == "bytes":
+        for kept in pathlib.Path(html.user_cache_path("nasi_ray")).iterdir():
+            kept.write_bytes(b"\\xff")
+print(len(made), len(set(pages)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("cache", "damage", "made"),
+    [("new", "none", 1), ("new", "bytes", 3), ("file/below", "none", 3)],
+)
+def test_the_library_is_made_once(tmp_path: Path, cache: str, damage: str, made: int) -> None:
+    (tmp_path / "file").touch()
+    found = subprocess.run(
+        [sys.executable, "-c", _MADE_TWICE, *[damage] * 3],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == f"{made} 1\n"
 
 
 def test_what_is_gone_is_said_in_a_line(tmp_path: Path) -> None:

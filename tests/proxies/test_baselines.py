@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +51,60 @@ class Smoothing(nn.Module):
 def test_only_convolution_and_linear_layers_are_counted() -> None:
     net = nn.Sequential(Smoothing(), nn.Conv2d(3, 2, 4), nn.BatchNorm2d(2)).double()
     assert get_proxy("multiply_adds").score(net, *batch(), loss=LOSS) == 3 * 16 * 2
+
+
+class Joined(nn.Module):
+    """Calls functions in ways that the networks of the project do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat((x, 1 + x), -4)
+        along: dict[str, Any] = {"axis": 1}
+        x = torch.cat([x, x.new_ones(2, 1, 1, 1) + x.sum((0, 1)), x], **along)
+        x = x / x.mean() + x.mean(**along, keepdim=True).relu()
+        x = F.linear(input=x.mean((2, 3)), weight=x.new_ones(7, 7)) + x.mean()
+        y: Tensor = self.linear(x)
+        return y
+
+
+def test_functions_keep_their_shapes_however_they_are_called() -> None:
+    x = torch.ones(1, 3, 4, 4)
+    assert Joined()(x).shape == (2, 5)
+    assert get_proxy("multiply_adds").score(Joined(), x, torch.ones(1), loss=LOSS) == 2 * 5 * 7
+
+
+def test_counting_does_not_import_the_compiler() -> None:
+    code = """
+import random, sys
+import numpy, torch
+from nasi_ray.networks.by_space import make_standalone
+from nasi_ray.networks.genotype_network import GenotypeNetwork
+from nasi_ray.proxies import get_proxy
+from nasi_ray.spaces import get_tabular_space
+from nasi_ray.spaces.final_network import NETWORKS
+from tests.spaces.cells import random_genotype
+
+nets = [
+    make_standalone(
+        name, get_tabular_space(name).random(numpy.random.default_rng(seed)), num_classes=10
+    )
+    for name in ("s1", "s2", "s3", "nb201")
+    for seed in range(3)
+]
+for network in NETWORKS.values():
+    with torch.device("meta"):
+        nets.append(GenotypeNetwork(random_genotype(random.Random(1)), network))
+for net in nets:
+    get_proxy("multiply_adds").score(net.eval(), torch.ones(1, 3, 64, 64), None, loss=None)
+print("torch._dynamo" in sys.modules)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert out == "False\n"
 
 
 @pytest.mark.parametrize("op", ["none", "skip_connect", "avg_pool_3x3"])
