@@ -179,6 +179,8 @@ def tiles(rows: Sequence[Row], x: Spec, y: Spec, color: Spec, *, height: int) ->
 def lines(rows: Sequence[Row], x: Spec, y: Spec, *, height: int = 220) -> Spec:
     """Lines: rows of x, y and ``series``, which has a colour and a dash pattern of its own."""
     series = {"field": "series", "type": "nominal", "title": None, "sort": None}
+    if len({row[y["field"]] for row in rows}) == 1:  # an axis from 0.05 to 0.05 is labelled "0"
+        y = {**y, "scale": {**y["scale"], "zero": True}}
     tip = [{k: c[k] for k in ("field", "type", "title")} for c in (x, y)]
     dash = {**series, "scale": {"range": [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2]]}}
     return chart(

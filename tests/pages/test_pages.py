@@ -326,6 +326,17 @@ def test_a_training_shows_its_curves(tmp_path: Path) -> None:
     assert {"loss", "accuracy", "rate", "speed"} == set(figures([part]))
 
 
+@pytest.mark.parametrize(("second", "from_zero"), [(1.0, True), (2.0, False)])
+def test_the_axis_of_a_constant_begins_at_zero(
+    second: float, from_zero: bool, tmp_path: Path
+) -> None:
+    usual = dict.fromkeys(COLUMNS, 1.0) | {"time": 0.0}
+    rows = [usual | {"epoch": 1.0 + i, "lr": lr} for i, lr in enumerate((1.0, second))]
+    write_metrics(LocalStorage(tmp_path), rows)
+    svg = vegalite_to_svg(figures(parts_of(str(tmp_path)))["rate"].spec)
+    assert (">0.0<" in svg) is from_zero and ">1.0<" in svg
+
+
 @pytest.mark.parametrize(
     ("loss", "headings"),
     [
