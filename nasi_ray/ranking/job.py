@@ -147,7 +147,8 @@ def plan_rank(job: RankJob) -> RunPlan:
     """Resolve the settings of a ranking; see ``run.plan``."""
     scores = job.scores
     settings: dict[str, IdentityValue] = sample_settings(scores)
-    settings["num_channels"] = scores.resolved_channels
+    if not scores.is_limited:
+        settings["num_channels"] = scores.resolved_channels
     settings["num_cells"] = scores.resolved_cells
     if scores.resolved_cells is None:
         del settings["num_cells"]

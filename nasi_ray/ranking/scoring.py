@@ -23,6 +23,7 @@ from nasi_ray.networks.sub_network import layers_used, sub_network
 from nasi_ray.proxies import get_proxy
 from nasi_ray.ranking.settings import SIZE_PROXIES, RankConfig
 from nasi_ray.records.rows import ProxyScore
+from nasi_ray.run.counts import widest
 from nasi_ray.runner import split_handle
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces import TabularArchitecture, get_tabular_space
@@ -70,6 +71,7 @@ class ScoreEvaluator:
         self._batch = lru_cache(maxsize=1)(self._make_batch)
         self._supernet = lru_cache(maxsize=1)(self._make_supernet)
         self._shape_only = lru_cache(maxsize=1)(self._make_shape_only)
+        self._widths: dict[str, int] = {}
 
     def __call__(self, given: int) -> ProxyScore:
         """Evaluate one score.
@@ -136,13 +138,29 @@ class ScoreEvaluator:
         return sub_network(supernet, chosen, used)
 
     def _make_standalone(self, architecture: TabularArchitecture) -> nn.Module:
+        config = self._config
+        channels = self._widest(architecture) if config.is_limited else config.resolved_channels
+        return self._with_channels(architecture, channels)
+
+    def _with_channels(self, architecture: TabularArchitecture, channels: int) -> nn.Module:
         return make_standalone(
             self._config.space,
             architecture,
             num_classes=self._num_classes,
-            num_channels=self._config.resolved_channels,
+            num_channels=channels,
             num_cells=self._config.resolved_cells,
         )
+
+    def _widest(self, architecture: TabularArchitecture) -> int:
+        name = architecture.to_string()
+        if name not in self._widths:
+            self._widths[name] = widest(
+                partial(self._with_channels, architecture),
+                self._config,
+                image_size=self._config.image_size,
+                smallest=self._space.min_channels,
+            )
+        return self._widths[name]
 
     def _make_supernet(self, seed: int) -> nn.Module:
         return self._build(self._supernet_maker(), seed)

@@ -14,6 +14,7 @@ from nasi_ray.data.labels import resolve_labels
 from nasi_ray.errors import ConfigError, UnknownNameError
 from nasi_ray.proxies import PROXIES
 from nasi_ray.run.identity import digest_of, sample_settings, source_name
+from nasi_ray.run.limits import parse_limits
 from nasi_ray.run.settings import (
     ConfigFile,
     changed_from,
@@ -71,6 +72,11 @@ class RankConfig:
     num_channels: int | Auto = "auto"
     """Channels of the network's first cells; auto: as in the benchmark (128 for s1 to s3, 16 for
     nb201), or 16 for darts and for a supernet."""
+    max_params: str | None = None
+    """Give each stand-alone network the most channels with at most this many parameters, such as
+    4M: architectures are scored at equal size."""
+    max_madds: str | None = None
+    """Likewise with at most this many multiply-adds, such as 40M."""
     num_cells: int | Auto = "auto"
     """Cells of the supernet, and of networks of darts; auto: 9 for s1 to s3, 15 for nb201, 8 for
     darts."""
@@ -92,6 +98,7 @@ class RankConfig:
                 f"num_channels is {self.num_channels}; it must be auto, or 1 to {_MAX_CHANNELS}"
             )
         self.sample_config(0)  # checks the other ranges
+        self._check_limits()
         if isinstance(space, DartsSpace | ListedSpace):
             if self.network == "supernet":
                 raise ConfigError(
@@ -112,6 +119,26 @@ class RankConfig:
                 f"num_channels is {self.num_channels}; cells of {self.space} concatenate "
                 f"{space.min_channels} vertices and need at least {space.min_channels}"
             )
+
+    def _check_limits(self) -> None:
+        parse_limits(self)
+        if not self.is_limited:
+            return
+        name = "max_params" if self.max_params is not None else "max_madds"
+        if self.num_channels != "auto":
+            raise ConfigError(
+                f"num_channels is {self.num_channels}, but {name} chooses it; leave one of them out"
+            )
+        if self.network == "supernet":
+            raise ConfigError(
+                f"{name} is {getattr(self, name)}, but all architectures share one supernet; leave "
+                "it out, or use --network standalone"
+            )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether each architecture has channels of its own, as many as limits allow."""
+        return self.max_params is not None or self.max_madds is not None
 
     @property
     def _space(self) -> TabularSpace[Any] | DartsSpace:

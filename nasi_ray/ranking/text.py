@@ -151,6 +151,8 @@ def ranking_notes(result: Mapping[str, Any]) -> list[str]:
             f"best's error: {error_name(metric)}, in percent, of the architecture with the best "
             "score.",
         ]
+    if limits := _limits(result["settings"]):
+        lines.append(f"Each network has the most channels with at most {limits}.")
     if not all(proxy["higher_is_better"] for proxy in result["proxies"]):
         lines.append("A * marks proxies for which a lower score is better.")
     for proxy in result["proxies"]:
@@ -162,6 +164,12 @@ def ranking_notes(result: Mapping[str, Any]) -> list[str]:
             "the others; run the same command again to retry."
         )
     return lines
+
+
+def _limits(settings: Mapping[str, Any]) -> str:
+    names = {"max_params": "parameters", "max_madds": "multiply-adds"}
+    given = [f"{settings[k]} {name}" for k, name in names.items() if settings.get(k) is not None]
+    return " and ".join(given)
 
 
 def _schedule(metric: Mapping[str, Any]) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import nn
 
 from nasi_ray.proxies.multiply_adds import layer_costs
+from nasi_ray.run.limits import Limited, largest_channels, parse_limits
+from nasi_ray.spaces.network_costs import NetworkCost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +47,29 @@ def count(make: Callable[[], nn.Module], *, image_size: int) -> Counts:
         madds=sum(madds for madds, _ in costs),
         activations=sum(elements for _, elements in costs),
     )
+
+
+def widest(
+    make: Callable[[int], nn.Module], limits: Limited, *, image_size: int, smallest: int = 1
+) -> int:
+    """The largest number of channels whose network is within limits.
+
+    Args:
+        make: Channels -> the network.
+        limits: Most parameters and multiply-adds.
+        image_size: Height and width of the image in pixels.
+        smallest: Fewest channels.
+
+    Raises:
+        ConfigError: If the narrowest network is above a limit, or the widest below all.
+    """
+
+    @cache
+    def cost(channels: int) -> NetworkCost:
+        found = count(partial(make, channels), image_size=image_size)
+        return NetworkCost(found.parameters, found.madds)
+
+    return largest_channels(cost, *parse_limits(limits), smallest=smallest)
 
 
 def _params(net: nn.Module) -> int:

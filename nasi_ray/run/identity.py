@@ -29,7 +29,11 @@ SOURCE_NAME = "config.json"
 
 _DATA_SET_DEFAULTS = dataclasses.asdict(ReadOptions())
 
-_LEFT_OUT_DEFAULTS = {"init_per": "search", **_DATA_SET_DEFAULTS}
+_LEFT_OUT_DEFAULTS = {
+    "init_per": "search",
+    **dict.fromkeys(("max_params", "max_madds")),
+    **_DATA_SET_DEFAULTS,
+}
 """Settings that are newer than some records -> the value those records were made with. A setting
 with that value is left out, so that older runs keep their identity."""
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import time
 from typing import Any
 
 import torch
+from torch import nn
 
 from nasi_ray.display.formats import plural
 from nasi_ray.errors import ConfigError, DataError
 from nasi_ray.progress import Progress
-from nasi_ray.run.counts import count
-from nasi_ray.run.limits import Limited, largest_channels, parse_limits
+from nasi_ray.run.counts import widest
+from nasi_ray.run.limits import Limited
 from nasi_ray.spaces import Genotype, TabularArchitecture, get_tabular_space
 from nasi_ray.spaces.final_network import NETWORKS
-from nasi_ray.spaces.network_costs import NetworkCost
 from nasi_ray.storage import Storage
 from nasi_ray.training.images import CROP_SHARE, TrainImages, load_train_images
 from nasi_ray.training.loop import TrainPlan
@@ -202,17 +201,15 @@ def widest_within(
     def with_channels(channels: int) -> TrainingConfig:
         return dataclasses.replace(training, init_channels=channels)
 
-    @functools.cache
-    def cost(channels: int) -> NetworkCost:
-        config = _network(with_channels(channels), space, architecture, classes)
-        found = count(constructor(config), image_size=config.image_size)
-        return NetworkCost(found.parameters, found.madds)
+    def make(channels: int) -> nn.Module:
+        return constructor(_network(with_channels(channels), space, architecture, classes))()
 
     if isinstance(architecture, Genotype):
         smallest = NETWORKS[training.network].min_channels
     else:
         smallest = get_tabular_space(space).min_channels
-    return with_channels(largest_channels(cost, *parse_limits(limits), smallest=smallest))
+    channels = widest(make, limits, image_size=training.image_size, smallest=smallest)
+    return with_channels(channels)
 
 
 def _network(

@@ -179,6 +179,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "image_size": {"image_size": 10},
     "num_classes": {"num_classes": 3},
     "num_channels": {"num_channels": 3},
+    "max_params": {"max_params": "40k", "num_channels": "auto"},
+    "max_madds": {"max_madds": "4M", "num_channels": "auto"},
     "network": {"network": "supernet"},
     "init": {"init": "kaiming"},
     "loss": {"loss": "mse"},
@@ -440,7 +442,9 @@ def test_identity_has_every_setting_that_changes_a_score() -> None:
     identity = identity_of(TINY)
     left_out = set(TINY.__dataclass_fields__) - set(identity)
     data_options = {"split": "test", "image_column": "a", "label_column": "b", "skip_broken": True}
-    assert left_out == {"num_cells", *data_options}  # as in runs from before there were any
+    limits = {"max_params", "max_madds"}
+    # As in runs from before there were any.
+    assert left_out == {"num_cells", *data_options, *limits}
     for name, value in data_options.items():
         changes: dict[str, Any] = {name: value}
         assert identity_of(replace(TINY, data="CIFAR10", **changes))[name] == value

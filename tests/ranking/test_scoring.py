@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from nasi_ray.networks.sub_network import layers_used, sub_network
 from nasi_ray.proxies import PROXIES, get_proxy
 from nasi_ray.ranking.scoring import ScoreEvaluator, lost_score, same_score
 from nasi_ray.ranking.settings import RankConfig
+from nasi_ray.run.limits import parse_number
 from nasi_ray.runner import handle
 from nasi_ray.seeding import torch_seed
 from nasi_ray.spaces.nb1shot1 import S1
@@ -130,6 +133,39 @@ def test_sizes_need_no_batch_and_are_those_of_the_benchmarks_network() -> None:
     assert macs == expected
 
 
+@pytest.mark.parametrize("limits", [{"max_params": "60k"}, {"max_madds": "2M"}])
+def test_within_limits_each_network_is_as_wide_as_they_allow(limits: dict[str, Any]) -> None:
+    config = replace(TINY, num_channels="auto", **limits)
+    name = "num_params" if "max_params" in limits else "multiply_adds"
+    limit = parse_number("", *limits.values())
+    found = {}
+    for position in (POSITION, 12, 3000):
+        score = evaluator(config, name)(handle(0, index_of(position))).score
+        channels = next(
+            c
+            for c in itertools.count(2)
+            if evaluator(replace(TINY, num_channels=c), name)(handle(0, index_of(position))).score
+            > limit
+        )
+        widest = replace(TINY, num_channels=channels - 1)
+        for proxy in (name, "trace_norm", "naswot"):
+            one, other = (
+                evaluator(settings, proxy)(handle(0, index_of(position)))
+                for settings in (config, widest)
+            )
+            assert same_score(one, other)
+            assert one.status == "ok"
+        assert score <= limit
+        found[channels] = score
+    assert len(found) > 1
+
+
+def test_a_limit_below_the_narrowest_network_fails_its_scores() -> None:
+    found = evaluator(replace(TINY, num_channels="auto", max_params="9"))(handle(0, index_of()))
+    assert found.status == "failed"
+    assert found.error.startswith("the narrowest network (C=2) has ")
+
+
 def test_a_proxy_that_gives_no_score_is_a_failed_record_with_the_reason() -> None:
     config = replace(TINY, space="nb201")
     cut = NB201.index(NB201Architecture(("none",) * 6))
@@ -210,6 +246,12 @@ def test_the_same_score_agrees_in_every_bit(change: str) -> None:
         ({"num_channels": 1}, "num_channels is 1; cells of s1 concatenate 2"),
         ({"num_channels": 0, "space": "nb201"}, "num_channels is 0; it must be auto, or 1 to 4096"),
         ({"num_cells": 9}, "num_cells is 9, but the benchmark fixes"),
+        ({"max_params": "many", "num_channels": "auto"}, "max_params is 'many'; give a number"),
+        ({"max_madds": "4M"}, "num_channels is 4, but max_madds chooses it"),
+        (
+            {"max_params": "1M", "num_channels": "auto", "network": "supernet"},
+            "max_params is 1M, but all architectures share one supernet",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:

@@ -118,6 +118,14 @@ def test_without_a_table_it_says_that_no_accuracy_is_known() -> None:
         assert "Spearman" not in text
 
 
+def test_limits_are_named() -> None:
+    found = result(proxy("snip", 0.1))
+    assert "most channels" not in unwrapped(ranking_lines(found))
+    found["settings"] |= {"max_params": "4M", "max_madds": "60M"}
+    said = "Each network has the most channels with at most 4M parameters and 60M multiply-adds."
+    assert said in unwrapped(ranking_lines(found))
+
+
 def test_warnings_stand_out() -> None:
     found = result(proxy("trace_norm", -0.2), warnings=["the trace norm\nis bad"])
     assert ranking_lines(found).splitlines()[-1] == "WARNING: the trace norm is bad"
