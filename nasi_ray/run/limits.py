@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -61,7 +62,8 @@ def largest_channels(
     """The largest number of channels within limits.
 
     Args:
-        cost: Channels -> cost, which grows with channels.
+        cost: Channels -> cost, which grows with channels, as their square at most. It is asked for
+            the same number more than once.
         max_params: Most parameters.
         max_madds: Most multiply-adds.
         smallest: Fewest channels.
@@ -70,22 +72,22 @@ def largest_channels(
         ConfigError: If the narrowest network is above a limit, or the widest below all.
     """
 
-    def fits(channels: int) -> bool:
+    def room(channels: int) -> float:
+        """How many times its cost the limits allow; 1 or more: it fits."""
         found = cost(channels)
-        return found.params <= max_params and found.multiply_adds <= max_madds
+        return min(max_params / found.params, max_madds / found.multiply_adds)
 
-    if not fits(smallest):
+    if room(smallest) < 1:
         least = cost(smallest)
         raise ConfigError(
             f"the narrowest network (C={smallest}) has {least.params:,} parameters and "
             f"{least.multiply_adds:,} multiply-adds, which is above the limit; give higher limits"
         )
-    low, high = smallest, 2 * smallest
-    while fits(high):
-        low, high = high, 2 * high
-        if high > MAX_CHANNELS:
-            raise ConfigError(f"C={low} is still within the limits; give lower limits")
+    low, high = smallest, MAX_CHANNELS + 1
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        # Costs grow by at most the square of C, so what this skips fits.
+        middle = max(int(min(low * math.sqrt(room(low)), high - 1)), low + 1)
+        low, high = (middle, high) if room(middle) >= 1 else (low, middle)
+    if high > MAX_CHANNELS:
+        raise ConfigError(f"C={low} is still within the limits; give lower limits")
     return low

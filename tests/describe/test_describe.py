@@ -116,6 +116,27 @@ def test_both_limits_hold_at_once() -> None:
         largest_channels(cost, 1e9, inf)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_few_networks_are_counted_to_find_the_largest(seed: int) -> None:
+    draw = random.Random(seed)
+    square, line, rest = draw.uniform(1, 500), draw.uniform(0, 5000), draw.uniform(0, 3000)
+    # Some cells split channels among nodes, so that costs grow in steps.
+    step = draw.choice((1, 1, 3))
+    counted: set[int] = set()
+
+    def cost(channels: int) -> NetworkCost:
+        counted.add(channels)
+        wide = channels - channels % step
+        return NetworkCost(int(square * wide**2 + line * channels + rest), channels)
+
+    for channels in (1, 2, 36, 500, 4095):
+        limit = cost(channels).params + draw.randint(0, 2)
+        counted.clear()
+        found = largest_channels(cost, limit, float("inf"))
+        assert len(counted) <= 16
+        assert cost(found).params <= limit < cost(found + 1).params
+
+
 def test_numbers_have_a_letter_at_most() -> None:
     assert parse_number("n", "600M") == parse_number("n", "0.6g") == 600e6
     assert (parse_number("n", "12"), parse_number("n", "4k")) == (12, 4000)
