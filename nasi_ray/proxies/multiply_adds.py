@@ -87,7 +87,7 @@ class _OnlyShapes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if func in _OF_FIRST and all(_fits(other, args[0]) for other in args[1:2]):
+        if args and func in _OF_FIRST and all(_fits(other, args[0]) for other in args[1:2]):
             return args[0]
         shape_of = func if kwargs and set(kwargs) != {"dim"} else _SHAPE_OF.get(func, func)
         return shape_of(*args, **(kwargs or {}))

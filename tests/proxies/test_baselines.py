@@ -65,7 +65,7 @@ class Joined(nn.Module):
         along: dict[str, Any] = {"axis": 1}
         x = torch.cat([x, x.new_ones(2, 1, 1, 1) + x.sum((0, 1)), x], **along)
         x = x / x.mean() + x.mean(**along, keepdim=True).relu()
-        x = F.linear(input=x.mean((2, 3)), weight=x.new_ones(7, 7)) + x.mean()
+        x = F.linear(input=torch.relu(input=x).mean((2, 3)), weight=x.new_ones(7, 7)) + x.mean()
         y: Tensor = self.linear(x)
         return y
 
